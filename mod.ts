@@ -27,6 +27,9 @@ export { type ImageCacheOptions, ImageCaches } from "./actors/image_caches.ts";
 export type { EvaluationSettings, KnnSettings, ProbeSetSettings } from "./actors/evaluation.ts";
 export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
 export type { EvaluationWatcher, EvaluatorConfig } from "./actors/evaluator.ts";
+export type { GradientExchangeConfig } from "./actors/gradient_exchange.ts";
+export type { RankPeers } from "./actors/ranks/peers.ts";
+export type { Ranks, RankSettings, Share } from "./actors/ranks/ranks.ts";
 export type * from "./actors/events.ts";
 export type { EncoderChoice } from "./actors/load_encoder.ts";
 export type * from "./actors/messages.ts";
@@ -86,7 +89,7 @@ export type {
   LinearPlan,
   LinearStep,
 } from "./methods/linear_probe/events.ts";
-export type { LinearTrainerConfig } from "./methods/linear_probe/linear_trainer.ts";
+export type { LinearTrainerConfig, RankOfEvaluation } from "./methods/linear_probe/linear_trainer.ts";
 export type { LinearProgress, LinearTrainer, ProbeScore } from "./methods/linear_probe/messages.ts";
 export type { LinearInput, LinearSettings } from "./methods/linear_probe/mod.ts";
 export {
@@ -97,7 +100,13 @@ export {
   type LinearOptions,
 } from "./methods/linear_probe/options.ts";
 export type { LinearResult, LinearScore } from "./methods/linear_probe/run.ts";
-export { type Method, type MethodOptions, type OutputSettings, startMethod } from "./methods/method.ts";
+export {
+  type Method,
+  type MethodOptions,
+  type OutputSettings,
+  type RankedSettings,
+  startMethod,
+} from "./methods/method.ts";
 export type { Needs, Permissions } from "./methods/permissions.ts";
 export { NothingToDoError } from "./methods/nothing_to_do.ts";
 export type {
@@ -144,7 +153,7 @@ export type { DistillOptions, TeacherSsl } from "./methods/seed/options.ts";
 export type { QueueKeeperConfig } from "./methods/seed/queue_keeper.ts";
 export type { DistillResult } from "./methods/seed/run.ts";
 export type { StudentTrainerConfig } from "./methods/seed/student_trainer.ts";
-export type { EncoderTrainerConfig } from "./methods/encoder_training/encoder_trainer.ts";
+export type { EncoderTrainerConfig, RankOfTraining } from "./methods/encoder_training/encoder_trainer.ts";
 export type { KnownAccuracy } from "./methods/encoder_training/evaluations.ts";
 export type {
   EncoderTrainingEvent,

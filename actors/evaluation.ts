@@ -14,6 +14,7 @@ import type { Monitor } from "./events.ts";
 import type { Accuracy, EvaluatedEncoder, ProbeSetNeighbours } from "./messages.ts";
 import type { ImageCaches } from "./image_caches.ts";
 import { PATIENCE, Pipeline, type Source } from "./pipeline.ts";
+import { gatherIntegers, type RankPeers } from "./ranks/peers.ts";
 import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } from "./runtime/mod.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
 
@@ -80,6 +81,8 @@ export interface EvaluationSettings {
   knn?: KnnSettings;
   /** Nearest neighbours in a probe set, if any. */
   probeSet?: ProbeSetSettings;
+  /** The other ranks of a kNN evaluation, where several share its images. Rows that vote, and rows to classify, are then this one's. */
+  ranks?: RankPeers;
 }
 
 /** What is asked of one encoder; of what the line is for, all of it where nothing is said. */
@@ -167,7 +170,7 @@ interface Watch {
 
 function spawnLine(
   system: ActorSystem,
-  { prefix = "", imageSize, maxPixels, caches, evalResize, tuning, actors, knn, probeSet }:
+  { prefix = "", imageSize, maxPixels, caches, evalResize, tuning, actors, knn, probeSet, ranks }:
     EvaluationSettings,
   monitor: ActorRef<Monitor>,
   watch: Watch,
@@ -183,6 +186,7 @@ function spawnLine(
       ks: knn?.ks ?? [],
       temperature: knn?.temperature ?? 1,
       tuning,
+      ranks,
       watcher: watch.watcher,
     }),
   );
@@ -233,8 +237,9 @@ function spawnLine(
     bank: number,
     queries: number,
   ): Promise<Pick<Evaluation, "accuracies" | "noAccuracies">> {
-    if (bank === 0) return { noAccuracies: noImages(bankData) };
-    if (queries === 0) return { noAccuracies: noImages(queryData) };
+    const counts = ranks === undefined ? [[bank, queries]] : await gatherIntegers(ranks, [bank, queries]);
+    if (counts.every(([bank]) => bank === 0)) return { noAccuracies: noImages(bankData) };
+    if (counts.every(([, queries]) => queries === 0)) return { noAccuracies: noImages(queryData) };
     const accuracies = await evaluate.ref.ask("score", { bank, queries }, PATIENCE);
     if (accuracies.length > 0) return { accuracies };
     return { noAccuracies: `${bankData} or ${queryData} has no class labels` };

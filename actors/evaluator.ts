@@ -7,11 +7,13 @@
 import { openGpu } from "../kernels/gpu.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { FrozenEncoder } from "../models/inference.ts";
-import { type KnnAccuracy, placesOfOthers, WeightedKnn } from "../models/knn.ts";
+import { accuracyOf, type KnnAccuracy, type KnnCounts, placesOfOthers, WeightedKnn } from "../models/knn.ts";
 import { LabelledFeatures, labelsOf, requireFiniteFeatures, rowsOf } from "./labelled_features.ts";
 import { loadFrozenEncoder } from "./load_encoder.ts";
 import type { Evaluator, ProbeSetNeighbours, Purpose, ViewBatch } from "./messages.ts";
 import { Origins } from "./origins.ts";
+import { gatherFeatures, gatherLabels } from "./ranks/gather_features.ts";
+import { gatherIntegers, type RankPeers } from "./ranks/peers.ts";
 import { type ActorRef, defineActor, type Message, urgent } from "./runtime/mod.ts";
 
 /** Configuration of an `evaluator` actor. */
@@ -26,6 +28,8 @@ export interface EvaluatorConfig {
   temperature: number;
   /** Kernel tuning of the adapter. */
   tuning?: Tuning | null;
+  /** The other ranks, where several share the images: each has every so-many-th batch, and classifies the queries of its own. */
+  ranks?: RankPeers;
   /** Receives the number of images embedded so far. */
   watcher?: ActorRef<EvaluationWatcher>;
 }
@@ -50,6 +54,13 @@ export function indexLabels(
   if (classes <= MOST_CLASSES) return { classes, indexOf: (label) => label };
   const places = new Map([...new Set(labels)].sort((a, b) => a - b).map((label, i) => [label, i]));
   return { classes: places.size, indexOf: (label) => places.get(label)! };
+}
+
+/** Sums of what each rank has counted. */
+async function countAll(ranks: RankPeers, { queries, top1, top5 }: KnnCounts): Promise<KnnCounts> {
+  const counts = await gatherIntegers(ranks, [queries, top1, top5]);
+  const sum = (of: number) => counts.reduce((sum, found) => sum + found[of], 0);
+  return { queries: sum(0), top1: sum(1), top5: sum(2) };
 }
 
 /** What has been embedded so far, by what it is for. Images without a class neither vote nor are classified. */
@@ -84,7 +95,7 @@ class Sets {
 }
 
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
-  const { batchSize, imageSize, ks, temperature, tuning, watcher } = config;
+  const { batchSize, imageSize, ks, temperature, tuning, ranks, watcher } = config;
   const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
   const origins = new Origins();
@@ -159,10 +170,12 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
       }),
 
       score: urgent(async (expected) => {
-        const { bank, queries, came } = sets;
+        const { bank: ownBank, queries, came } = sets;
         await until(() => came.bank >= expected.bank && came.queries >= expected.queries);
-        if (bank.labels.length === 0 || queries.labels.length === 0) return [];
-        const { classes, indexOf } = indexLabels([...bank.labels, ...queries.labels]);
+        const bank = ranks === undefined ? ownBank : await gatherFeatures(ranks, ownBank, batchSize);
+        const queryLabels = ranks === undefined ? queries.labels : await gatherLabels(ranks, queries.labels);
+        if (bank.labels.length === 0 || queryLabels.length === 0) return [];
+        const { classes, indexOf } = indexLabels([...bank.labels, ...queryLabels]);
         const features = queries.concatenate();
         const accuracies: KnnAccuracy[] = [];
         for (const k of ks) {
@@ -173,7 +186,8 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
             await knn.addToBank(chunk, bank.labels.slice(at, at + rows).map(indexOf));
             at += rows;
           }
-          accuracies.push(await knn.accuracy(features, queries.labels.map(indexOf)));
+          const own = await knn.count(features, queries.labels.map(indexOf));
+          accuracies.push(accuracyOf(ranks === undefined ? own : await countAll(ranks, own)));
         }
         return accuracies;
       }),

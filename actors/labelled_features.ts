@@ -39,7 +39,7 @@ export function requireFiniteFeatures(
   );
 }
 
-/** A growing set of rows; a chunk a batch, so that nothing is copied while it grows. */
+/** A growing set of rows; a chunk a batch, also of one without rows, so that nothing is copied while it grows. */
 export class LabelledFeatures {
   readonly dimension: number;
   /** As they came. */
@@ -68,7 +68,6 @@ export class LabelledFeatures {
   addLabelled(features: Float32Array<ArrayBuffer>, labels: readonly number[]): void {
     const rows = [...labels.keys()].filter((row) => labels[row] >= 0);
     if (rows.length === labels.length) return this.add(features, labels);
-    if (rows.length === 0) return;
     const kept = new Float32Array(rows.length * this.dimension);
     for (const [i, row] of rows.entries()) {
       kept.set(features.subarray(row * this.dimension, (row + 1) * this.dimension), i * this.dimension);

@@ -208,7 +208,8 @@ export class Pipeline {
    * @returns how many images were sent
    */
   async read(name: string, range: ReadingRange): Promise<number> {
-    const { readers } = this.#find(name);
+    const { readers, rows } = this.#find(name);
+    if (rows?.length === 0) return 0; // another process has all of them
     const counts = await Promise.all(
       readers.map(({ ref }) => ref.ask("read", range, PATIENCE)),
     );

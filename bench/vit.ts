@@ -94,10 +94,10 @@ const PLANNED = [
 
 const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
 
-/** Bytes of an encoder's weights as they lie on the device. */
-function weightBytes(encoder: Encoder, imageSize: number): number {
+/** Bytes of an encoder's weights as they lie on the device, those of products in float16 or not. */
+function weightBytes(encoder: Encoder, imageSize: number, halfWeights: boolean): number {
   const graph = new Graph();
-  const builder = new EncoderBuilder(graph, "eval");
+  const builder = new EncoderBuilder(graph, "eval", { halfWeights });
   const images = graph.source("images", [1, imageSize, imageSize, 3]);
   const { embedding } = encoder.trace(builder, images, usualHead(encoder));
   return builder.parametersOf(embedding).reduce((sum, { tensor }) => sum + byteLength(tensor), 0);
@@ -120,7 +120,8 @@ export function planVits(gpu: Gpu): Row[] {
       name: `${name}, ${batch} x ${imageSize} px`,
       facts: {
         "tokens": String(tokens),
-        "weights, MiB": mebibytes(weightBytes(encoder, imageSize)),
+        "weights, MiB": mebibytes(weightBytes(encoder, imageSize, false)),
+        "weights with --amp, MiB": mebibytes(weightBytes(encoder, imageSize, true)),
         "planned beside, MiB": mebibytes(bytes),
         "KiB a token": (bytes / batch / tokens / 2 ** 10).toFixed(1),
         "planned with --amp, MiB": mebibytes(plan(true)),

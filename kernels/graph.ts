@@ -12,7 +12,7 @@ import type { Target } from "./gpu.ts";
 
 /**
  * Element type on the device. `u32` is for packed pixels and indices, and has no gradient. Models are traced in
- * `f32`; `half_precision.ts` decides which tensors become `f16`.
+ * `f32`; `half_precision.ts` decides which tensors become `f16`, and a frozen encoder's weights may be `f16` too.
  */
 export type DType = "f32" | "f16" | "u32";
 

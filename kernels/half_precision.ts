@@ -1,7 +1,8 @@
 /**
  * Mixed precision: what has pixels is kept in float16, half the bytes, and everything is computed in float32.
  *
- * Weights, statistics, sums, the loss and what has one vector an image stay in float32, as under PyTorch's autocast.
+ * Statistics, sums, the loss and what has one vector an image stay in float32, as under PyTorch's autocast, and so do weights
+ * that are trained. Those of a frozen encoder's products are float16 where they come from (`models/inference.ts`).
  * Kernels are written for float32; what declares, reads and writes a float16 tensor in their WGSL is rewritten.
  */
 import type { DeclaredDispatch } from "./declarations.ts";

@@ -3,10 +3,13 @@
  * of them, the images that are most like them.
  *
  *     tsv_reader x workers -> augmenter -> feature_encoder -> (the caller)
+ *
+ * Several ranks take batches in turn, each a whole one, so that every row has the bits that one process gives it. After each round
+ * all are told the rows of all, which the first rank passes on in the order of the data.
  */
 import { abortable } from "../actors/abort.ts";
 import { type ActorModules, actorUrl } from "../actors/catalog.ts";
-import { withMaxPixels } from "../actors/data_facts.ts";
+import { noImages, withMaxPixels } from "../actors/data_facts.ts";
 import { DEFAULT_WORKERS } from "../actors/default_workers.ts";
 import type encoder from "../actors/encoder.ts";
 import {
@@ -21,12 +24,18 @@ import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
 import { dataListener, describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
 import { Origins } from "../actors/origins.ts";
 import { Pipeline } from "../actors/pipeline.ts";
+import { CANNOT_BEGIN_AGAIN, gatherRows, type RankPeers, requireSame } from "../actors/ranks/peers.ts";
+import type { RankSettings } from "../actors/ranks/ranks.ts";
+import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
+import { type WholeBatches, wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
 import { openSystem } from "./watched_actors.ts";
 import type { ActorCrash } from "../actors/runtime/mod.ts";
 import { EVALUATION_ORDER } from "../actors/tsv_reader.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { fingerprintDataset } from "../data/fingerprint.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { Random } from "../data/random.ts";
+import { UserError } from "../errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import type { EncoderPart } from "../models/encoder_parts.ts";
 import { placesOfOthers, WeightedKnn } from "../models/knn.ts";
@@ -116,6 +125,14 @@ export interface EmbeddingResult {
   neighbours: Neighbours[];
 }
 
+/** Without what only the data says. */
+type Rows = Omit<EmbeddedRows, "names">;
+
+/** The other ranks, and the batches that are this one's. */
+interface SharedBatches extends WholeBatches {
+  peers: RankPeers;
+}
+
 /** Keeps every embedding on the device, and those of the queries here. */
 class NeighbourSearch implements Disposable {
   readonly #knn: WeightedKnn;
@@ -148,7 +165,7 @@ class NeighbourSearch implements Disposable {
   }
 
   /** Takes rows in, one call after the other. */
-  async add({ rows, embeddings }: EmbeddedRows): Promise<void> {
+  async add({ rows, embeddings }: Rows): Promise<void> {
     for (const [i, row] of rows.entries()) {
       if (this.#candidates.has(row)) {
         this.#found.set(row, embeddings.slice(i * this.#dimension, (i + 1) * this.#dimension));
@@ -182,8 +199,9 @@ class NeighbourSearch implements Disposable {
 
 /**
  * Embeds every image that can be used. When an actor crashes all are started again and all is done once more, but told of
- * once.
+ * once; of several ranks, a crash ends all.
  *
+ * @param ranks the part of this process, where several share the images; the first one alone is told of rows and neighbours
  * @throws {UserError} for data and checkpoints that cannot be used
  * @throws {ActorCrash} when actors fail again and again; all have been stopped then
  */
@@ -191,22 +209,31 @@ export async function runEmbedding(
   given: EmbeddingOptions,
   emit: Emit<EmbedEvent> = () => {},
   signal?: AbortSignal,
+  ranks?: RankSettings,
 ): Promise<EmbeddingResult> {
+  const isFirst = (ranks?.rank ?? 0) === 0;
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
-  const options = await withMaxPixels({ ...given, evalResize });
+  const options = await withMaxPixels({
+    ...given,
+    neighbours: isFirst ? given.neighbours : null,
+    evalResize,
+  });
   emit = withWarningsOnce(emit);
   using dataset = await openDataset(options.data, dataListener(emit));
   emit({ type: "plan", images: dataset.rowCount, imageSize: options.imageSize, evalResize });
   const system = openSystem(options.plugins, emit);
-  using consumer = new Consumer(dataset, options, emit);
   const tellRestart = describeRestart(emit);
   return await system.run(async () => {
+    const peers = spawnPeers(system, ranks, options.actors);
+    const shared = peers && { ...wholeBatchesOf(dataset.rowCount, options.batchSize, peers), peers };
+    using consumer = new Consumer(dataset, options, emit, shared);
     const sink = system.listen<Sink>("sink", { consume: (batch) => consumer.consume(batch) });
     const supervisor = system.supervise({
       strategy: "one-for-all",
       prepare(restart) {
-        consumer.restart(restart.crash);
         tellRestart(restart);
+        if (shared !== undefined) throw new UserError(CANNOT_BEGIN_AGAIN);
+        consumer.restart(restart.crash);
       },
       resume: async () => {
         consumer.connect(pipeline);
@@ -241,7 +268,10 @@ export async function runEmbedding(
           resize: evalResize,
           first: { epoch: consumer.attempt, batch: 0 },
         }),
-        sources: [{ name: SOURCE, path: data, purpose: "queries", order: EVALUATION_ORDER, workers }],
+        sources: [{
+          ...{ name: SOURCE, path: data, purpose: "queries", order: EVALUATION_ORDER, workers },
+          rows: shared?.rows,
+        }],
       }],
       () => embedder.ref,
     );
@@ -249,12 +279,20 @@ export async function runEmbedding(
     emit({ type: "actors", actors: system.actors });
     return await abortable(signal, async () => {
       await pipeline.connect();
+      if (shared !== undefined) {
+        const content = await fingerprintDataset(dataset);
+        await requireSame(shared.peers, [content, batchSize, imageSize, dimension]);
+      }
       return await supervisor.retry(async () => {
         const search = await consumer.begin();
         const { attempt } = consumer;
-        const images = await pipeline.readAll(SOURCE, { epoch: attempt });
+        const read = { epoch: attempt };
+        const images = shared === undefined
+          ? await pipeline.readAll(SOURCE, read)
+          : await pipeline.read(SOURCE, read);
         await consumer.until(images, attempt);
-        return { images, neighbours: await search?.find() ?? [] };
+        const all = await consumer.finish();
+        return { images: all, neighbours: await search?.find() ?? [] };
       });
     });
   });
@@ -267,10 +305,13 @@ class Consumer implements Disposable {
   readonly #dataset: Dataset;
   readonly #options: EmbeddingOptions;
   readonly #emit: Emit<EmbedEvent>;
+  readonly #shared: SharedBatches | undefined;
   readonly #origins = new Origins();
   #search: NeighbourSearch | undefined;
-  /** Images of this attempt. */
+  /** Images and batches of this process in this attempt, and images of all processes. */
   #images = 0;
+  #batches = 0;
+  #allImages = 0;
   #changed = Promise.withResolvers<void>();
   /** What ended the attempt before. */
   #crash: ActorCrash | undefined;
@@ -279,10 +320,16 @@ class Consumer implements Disposable {
   /** Settles when the newest batch has been consumed. */
   #consumed: Promise<void> = Promise.resolve();
 
-  constructor(dataset: Dataset, options: EmbeddingOptions, emit: Emit<EmbedEvent>) {
+  constructor(
+    dataset: Dataset,
+    options: EmbeddingOptions,
+    emit: Emit<EmbedEvent>,
+    shared: SharedBatches | undefined,
+  ) {
     this.#dataset = dataset;
     this.#options = options;
     this.#emit = emit;
+    this.#shared = shared;
   }
 
   /** Takes the readers that buffers go back to. */
@@ -294,7 +341,7 @@ class Consumer implements Disposable {
   async begin(): Promise<NeighbourSearch | undefined> {
     await this.#consumed;
     this[Symbol.dispose]();
-    this.#images = 0;
+    this.#images = this.#batches = this.#allImages = 0;
     return this.#search = await NeighbourSearch.open(this.#options, this.#dataset.rowCount);
   }
 
@@ -305,17 +352,57 @@ class Consumer implements Disposable {
 
   async #consume(batch: EmbeddedBatch): Promise<void> {
     if (batch.position.epoch !== this.attempt) return; // left over from before a restart
-    const { dimension } = this.#options;
-    const embedded = readRows(batch, dimension, this.#dataset);
+    const own = readRows(batch, this.#options.dimension);
+    for (const rows of await this.#gather(own)) await this.#take(rows);
+    await this.#origins.giveBack(batch);
+    this.#images += own.rows.length;
+    this.#batches++;
+    this.#change();
+  }
+
+  /** The rows of a round of batches, in the order of the data: those of all ranks. */
+  async #gather(own: Rows): Promise<Rows[]> {
+    if (this.#shared === undefined) return [own];
+    const { batchSize: most, dimension: length } = this.#options;
+    const tags = Int32Array.from(own.rows.flatMap((row, i) => [row, own.labels[i]]));
+    const all = await gatherRows(this.#shared.peers, { tags, values: own.embeddings }, {
+      most,
+      width: 2,
+      length,
+    });
+    return all.map(({ tags, values }) => ({
+      rows: [...tags].filter((_, i) => i % 2 === 0),
+      labels: [...tags].filter((_, i) => i % 2 === 1),
+      embeddings: values,
+    }));
+  }
+
+  /** Takes rows behind those before. */
+  async #take(embedded: Rows): Promise<void> {
     const { rows } = embedded;
+    this.#allImages += rows.length;
+    if ((this.#shared?.peers.rank ?? 0) > 0) return;
     if (rows.length > 0 && rows[0] > this.#lastRow) {
       this.#lastRow = rows.at(-1)!;
-      this.#emit({ type: "rows", ...embedded });
+      this.#emit({ type: "rows", ...embedded, names: this.#dataset.readKeys(rows) });
     }
     await this.#search?.add(embedded);
-    await this.#origins.giveBack(batch);
-    this.#images += rows.length;
-    this.#change();
+  }
+
+  /**
+   * Takes what is left of other ranks' batches when this one's have come.
+   *
+   * @returns how many images there were in all
+   * @throws {UserError} where there was none that can be used
+   */
+  async finish(): Promise<number> {
+    if (this.#shared === undefined) return this.#allImages;
+    const nothing = { rows: [], labels: [], embeddings: new Float32Array() };
+    for (let round = this.#shared.batches; round < this.#shared.rounds; round++) {
+      for (const rows of await this.#gather(nothing)) await this.#take(rows);
+    }
+    if (this.#allImages === 0) throw new UserError(noImages(this.#options.data));
+    return this.#allImages;
   }
 
   /** Begins another attempt, since actors crashed. */
@@ -333,7 +420,7 @@ class Consumer implements Disposable {
   async until(images: number, attempt: number): Promise<void> {
     for (;;) {
       if (attempt !== this.attempt) throw this.#crash;
-      if (this.#images >= images) return;
+      if (this.#images >= images && this.#batches >= (this.#shared?.batches ?? 0)) return;
       await this.#changed.promise;
     }
   }
@@ -350,17 +437,10 @@ class Consumer implements Disposable {
   }
 }
 
-function readRows(
-  { images, embeddings }: EmbeddedBatch,
-  dimension: number,
-  dataset: Dataset,
-): EmbeddedRows {
-  const { count } = images;
-  const rows = rowsOf(images);
+function readRows({ images, embeddings }: EmbeddedBatch, dimension: number): Rows {
   return {
-    rows,
-    names: dataset.readKeys(rows),
+    rows: rowsOf(images),
     labels: labelsOf(images),
-    embeddings: new Float32Array(embeddings).slice(0, count * dimension),
+    embeddings: new Float32Array(embeddings).slice(0, images.count * dimension),
   };
 }

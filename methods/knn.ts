@@ -4,7 +4,7 @@
  */
 import { abortable } from "../actors/abort.ts";
 import { checkSameClasses, readDataFacts, withMaxPixels } from "../actors/data_facts.ts";
-import { type EvaluationSettings, type KnnSettings, spawnEvaluation } from "../actors/evaluation.ts";
+import { BATCH, type EvaluationSettings, type KnnSettings, spawnEvaluation } from "../actors/evaluation.ts";
 import {
   type EvaluationResize,
   type EvaluationResizeChoice,
@@ -13,12 +13,16 @@ import {
 import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
+import { CANNOT_BEGIN_AGAIN, requireSame } from "../actors/ranks/peers.ts";
+import type { RankSettings } from "../actors/ranks/ranks.ts";
+import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
+import { wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
 
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
 export interface KnnOptions
-  extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize" | "caches"> {
+  extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize" | "caches" | "ranks"> {
   /** How images are resized. Default: `auto`, which decides by the bank's images. */
   evalResize?: EvaluationResizeChoice;
   /** URLs of modules that register encoders; every Worker imports them. */
@@ -56,8 +60,10 @@ export type KnnEvent =
   | ({ type: "plan" } & KnnPlan);
 
 /**
- * Evaluates one encoder.
+ * Evaluates one encoder. Several ranks take batches in turn; then all have the whole bank, and each classifies the queries of its
+ * own batches. The accuracies are exactly those of one process.
  *
+ * @param ranks the part of this process, where several share the images
  * @returns the accuracies, in the order of the numbers of neighbours
  * @throws {UserError} for data and checkpoints that cannot be used
  * @throws {ActorCrash} when actors fail again and again; all have been stopped then
@@ -67,6 +73,7 @@ export async function runKnnEvaluation(
   options: KnnOptions,
   emit: Emit<KnnEvent> = () => {},
   signal?: AbortSignal,
+  ranks?: RankSettings,
 ): Promise<Accuracy[]> {
   options = await withMaxPixels(options);
   emit = withWarningsOnce(emit);
@@ -88,15 +95,33 @@ export async function runKnnEvaluation(
     evalResize,
   });
   const total = counts.bankImages + counts.queryImages;
-  const onProgress = (done: number) => emit({ type: "progress", phase: "evaluation", done, total });
+  // Of the others nothing is known meanwhile, but that they have as much to do.
+  const { size = 1 } = ranks ?? {};
+  const onProgress = (images: number) =>
+    emit({ type: "progress", phase: "evaluation", done: Math.min(images * size, total), total });
   const system = openSystem(options.plugins, emit);
   return await system.run(async () => {
     const monitor = listenToActors(system, emit);
-    const evaluate = spawnEvaluation(system, { ...options, evalResize, knn: options }, monitor, {
-      onRestart: describeRestart(emit),
+    const tellRestart = describeRestart(emit);
+    const peers = spawnPeers(system, ranks, options.actors);
+    const { bankRows = bank.rowCount, queryRows = queries.rowCount } = options;
+    const vote = peers === undefined ? options : {
+      ...options,
+      bankRows: wholeBatchesOf(bankRows, BATCH, peers).rows,
+      queryRows: wholeBatchesOf(queryRows, BATCH, peers).rows,
+    };
+    const settings = { ...options, evalResize, knn: vote, ranks: peers };
+    const evaluate = spawnEvaluation(system, settings, monitor, {
+      onRestart(restart) {
+        tellRestart(restart);
+        if (peers !== undefined) throw new UserError(CANNOT_BEGIN_AGAIN);
+      },
       onNoProbeSet() {}, // there is none
     });
-    const { accuracies, noAccuracies } = await abortable(signal, () => evaluate(encoder, { onProgress }));
+    const { accuracies, noAccuracies } = await abortable(signal, async () => {
+      if (peers !== undefined) await requireSame(peers, [encoder.arch, counts, imageSize, options.ks]);
+      return await evaluate(encoder, { onProgress });
+    });
     if (noAccuracies !== undefined) throw new UserError(noAccuracies);
     return accuracies!;
   });

@@ -24,12 +24,16 @@ import { takeOutputFolder } from "./output_folder.ts";
 import { UserError } from "../errors.ts";
 import { findCheckpointToResume } from "./resume_auto.ts";
 
-/** {@linkcode RunSettings} of a run that writes to a folder. */
-export interface OutputSettings extends RunSettings {
-  /** The caller's lock on the output folder, from `takeOutputFolder()`. If omitted, the run takes the lock itself. */
-  lock?: FolderLock;
+/** {@linkcode RunSettings} of a run that several processes may share. */
+export interface RankedSettings extends RunSettings {
   /** The part of this process in a run of several, which the first one writes the files of. If omitted, it runs alone. */
   ranks?: RankSettings;
+}
+
+/** {@linkcode RunSettings} of a run that writes to a folder. */
+export interface OutputSettings extends RankedSettings {
+  /** The caller's lock on the output folder, from `takeOutputFolder()`. If omitted, the run takes the lock itself. */
+  lock?: FolderLock;
 }
 
 /** Options that every method has. */

@@ -1,5 +1,5 @@
 /** The library's way in: what the command line does, for programs. Every option has the command line's default. */
-import { Run, type RunSettings } from "../actors/run.ts";
+import { Run } from "../actors/run.ts";
 import type { Accuracy } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
@@ -25,7 +25,7 @@ import type { LinearInput, LinearSettings } from "./linear_probe/mod.ts";
 import type { LinearOptions } from "./linear_probe/options.ts";
 import type { LinearResult } from "./linear_probe/run.ts";
 import { findVote, HELD_OUT } from "./held_out.ts";
-import { startMethod, withPlugins } from "./method.ts";
+import { type RankedSettings, startMethod, withPlugins } from "./method.ts";
 import { checkpointAt, dataAt } from "./permissions.ts";
 import type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./moco/mod.ts";
 import type { DistillEvent } from "./seed/events.ts";
@@ -131,7 +131,7 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
-export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
+export function knn(input: KnnInput, settings: RankedSettings = {}): Run<KnnEvent, Accuracy[]> {
   const {
     pretrained = null,
     arch,
@@ -174,7 +174,8 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
       if (text) tell({ type: "note", text });
     }
     const vote = { ks: knnK, temperature: knnT };
-    return await runKnnEvaluation(encoder, { ...rest, ...views, ...images, ...vote }, tell, signal);
+    const options = { ...rest, ...views, ...images, ...vote };
+    return await runKnnEvaluation(encoder, options, tell, signal, settings.ranks);
   };
   return new Run(withPlugins(input.plugins, needs, work), settings);
 }
@@ -241,7 +242,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  */
 export function embed(
   { pretrained, which, arch, stem, weights, heads, feature, ...input }: EmbedInput,
-  settings?: RunSettings,
+  settings: RankedSettings = {},
 ): EmbedRun {
   const needs = () => ({
     decodes: true,
@@ -260,6 +261,7 @@ export function embed(
       { ...EMBED_DEFAULTS, ...input, ...views, part, data, dimension, encoder },
       tell,
       signal,
+      settings.ranks,
     );
   };
   return new EmbedRun(withPlugins(input.plugins, needs, work), settings);

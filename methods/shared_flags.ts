@@ -279,8 +279,8 @@ export const STEP_FLAGS = {
     kind: "boolean",
     group: TRAINING,
     help:
-      "mixed precision: activations in float16; accumulation, weights and loss in float32; loss scaling as in " +
-      "torch.amp.GradScaler. Halves the memory for activations; needs an adapter with shader-f16",
+      "mixed precision: activations and a teacher's weights in float16; accumulation, trained weights and loss in " +
+      "float32; loss scaling as in torch.amp.GradScaler. Halves the memory for both; needs an adapter with shader-f16",
     brief: "mixed precision: activations in float16",
   },
   onNan: {

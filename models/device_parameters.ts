@@ -2,7 +2,7 @@
  * The parameters of an encoder on the device, made of entries of its state_dict: as they are, or at inference with what follows
  * a layer folded into it, in float64.
  */
-import { elementCount, type Graph, type Tensor } from "../kernels/graph.ts";
+import { type DType, elementCount, type Graph, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import type { BatchNorm, Convolution, DeviceParameter, LayerScale } from "./encoder_layers.ts";
 import { CONVOLUTION, DEPTHWISE, type RowRange, takeRows, type WeightLayout } from "./parameter_layout.ts";
@@ -12,17 +12,25 @@ export class DeviceParameters {
   /** All of them, in order of first use. */
   readonly all: DeviceParameter[] = [];
   readonly #graph: Graph;
+  readonly #ofProducts: DType;
   readonly #tensors = new Map<string, Tensor>();
 
-  constructor(graph: Graph) {
+  /** @param halfWeights whether the weights of products are kept in float16 */
+  constructor(graph: Graph, halfWeights = false) {
     this.#graph = graph;
+    this.#ofProducts = halfWeights ? "f16" : "f32";
   }
 
   /** Returns the parameter of a label; it is made where there is none yet. */
-  make(label: string, shape: readonly number[], parameter: Omit<DeviceParameter, "tensor">): Tensor {
+  make(
+    label: string,
+    shape: readonly number[],
+    parameter: Omit<DeviceParameter, "tensor">,
+    dtype?: DType,
+  ): Tensor {
     const known = this.#tensors.get(label);
     if (known !== undefined) return known;
-    const tensor = this.#graph.source(label, shape);
+    const tensor = this.#graph.source(label, shape, dtype);
     this.#tensors.set(label, tensor);
     this.all.push({ tensor, ...parameter });
     return tensor;
@@ -31,19 +39,25 @@ export class DeviceParameters {
   /** The weight of a layer and, where it has one, its bias: of all output channels or of some. */
   weightAndBias(layer: Convolution, rows?: RowRange): Tensor[] {
     const { key, shape, bias, zeroBias } = layer;
-    const weight = this.#weight(`${key}.weight`, shape, layoutOf(layer), rows);
+    const weight = this.#weight(layer, rows);
     return bias ? [weight, this.vector(`${key}.bias`, shape[0], "parameter", rows, zeroBias)] : [weight];
   }
 
-  #weight(key: string, whole: readonly number[], layout: WeightLayout, rows?: RowRange): Tensor {
-    const shape = [rows?.count ?? whole[0], ...whole.slice(1)];
+  #weight(layer: Convolution, rows?: RowRange): Tensor {
+    const [key, layout] = [`${layer.key}.weight`, layoutOf(layer)];
+    const shape = [rows?.count ?? layer.shape[0], ...layer.shape.slice(1)];
     return this.make(labelOf(key, rows), layout.shape(shape), {
       kind: "parameter",
       keys: [key],
       rows,
       toDevice: ([values]) => layout.toDevice(takeRows(values, elementCount(shape.slice(1)), rows), shape),
       fromDevice: rows === undefined ? (device) => layout.fromDevice(device, shape) : undefined,
-    });
+    }, this.#dtypeOf(layer));
+  }
+
+  /** A depthwise convolution is no product, and its weights are few. */
+  #dtypeOf({ depthwise }: Convolution): DType {
+    return depthwise ? "f32" : this.#ofProducts;
   }
 
   /**
@@ -91,7 +105,7 @@ export class DeviceParameters {
       rows,
       toDevice: ([values, gamma]) =>
         layout.toDevice(takeRows(values, elementCount(shape.slice(1)), rows), shape, take(gamma)),
-    });
+    }, this.#dtypeOf(layer));
     if (!bias) return [weight];
     return [
       weight,
@@ -127,7 +141,7 @@ export class DeviceParameters {
           shape,
           scaleOf(gamma, variance),
         ),
-    });
+    }, this.#dtypeOf(convolution));
     const bias = this.make(labelOf(`${norm.key}.bias`, rows), [shape[0]], {
       kind: "parameter",
       keys: [

@@ -54,6 +54,7 @@ export class EncoderBuilder {
   readonly parameters: readonly DeviceParameter[];
   readonly #maxWeightBytes: number;
   readonly #splits: number;
+  readonly #onEntry: ((entry: StateEntry) => void) | undefined;
   readonly #devices: number;
   readonly #dropoutSeed: Tensor | undefined;
   /** The parameters' tensors, and how many dropouts there are. */
@@ -66,31 +67,47 @@ export class EncoderBuilder {
    * in eval mode
    * @param maxWeightBytes in eval mode, weights larger than this on the device are split by output channels; usually
    *   the device's `maxStorageBufferBindingSize`
+   * @param halfWeights in eval mode, keep the weights of convolutions and linear layers in float16
    * @param share another trace of the same encoder in the same graph, on other images: both have the same parameters,
    * which are listed by either
    * @param splits in train mode, groups of a batch's images that batch norm normalises apart
    * @param devices in train mode, devices over whose images together batch norm takes its statistics
    * @param dropPath see {@linkcode EncoderBuilder.dropPath}; off without `dropoutSeed`
+   * @param onEntry called with each entry of the state_dict as it is declared
    */
   constructor(
     graph: Graph,
     mode: EncoderMode,
-    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1, devices = 1, dropPath = 0 }: {
+    {
+      maxWeightBytes = Infinity,
+      halfWeights = false,
+      dropoutSeed,
+      share,
+      splits = 1,
+      devices = 1,
+      dropPath = 0,
+      onEntry,
+    }: {
       maxWeightBytes?: number;
+      halfWeights?: boolean;
       dropoutSeed?: Tensor;
       share?: EncoderBuilder;
       splits?: number;
       devices?: number;
       dropPath?: number;
+      onEntry?: (entry: StateEntry) => void;
     } = {},
   ) {
-    this.#shared = share === undefined ? { device: new DeviceParameters(graph), dropouts: 0 } : share.#shared;
+    this.#shared = share === undefined
+      ? { device: new DeviceParameters(graph, mode === "eval" && halfWeights), dropouts: 0 }
+      : share.#shared;
     this.parameters = this.#shared.device.all;
     this.graph = graph;
     this.mode = mode;
     this.dropPath = dropPath;
     this.#maxWeightBytes = maxWeightBytes;
     this.#splits = splits;
+    this.#onEntry = onEntry;
     this.#devices = devices;
     this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;
   }
@@ -101,13 +118,20 @@ export class EncoderBuilder {
     return this.parameters.filter((parameter) => used.has(parameter.tensor));
   }
 
+  #declare(...entries: StateEntry[]): void {
+    for (const entry of entries) {
+      this.state.push(entry);
+      this.#onEntry?.(entry);
+    }
+  }
+
   /** Declares `nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)`. */
   convolution(key: string, options: ConvolutionOptions): Convolution {
     const { inputs, outputs, kernel, stride = 1, padding = 0, bias = false, depthwise = false } = options;
     const shape = [outputs, depthwise ? 1 : inputs, kernel, kernel];
     const initial = options.initial ?? { draw: "kaiming_fan_out", fanOut: outputs * kernel * kernel };
-    this.state.push({ key: `${key}.weight`, shape, kind: "parameter", initial });
-    if (bias) this.state.push({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial });
+    this.#declare({ key: `${key}.weight`, shape, kind: "parameter", initial });
+    if (bias) this.#declare({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial });
     const geometry = { stride, ...(typeof padding === "number" ? evenly(padding) : padding) };
     return { key, shape, geometry, bias, depthwise };
   }
@@ -126,7 +150,7 @@ export class EncoderBuilder {
       kind,
       initial: { draw: "constant", value },
     });
-    this.state.push(
+    this.#declare(
       entry("weight", "parameter", 1),
       entry("bias", "parameter", 0),
       entry("running_mean", "running", 0),
@@ -160,7 +184,7 @@ export class EncoderBuilder {
 
   /** Declares a trained entry that is of no layer; {@linkcode EncoderBuilder.made} gives tensors of it. */
   value(key: string, shape: readonly number[], initial: Initial): void {
-    this.state.push({ key, shape, kind: "parameter", initial });
+    this.#declare({ key, shape, kind: "parameter", initial });
   }
 
   /**
@@ -169,7 +193,7 @@ export class EncoderBuilder {
    */
   buffer(key: string, values: readonly number[]): void {
     const initial: Initial = { draw: "given", values };
-    this.state.push({ key, shape: [values.length], kind: "running", initial, optional: true });
+    this.#declare({ key, shape: [values.length], kind: "running", initial, optional: true });
   }
 
   /** Declares an entry [..., c] such as `cls_token`, and returns it as rows [n, c]. */

@@ -42,3 +42,36 @@ function tracePartsOf(encoder: Encoder, head: HeadOptions): EncoderParts {
     encoder: builder.state,
   };
 }
+
+/** Ends a trace that has got as far as it is needed. */
+class FirstEntry {
+  constructor(readonly entry: StateEntry) {}
+}
+
+const firstEntries = new WeakMap<Encoder, StateEntry>();
+
+/**
+ * Returns the first entry that every checkpoint of an encoder has. An encoder is traced only so far for it: to trace all
+ * encoders to their ends takes longer than all else that is done to recognise a file.
+ */
+export function firstEntryOf(encoder: Encoder, head: HeadOptions): StateEntry | undefined {
+  const found = firstEntries.get(encoder) ?? traceFirstEntry(encoder, head);
+  if (found !== undefined) firstEntries.set(encoder, found);
+  return found;
+}
+
+function traceFirstEntry(encoder: Encoder, head: HeadOptions): StateEntry | undefined {
+  const graph = new Graph();
+  const builder = new EncoderBuilder(graph, "eval", {
+    onEntry(entry) {
+      if (entry.kind !== "counter" && !entry.optional) throw new FirstEntry(entry);
+    },
+  });
+  const { images } = traceImages(graph, "normalized", 1, sampleSize(encoder));
+  try {
+    encoder.trace(builder, images, head);
+  } catch (error) {
+    if (error instanceof FirstEntry) return error.entry;
+    throw error;
+  }
+}

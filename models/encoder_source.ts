@@ -59,9 +59,9 @@ export interface EncoderSource extends Disposable, InputSource {
   readonly tensors: ReadonlyMap<string, TensorRef>;
   /** What exports have beside them, see `Encoder.unused`. */
   readonly unused: ReadonlyMap<string, TensorRef>;
-  /** First names of what the file holds besides this encoder: other encoders, heads of other kinds, a queue. */
+  /** Names of what the file holds besides this encoder: other encoders, heads of other kinds, a queue. See `namesBeside()`. */
   readonly beside: readonly string[];
-  /** First names of heads of unknown kinds, which a backbone does without; they are among `beside`. */
+  /** First names of heads of unknown kinds, which a backbone does without; with the prefix they are among `beside`. */
   readonly otherHeads: readonly string[];
   /**
    * Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. It throws a
@@ -142,7 +142,10 @@ export async function openEncoderSource(
       state: entries,
       tensors: matched,
       otherHeads,
-      beside: namesBeside([...state.beside.keys(), ...otherHeads]),
+      beside: namesBeside(
+        [...state.beside.keys(), ...otherHeads.map((head) => state.prefix + head)],
+        state.prefix,
+      ),
       read: (key, rows) => readFinite(path, key, matched.get(key)!, rows),
       requireFinite: () => requireFinite(path, matched),
       unused: unusedEntries(encoder, tensors, matched),

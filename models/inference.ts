@@ -33,7 +33,7 @@ export interface FrozenEncoderOptions {
   output: "feature" | "embedding" | "normalized" | "normalized_feature";
   /** Whether its feature map is wanted too. */
   map?: boolean;
-  /** Keep maps of pixels in float16, which not every adapter can. */
+  /** Keep feature maps, and the weights of convolutions and linear layers, in float16, which not every adapter can. */
   mixedPrecision?: boolean;
 }
 
@@ -68,6 +68,7 @@ function trace(options: FrozenEncoderOptions, batch: number, limit: number): Tra
   const { source, images } = traceImages(graph, input, batch, imageSize, normalization);
   const builder = new EncoderBuilder(graph, "eval", {
     maxWeightBytes: Math.min(limit, LARGEST_WEIGHT_BYTES),
+    halfWeights: options.mixedPrecision,
   });
   const outputs = encoder.trace(builder, images, head);
   const result = output === "feature"

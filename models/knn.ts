@@ -71,6 +71,20 @@ export interface KnnAccuracy {
   top5: number;
 }
 
+/** How many queries are classified rightly. */
+export interface KnnCounts {
+  queries: number;
+  /** Those whose class has the highest score. */
+  top1: number;
+  /** Those whose class is among the five with the highest scores. */
+  top5: number;
+}
+
+/** Returns counts as shares. */
+export function accuracyOf({ queries, top1, top5 }: KnnCounts): KnnAccuracy {
+  return { top1: 100 * top1 / queries, top5: 100 * top5 / queries };
+}
+
 /** A wrong option, label or feature was given to a {@linkcode WeightedKnn}. */
 export class KnnError extends UserError {
   override name = "KnnError";
@@ -287,9 +301,15 @@ export class WeightedKnn {
    * norm
    */
   async accuracy(queries: Float32Array, labels: ArrayLike<number>): Promise<KnnAccuracy> {
+    const counts = await this.count(queries, labels);
+    if (counts.queries > 0) return accuracyOf(counts);
+    throw new KnnError("kNN: there is nothing to classify; expected at least one query");
+  }
+
+  /** Counts what {@linkcode accuracy} gives shares of; of no query too. */
+  async count(queries: Float32Array, labels: ArrayLike<number>): Promise<KnnCounts> {
     const rows = this.#countRows("queries", queries, 0);
     this.#checkLabels("queries", labels, rows, 0);
-    if (rows === 0) throw new KnnError("kNN: there is nothing to classify; expected at least one query");
     const columns = Math.min(PREDICTIONS, this.classes);
     let top1 = 0;
     let top5 = 0;
@@ -300,7 +320,7 @@ export class WeightedKnn {
         if (place >= 0) top5++;
       }
     }
-    return { top1: 100 * top1 / rows, top5: 100 * top5 / rows };
+    return { queries: rows, top1, top5 };
   }
 
   /** Frees the bank and the programs. */

@@ -110,6 +110,21 @@ function requireFinite(values: Float32Array, keys: readonly string[]): void {
   );
 }
 
+/** The largest number in float16. */
+const LARGEST_HALF = 65504;
+
+/** The values in float16, each the nearest one. Fails where one is too large. */
+function toHalf(values: Float32Array<ArrayBuffer>, keys: readonly string[]): Float16Array<ArrayBuffer> {
+  const halves = new Float16Array(values);
+  const at = halves.findIndex((value) => !Number.isFinite(value));
+  if (at === -1) return halves;
+  throw new UserError(
+    `${keys[0]}: ${
+      values[at]
+    } is too large for float16, whose largest number is ${LARGEST_HALF}; leave --amp out`,
+  );
+}
+
 /** Whether a tensor is made of entries that never change. */
 function isConstant({ kind, fromDevice }: DeviceParameter): boolean {
   return kind === "running" && fromDevice === undefined;
@@ -197,12 +212,14 @@ export class ParameterStore implements Disposable {
       if (isConstant(parameter)) {
         for (const [i, key] of keys.entries()) this.#constants.set(key, Float32Array.from(entries[i]));
       }
-      const values = toDevice(entries);
-      requireFinite(values, keys);
+      const exact = toDevice(entries);
+      requireFinite(exact, keys);
+      const values = tensor.dtype === "f16" ? toHalf(exact, keys) : exact;
       const { buffer, offset } = this.rangeOf(tensor);
-      for (let at = 0; at < values.byteLength; at += UPLOAD_BYTES) {
-        const piece = values.subarray(at / 4, (at + UPLOAD_BYTES) / 4);
-        device.queue.writeBuffer(buffer, offset + at, piece);
+      const step = UPLOAD_BYTES / values.BYTES_PER_ELEMENT;
+      for (let at = 0; at < values.length; at += step) {
+        const piece = values.subarray(at, at + step);
+        device.queue.writeBuffer(buffer, offset + at * values.BYTES_PER_ELEMENT, piece);
         queued += piece.byteLength;
         if (queued < MAX_QUEUED_BYTES) continue;
         device.queue.submit([]);

@@ -1,6 +1,6 @@
 /** Which encoder some weights are of: told by their names and shapes, and by the method that its head is known by. */
 import { plainKey, type StateDict } from "./checkpoint/state_dict.ts";
-import { type EncoderPart, partsOf } from "./encoder_parts.ts";
+import { type EncoderPart, firstEntryOf, partsOf } from "./encoder_parts.ts";
 import type { StateEntry } from "./encoder_layers.ts";
 import { findHead, type FoundHead, type HeadOptions, LOSS_LAYER } from "./heads.ts";
 import type { Encoder, TeacherSsl } from "./encoder.ts";
@@ -73,10 +73,17 @@ function rootOf(key: string): string {
 
 /** Whether the tensors are those of an encoder and no others; batch norm's counters are not looked at. */
 export function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
+  if (!begins(encoder, tensors)) return false;
   const { entries, isOptional } = expectPart(encoder, tensors, part);
   const expected = requiredOf(entries);
-  return countRequired(tensors, isOptional) === expected.length &&
-    expected.every((entry) => isThere(tensors, entry));
+  return expected.every((entry) => isThere(tensors, entry)) &&
+    countRequired(tensors, isOptional) === expected.length;
+}
+
+/** Whether the first entry of an encoder is there, which tells nearly all others apart; a head's, which may be missing, does not. */
+function begins(encoder: Encoder, tensors: Shapes): boolean {
+  const first = firstEntryOf(encoder, findHead(tensors) ?? usualHead(encoder));
+  return first === undefined || HEAD_NAME.test(rootOf(plainKey(first.key))) || isThere(tensors, first);
 }
 
 /** Entries that a checkpoint must have. */

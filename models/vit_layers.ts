@@ -5,7 +5,6 @@
 import type { Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { attention } from "../kernels/ops/attention/attention.ts";
-import { concatenateChannels } from "../kernels/ops/concatenate_channels/concatenate_channels.ts";
 import { swiglu } from "../kernels/ops/gated_activation/gated_activation.ts";
 import { matmulBatched } from "../kernels/ops/matmul_batched/matmul_batched.ts";
 import { prependTokens, sliceTokens } from "../kernels/ops/prepend_tokens/prepend_tokens.ts";
@@ -234,10 +233,8 @@ function feedForward(b: EncoderBuilder, key: string, x: Tensor, { method, width,
   // DINOv2 has gate and value in one matrix, DINOv3 in two.
   const names = method === "dinov3" ? ["w1", "w2"] : ["w12"];
   const layers = names.map((name) => b.linear(`${key}.${name}`, width, 2 * hidden / names.length, INITIAL));
-  const parts = layers.map((layer) => b.convolve(x, layer));
-  const both = parts.length === 1 ? parts[0] : b.graph.apply(concatenateChannels, parts, {});
   return {
-    hidden: b.graph.apply(swiglu, [both], {}),
+    hidden: b.graph.apply(swiglu, layers.map((layer) => b.convolve(x, layer)), {}),
     last: b.linear(`${key}.w3`, hidden, width, INITIAL),
   };
 }

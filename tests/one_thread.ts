@@ -13,3 +13,6 @@ export const ONE_THREAD: Record<string, string> = { SEED_ONE_THREAD: isOne ? "1"
 
 /** Environment of programs whose actors have Workers, as a user's have. */
 export const WORKERS: Record<string, string> = { SEED_ONE_THREAD: "0" };
+
+/** Flags of `deno run` and `deno test` for programs that use the library, likewise: they load this file before themselves. */
+export const LIBRARY_ON_ONE_THREAD: string[] = isOne ? [`--preload=${import.meta.filename}`] : [];

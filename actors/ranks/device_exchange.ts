@@ -5,6 +5,7 @@ import { readStaging } from "../../kernels/readback.ts";
 import type { ExchangedResults, GradientExchange as StepExchange } from "../../models/training_step.ts";
 import type { GradientExchange } from "../messages.ts";
 import type { ActorRef } from "../runtime/mod.ts";
+import { areSame } from "./peers.ts";
 import type { Ranks } from "./ranks.ts";
 
 /** Exchanges take as long as the slowest rank. */
@@ -42,6 +43,8 @@ function hash(parts: Iterable<Float32Array>): [number, number] {
 /** What a trainer exchanges with the trainers of the other ranks. */
 export class DeviceExchange implements StepExchange, Disposable {
   readonly ranks: Ranks;
+  /** What this rank's gradients are multiplied by before they are summed up. */
+  weight = 1;
   /** What this rank wishes for the step whose exchange comes next. */
   wishes: Wishes = { save: false, stop: false };
   /** What any rank wished for the step that was exchanged last. */
@@ -74,6 +77,7 @@ export class DeviceExchange implements StepExchange, Disposable {
     const summed: Promise<void>[] = [];
     for (const bucket of buckets) {
       await this.#read(bucket);
+      if (this.weight !== 1) bucket.values.forEach((value, i) => bucket.values[i] = value * this.weight);
       summed.push(this.#sum(bucket).then((values) => this.#write(bucket, values)));
     }
     await Promise.all(summed);
@@ -110,8 +114,7 @@ export class DeviceExchange implements StepExchange, Disposable {
 
   /** Whether some int32s are the same on all ranks. */
   async isSameNumbers(numbers: readonly number[]): Promise<boolean> {
-    const largest = await this.#agree(numbers.flatMap((number) => [number, ~number]));
-    return numbers.every((_, i) => largest[2 * i] === ~largest[2 * i + 1]);
+    return await areSame(this.#exchange, numbers);
   }
 
   async #agree(values: readonly number[]): Promise<Int32Array> {

@@ -92,3 +92,9 @@ export function readLauncher(get: (name: string) => string | undefined): Launche
   }
   return undefined;
 }
+
+/** Returns a variable of the environment, where it may be read: a launcher is looked for without a permission of its own. */
+export function readVariable(variable: string): string | undefined {
+  const { state } = Deno.permissions.querySync({ name: "env", variable });
+  return state === "granted" ? Deno.env.get(variable) : undefined;
+}

@@ -1,6 +1,6 @@
 /** The processes of a job that run a command together, as PyTorch's process group: this one's part, and what all agree on. */
 import { UserError } from "../../errors.ts";
-import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher } from "./launcher.ts";
+import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher, readVariable } from "./launcher.ts";
 import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest } from "./mpi.ts";
 import type { Ranks, RankSettings } from "./ranks.ts";
 
@@ -103,7 +103,7 @@ export class World implements Ranks {
  * @returns nothing where it is alone: then no library is looked for
  * @throws {UserError} where the launcher's library cannot be used
  */
-export function joinWorld(get: (name: string) => string | undefined = Deno.env.get): World | undefined {
+export function joinWorld(get: (name: string) => string | undefined = readVariable): World | undefined {
   const launched = readLauncher(get);
   return launched === undefined || launched.size === 1
     ? undefined

@@ -15,8 +15,7 @@ import { loadPlugin } from "../flags/plugin.ts";
 import type { RecordedInput } from "../output/run_recorder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
-import { onRanks } from "../terminal/ranked_main.ts";
-import { runMain } from "../terminal/run_main.ts";
+import { runOnRanks } from "../terminal/ranked_main.ts";
 import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
 import { printWarning, shared, train } from "./training.ts";
 
@@ -104,4 +103,4 @@ async function main(world: World | undefined): Promise<void> {
   });
 }
 
-if (import.meta.main) await runMain(onRanks(main));
+if (import.meta.main) await runOnRanks(main);

@@ -1,6 +1,7 @@
 /** `deno task doctor`: looks at everything that a run needs, and says what to do about what is missing. */
 import { statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { World } from "../../actors/ranks/world.ts";
 import { decodeImage } from "../../data/decode.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
@@ -23,7 +24,8 @@ import { permissionFlags } from "../../methods/permissions.ts";
 import { permissionsOf, restrictedCommand } from "../flags/permissions.ts";
 import { wrap } from "../flags/help.ts";
 import { loadPlugin } from "../flags/plugin.ts";
-import { runMain } from "../terminal/run_main.ts";
+import { checkRanks } from "../output/ranks_finding.ts";
+import { runOnRanks } from "../terminal/ranked_main.ts";
 import { screenWidth } from "../terminal/screen_width.ts";
 
 /** What was found of one thing. */
@@ -217,7 +219,10 @@ async function look(
 }
 
 /** All findings, in the order in which a run needs the things. */
-export async function examine({ data, distill, teacher, output }: DoctorRequest): Promise<Finding[]> {
+export async function examine(
+  { data, distill, teacher, output }: DoctorRequest,
+  world?: World,
+): Promise<Finding[]> {
   return [
     ...await look("Deno", "", checkDeno),
     ...await look(
@@ -233,6 +238,7 @@ export async function examine({ data, distill, teacher, output }: DoctorRequest)
       "give a checkpoint with --distill",
       () => checkTeacher(distill ?? SAMPLE_TEACHER, teacher),
     ),
+    ...await look("MPI", "", () => checkRanks(world)),
   ];
 }
 
@@ -256,7 +262,7 @@ export function describeFindings(
   }).join("\n");
 }
 
-async function main(): Promise<number> {
+async function main(world: World | undefined): Promise<number> {
   await loadPlugin(ownArguments(Deno.args));
   const command = parseDoctorFlags(Deno.args, { encoders: studentNames(), teachers: teacherNames() });
   if (command.help !== undefined) {
@@ -273,9 +279,9 @@ async function main(): Promise<number> {
     );
     return 0;
   }
-  const findings = await examine(command.request);
+  const findings = await examine(command.request, world);
   console.log(command.json ? JSON.stringify(findings, null, 2) : describeFindings(findings));
   return findings.some(({ state }) => state === "problem") ? 1 : 0;
 }
 
-if (import.meta.main) await runMain(main);
+if (import.meta.main) await runOnRanks(main);

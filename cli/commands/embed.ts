@@ -1,6 +1,8 @@
 /** `deno task embed`: flags in, files of embeddings out. The run itself is `methods/embedding.ts`. */
+import type { World } from "../../actors/ranks/world.ts";
 import type { EmbeddingResult, EmbedEvent, Neighbours } from "../../methods/embedding.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
+import type { RankedSettings } from "../../methods/method.ts";
 import { embed } from "../../methods/runs.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { replaceFile, writeAll } from "../../data/replace_file.ts";
@@ -21,7 +23,7 @@ import {
 import { checkEmbedInputs } from "../flags/inputs.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import { loadPlugin } from "../flags/plugin.ts";
-import { runMain } from "../terminal/run_main.ts";
+import { runOnRanks } from "../terminal/ranked_main.ts";
 
 type Run = EmbedCommand & { help: undefined };
 
@@ -33,14 +35,14 @@ async function embedInto(
   writers: readonly EmbeddingWriter[],
   options: Options,
   progress: CountProgress,
-  signal: AbortSignal,
+  settings: RankedSettings,
 ): Promise<EmbeddingResult & { plan: Plan }> {
   const { encoder, data, part, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
     options;
   if (!("path" in encoder)) throw new TypeError("expected the encoder of a checkpoint");
   const { path: pretrained, arch, which, weights } = encoder;
   const shape = { part, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
-  await using run = embed({ pretrained, arch, which, weights, data, ...shape }, { signal });
+  await using run = embed({ pretrained, arch, which, weights, data, ...shape }, settings);
   let plan: Plan | undefined;
   let done = 0;
   for await (const event of run) {
@@ -53,6 +55,8 @@ async function embedInto(
         progress.update(done += event.rows.length, plan?.images);
         break;
       case "note":
+        if ((settings.ranks?.rank ?? 0) > 0) break; // the first rank says it
+        /* falls through */
       case "warning":
         progress.warn(`${event.type}: ${event.text}`);
     }
@@ -66,14 +70,14 @@ async function run(
   { file }: Run,
   options: Options,
   progress: CountProgress,
-  signal: AbortSignal,
+  settings: RankedSettings,
 ): ReturnType<typeof embedInto> {
-  if (file === null) return await embedInto([], options, progress, signal);
+  if (file === null) return await embedInto([], options, progress, settings);
   let result: Awaited<ReturnType<typeof embedInto>> | undefined;
   await replaceFile(file.path, async (embeddings) => {
     const writer = openEmbeddingWriter(embeddings, file.format, options.dimension);
     const work = async (others: EmbeddingWriter[]) => {
-      result = await embedInto([writer, ...others], options, progress, signal);
+      result = await embedInto([writer, ...others], options, progress, settings);
     };
     if (file.format !== ".npy") await work([]);
     else await replaceFile(namesPath(file.path), async (names) => await work([openNamesWriter(names)]));
@@ -98,10 +102,19 @@ async function describeNeighbours(
   return [`sheet      ${sheet}`, ...lines];
 }
 
-async function main(): Promise<void> {
+/** Embeds as one of the ranks that write nothing. */
+async function follow({ request }: Run, { settings: ranks }: World): Promise<void> {
+  const options = await checkEmbedInputs(request);
+  using interrupt = interruptSignal(() => {});
+  using progress = new CountProgress({ doing: "embedded", quiet: true });
+  await embedInto([], options, progress, { signal: interrupt.signal, ranks });
+}
+
+async function main(world: World | undefined): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseEmbedFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
+  if (world !== undefined && world.rank > 0) return await follow(command, world);
   const { file, sheet, force } = command;
   const files = file === null ? [] : [file.path, ...file.format === ".npy" ? [namesPath(file.path)] : []];
   await requireNew([...files, ...sheet === null ? [] : [sheet]], force);
@@ -112,7 +125,7 @@ async function main(): Promise<void> {
   let result: Awaited<ReturnType<typeof run>>;
   {
     using progress = new CountProgress({ doing: "embedded", quiet: command.quiet });
-    result = await run(command, options, progress, interrupt.signal);
+    result = await run(command, options, progress, { signal: interrupt.signal, ranks: world?.settings });
   }
   const seconds = (performance.now() - started) / 1000;
   const kind = options.part === "backbone" ? "pooled features" : "normalised embeddings";
@@ -131,4 +144,4 @@ async function main(): Promise<void> {
   for (const line of await describeNeighbours(options.data, sheet, result.neighbours)) console.log(line);
 }
 
-if (import.meta.main) await runMain(main);
+if (import.meta.main) await runOnRanks(main, { stop: "at once" });

@@ -1,4 +1,5 @@
 /** `deno task knn`: flags in, accuracies out. The evaluation itself is `methods/knn.ts`. */
+import type { World } from "../../actors/ranks/world.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { KNN_DEFAULTS } from "../../methods/knn.ts";
 import { knn } from "../../methods/runs.ts";
@@ -9,23 +10,26 @@ import { interruptSignal } from "../terminal/interrupt.ts";
 import { parseKnnFlags } from "../flags/knn_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { CountProgress } from "../terminal/count_progress.ts";
-import { runMain } from "../terminal/run_main.ts";
+import { runOnRanks } from "../terminal/ranked_main.ts";
 import { formatTable } from "../terminal/table.ts";
 
-async function main(): Promise<void> {
+async function main(world: World | undefined): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseKnnFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const input = await checkKnnInputs(command.request);
   await describeAdapter(); // so that a missing one is said at once, and the command's end knows whether it is hardware
-  using interrupt = interruptSignal();
-  const run = knn(input, { signal: interrupt.signal });
+  const isFirst = (world?.rank ?? 0) === 0;
+  using interrupt = interruptSignal(isFirst ? undefined : () => {});
+  const run = knn(input, { signal: interrupt.signal, ranks: world?.settings });
   let arch: string | undefined;
   {
-    using progress = new CountProgress({ doing: "evaluated", quiet: command.json });
+    using progress = new CountProgress({ doing: "evaluated", quiet: command.json || !isFirst });
     for await (const event of run) {
       if (event.type === "progress") progress.update(event.done, event.total);
-      if (event.type === "warning" || event.type === "note") progress.warn(`${event.type}: ${event.text}`);
+      if (event.type === "warning" || (event.type === "note" && isFirst)) {
+        progress.warn(`${event.type}: ${event.text}`);
+      }
       if (event.type !== "plan") continue;
       const { imageSize, heldOut } = event;
       arch = event.arch;
@@ -54,4 +58,4 @@ async function main(): Promise<void> {
   console.log(formatTable([["weighted kNN", "top-1", "top-5"], ...rows]));
 }
 
-if (import.meta.main) await runMain(main);
+if (import.meta.main) await runOnRanks(main, { stop: "at once" });

@@ -2,6 +2,8 @@
  * `deno task lincls`: flags in, progress and files out. The runs themselves are `methods/linear_probe/run.ts`, and with
  * `--finetune` `methods/finetune/run.ts`.
  */
+import type { World } from "../../actors/ranks/world.ts";
+import { oneProcess } from "../../methods/finetune/mod.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import { METHODS } from "../../methods/registry.ts";
@@ -12,10 +14,10 @@ import { checkFinetuneInputs, checkLinclsInputs } from "../flags/inputs.ts";
 import { type LinclsCommand, parseLinclsFlags } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
-import { runMain } from "../terminal/run_main.ts";
+import { runOnRanks } from "../terminal/ranked_main.ts";
 import { showFinetune } from "./finetune_view.ts";
 import { inputsOf, showLinear } from "./linear_view.ts";
-import { printWarning, train } from "./training.ts";
+import { printWarning, shared, train } from "./training.ts";
 
 type Command<Method> = Extract<LinclsCommand, { method: Method }>;
 
@@ -28,15 +30,17 @@ function commonOf({ output, resume, pretrained, data, testData }: LinearOptions 
   };
 }
 
-async function evaluateLinearly(command: Command<"linear_probe">): Promise<void> {
+async function evaluateLinearly(command: Command<"linear_probe">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq } = command;
   if (resumesIfThere) {
-    request.resume = await findCheckpointToResume(request.output, METHODS.linear_probe, printWarning);
+    const find = () => findCheckpointToResume(request.output, METHODS.linear_probe, printWarning);
+    request.resume = await shared(world, find) ?? null;
   }
   const options = await checkLinclsInputs(request);
   const input = { ...options, imageSize: request.imageSize, evalResize: request.evalResize };
   await train({
     ...commonOf(options),
+    world,
     options,
     command,
     run: (settings, isUnfinished) => linearProbe(input, { ...settings, isUnfinished }),
@@ -60,12 +64,13 @@ async function fineTune(command: Command<"finetune">): Promise<void> {
   });
 }
 
-async function main(): Promise<void> {
+async function main(world: World | undefined): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseLinclsFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
-  if (command.method === "finetune") await fineTune(command);
-  else await evaluateLinearly(command);
+  if (command.method === "linear_probe") return await evaluateLinearly(command, world);
+  if (world !== undefined) throw oneProcess(world);
+  await fineTune(command);
 }
 
-if (import.meta.main) await runMain(main);
+if (import.meta.main) await runOnRanks(main, { stop: "at once" });

@@ -10,8 +10,7 @@ import { checkPretrainInputs } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { parsePretrainFlags } from "../flags/pretrain_flags.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
-import { onRanks } from "../terminal/ranked_main.ts";
-import { runMain } from "../terminal/run_main.ts";
+import { runOnRanks } from "../terminal/ranked_main.ts";
 import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
 import { printWarning, shared, train } from "./training.ts";
 
@@ -62,4 +61,4 @@ async function main(world: World | undefined): Promise<void> {
   });
 }
 
-if (import.meta.main) await runMain(onRanks(main));
+if (import.meta.main) await runOnRanks(main);

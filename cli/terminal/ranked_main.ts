@@ -2,10 +2,27 @@
 import { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { joinWorld, type World } from "../../actors/ranks/world.ts";
 import { Interrupted } from "./interrupt.ts";
-import { reportError } from "./run_main.ts";
+import { reportError, runMain } from "./run_main.ts";
 
 /** How long the others leave it to the first rank to say what is wrong with all of them, in ms. */
 const FIRST_RANK_MS = 2000;
+
+/** How long the launcher is given to read what was said, before it is told to end all: MPICH's loses the rest. */
+const READ_MS = 200;
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** How long the others leave it to the first rank to save what it has and to end all, where a signal stops them, in ms. */
+const SAVING_MS = 30_000;
+
+/** How ranks end where a signal stops them. */
+export interface RankedOptions {
+  /**
+   * `together`: a signal to one of them is told to all, which end at the same step, in good order; this is left to the command.
+   * `at once`: the first one ends all, when it has saved what it has; a signal to another one alone ends all a little later.
+   */
+  stop?: "together" | "at once";
+}
 
 /** Lets a rank beside the first one speak of what is wrong, with its number in front. */
 function speakAsRank(rank: number): void {
@@ -21,6 +38,7 @@ function speakAsRank(rank: number): void {
  */
 export function onRanks(
   main: (world: World | undefined) => Promise<number | void>,
+  { stop = "together" }: RankedOptions = {},
 ): () => Promise<number | void> {
   return async () => {
     const world = joinWorld();
@@ -32,9 +50,12 @@ export function onRanks(
     } catch (caught) {
       const error = caught instanceof StoppedByRank ? new Interrupted() : caught;
       const report = reportError(error);
-      if (!(error instanceof Interrupted)) {
-        if (world.rank > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_RANK_MS));
+      const isStopped = error instanceof Interrupted;
+      if (!isStopped || stop === "at once") {
+        const leaveItMs = isStopped ? SAVING_MS : FIRST_RANK_MS;
+        if (world.rank > 0) await sleep(leaveItMs);
         console.error(report.text);
+        await sleep(READ_MS);
         world.abort(report.code);
       }
       if (world.rank === 0) console.error(report.text);
@@ -43,4 +64,12 @@ export function onRanks(
     await world.leave();
     return code;
   };
+}
+
+/** Runs a command as one of several ranks where a launcher started it; see {@linkcode runMain}. */
+export async function runOnRanks(
+  main: (world: World | undefined) => Promise<number | void>,
+  options?: RankedOptions,
+): Promise<void> {
+  await runMain(onRanks(main, options), { ranks: "all" });
 }

@@ -1,6 +1,7 @@
 /** The outermost layer of every command: errors for people, exit codes, and an end that comes. */
 
 import { setOneThread } from "../../actors/one_thread.ts";
+import { readLauncher, readVariable } from "../../actors/ranks/launcher.ts";
 import { ActorCrash } from "../../actors/runtime/failure.ts";
 import { printable, printableLine } from "../../data/printable.ts";
 import { UserError } from "../../errors.ts";
@@ -90,9 +91,16 @@ function guardConsole(): (text: string) => void {
 
 /** Whether the environment asks for all actors on one thread, where it may be read. */
 function readOneThread(): boolean {
-  const name = "env";
-  const variable = "SEED_ONE_THREAD";
-  return Deno.permissions.querySync({ name, variable }).state === "granted" && Deno.env.get(variable) === "1";
+  return readVariable("SEED_ONE_THREAD") === "1";
+}
+
+/** Which of the processes that a launcher started do a command. */
+export interface RunMainOptions {
+  /**
+   * `first` (default): the first one alone, and the others leave at once, so that nothing is done or written twice. `all`: all,
+   * which the command knows of; see `runOnRanks()`.
+   */
+  ranks?: "first" | "all";
 }
 
 /**
@@ -105,7 +113,11 @@ function readOneThread(): boolean {
  * if (import.meta.main) await runMain(() => distill(Deno.args));
  * ```
  */
-export async function runMain(main: () => Promise<number | void>): Promise<void> {
+export async function runMain(
+  main: () => Promise<number | void>,
+  { ranks = "first" }: RunMainOptions = {},
+): Promise<void> {
+  if (ranks === "first" && (readLauncher(readVariable)?.rank ?? 0) > 0) return leave(0);
   const printError = guardConsole();
   // An error that nobody awaited may have left the command waiting for ever; of one that has ended it says nothing new.
   let hasEnded = false;

@@ -8,23 +8,21 @@
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import { ImageCaches } from "../../actors/image_caches.ts";
-import { actorUrl } from "../../actors/catalog.ts";
-import type gradientExchange from "../../actors/gradient_exchange.ts";
-import type { GradientExchangeConfig } from "../../actors/gradient_exchange.ts";
-import type { Accuracy, GradientExchange, NamedValues } from "../../actors/messages.ts";
+import type { Accuracy, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import type { ProfileCollector } from "../../actors/run_profile.ts";
 import { type RankSettings, StoppedByRank } from "../../actors/ranks/ranks.ts";
-import type { ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
+import { spawnExchange } from "../../actors/ranks/spawn_exchange.ts";
+import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
-import { UserError } from "../../errors.ts";
 import { countVote, Evaluations } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { OutputSettings } from "../method.ts";
+import { requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
 import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
@@ -104,14 +102,7 @@ function ofRank<Options extends EncoderTrainingOptions>(
   ranks: RankSettings | undefined,
 ): Options {
   if (ranks === undefined) return options;
-  const { batchSize } = options;
-  if (batchSize % ranks.size !== 0) {
-    const [less, more] = [Math.floor, Math.ceil].map((round) => round(batchSize / ranks.size) * ranks.size);
-    throw new UserError(
-      `--batch-size ${batchSize} cannot be shared by ${ranks.size} ranks: expected a multiple of ${ranks.size}, such as ` +
-        (less === 0 ? `${more}` : `${less} or ${more}`),
-    );
-  }
+  requireEqualShares(options.batchSize, ranks);
   return ranks.rank === 0 ? options : { ...options, testData: null, insight: false, keep: 0 };
 }
 
@@ -359,17 +350,6 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       for (const [name, profiles] of await this.#pipeline.profile()) profile.add(name, profiles);
     });
   }
-}
-
-/** Spawns the actor that exchanges with the other ranks. */
-function spawnExchange(
-  system: ActorSystem,
-  { exchange, ...ranks }: RankSettings,
-  actors: EncoderTrainingOptions["actors"],
-): ActorRef<GradientExchange> {
-  const url = actorUrl("gradient_exchange", actors);
-  const config = { ...ranks, ...exchange } as GradientExchangeConfig;
-  return system.spawn<typeof gradientExchange>("gradient_exchange", url, config).ref;
 }
 
 /** The end of a run that was killed after its last step: what is left of it is to be evaluated. */

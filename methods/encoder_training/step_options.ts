@@ -42,7 +42,7 @@ export interface StepOptions extends Pick<TrainingOptions, "momentum" | "weightD
   /** Batches between reports of layer norms, time and memory; 0 for none. */
   statsEvery: number;
   /**
-   * Keep feature maps in float16 and scale the loss, as `torch.amp` does: half the memory.
+   * Keep feature maps and a teacher's weights in float16 and scale the loss, as `torch.amp` does: half the memory.
    * Needs an adapter with `shader-f16`.
    */
   amp: boolean;

@@ -8,9 +8,14 @@ import { join } from "node:path";
 import type { Monitor } from "../../actors/events.ts";
 import { LabelledFeatures } from "../../actors/labelled_features.ts";
 import type { BatchPosition, EmbeddedBatch, Purpose } from "../../actors/messages.ts";
+import { noImages } from "../../actors/data_facts.ts";
+import { DeviceExchange } from "../../actors/ranks/device_exchange.ts";
+import { gatherNumbers, type RankPeers, requireSame } from "../../actors/ranks/peers.ts";
+import { shareOf } from "../../actors/ranks/ranks.ts";
 import { type ActorContext, type ActorRef, urgent } from "../../actors/runtime/mod.ts";
 import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
 import { EpochOrder } from "../../data/sampler.ts";
+import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
@@ -20,6 +25,7 @@ import type { SavedInput } from "../../models/checkpoint/saved_input.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
+import { lastingBuffers } from "../../models/training_step.ts";
 import { findEncoder, usualHead } from "../../models/registry.ts";
 import { type BatchResult, classLabelsOf, scoreOf, Tally } from "../classification.ts";
 import { cropRatioOf } from "../encoder_views.ts";
@@ -34,6 +40,14 @@ import type { LinearProgress, LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
 import { type LabelledRows, LinearProbes } from "./step.ts";
 
+/** The other ranks of a linear evaluation, and what all of them must have in common. */
+export interface RankOfEvaluation extends RankPeers {
+  /** Images that are learnt from, of all ranks. */
+  trainImages: number;
+  /** The first epoch to come. */
+  epoch: number;
+}
+
 /** Configuration of a `linear_trainer` actor. */
 export interface LinearTrainerConfig {
   /** Options of the whole run. */
@@ -46,6 +60,8 @@ export interface LinearTrainerConfig {
   keepsQueries: boolean;
   /** Settings that checkpoints store, so that a resume can verify that it continues the same evaluation. */
   terms?: readonly Term[];
+  /** The other ranks, where several share every batch. The first one writes the checkpoints. */
+  ranks?: RankOfEvaluation;
   /** Receives events about steps. */
   monitor: ActorRef<Monitor<LinearActorEvent>>;
 }
@@ -71,17 +87,27 @@ class ProbeTraining {
   readonly #config: LinearTrainerConfig;
   readonly #trainer: Trainer;
   readonly #probes: LinearProbes;
+  readonly #exchange: DeviceExchange | undefined;
   #learningRates: number[];
   readonly #tallies = new Map<Purpose, Tally>();
   readonly #kept = new Map<Purpose, LabelledFeatures>();
+  /** Of what the last batch has been consumed. */
+  readonly #ended = new Set<Purpose>();
   #consumed = Promise.withResolvers<void>();
+  #saved: Promise<unknown> = Promise.resolve();
   #noted?: Noted;
   /** The best epoch's, until it is written. */
   #best?: Noted;
   /** The checkpoint of this run that is on the disk. */
   #written?: string;
 
-  constructor(config: LinearTrainerConfig, trainer: Trainer, probes: LinearProbes) {
+  constructor(
+    config: LinearTrainerConfig,
+    trainer: Trainer,
+    probes: LinearProbes,
+    exchange: DeviceExchange | undefined,
+  ) {
+    this.#exchange = exchange;
     this.#config = config;
     this.#trainer = trainer;
     this.#probes = probes;
@@ -96,24 +122,36 @@ class ProbeTraining {
     const { position, purpose, images, embeddings } = batch;
     const labels = classLabelsOf(images, this.#config.classes);
     const features = new Float32Array(embeddings).subarray(0, labels.length * this.#config.features);
-    const isKept = purpose === "bank" || (purpose === "queries" && this.#config.keepsQueries);
     let told: Promise<void> | undefined;
-    if (isKept) {
+    if (this.#isKept(purpose)) {
       const kept = this.#kept.get(purpose) ?? new LabelledFeatures(this.#config.features);
       this.#kept.set(purpose, kept);
       kept.add(features.slice(), labels);
-    } else if (labels.length > 0) told = this.#submit(purpose, position, { features, labels });
+    } else if (labels.length > 0 || this.#isShared(purpose)) {
+      told = this.#submit(purpose, position, { features, labels });
+    }
     if (purpose !== "train") {
       void this.#config.monitor.tell("event", { type: "came", images: labels.length }).catch(() => {});
     }
     await this.#trainer.giveBack(batch);
     await told;
+    if (position.endsEpoch) this.#ended.add(purpose);
     this.#consumed.resolve();
     this.#consumed = Promise.withResolvers();
   }
 
+  #isKept(purpose: Purpose): boolean {
+    return purpose === "bank" || (purpose === "queries" && this.#config.keepsQueries);
+  }
+
+  /** Whether every rank takes part in each batch, one that has none of its images too. */
+  #isShared(purpose: Purpose): boolean {
+    return this.#exchange !== undefined && purpose === "train";
+  }
+
   /** Trains on a batch, or classifies it, and has its results told of when they are there. */
   #submit(purpose: Purpose, position: BatchPosition, rows: LabelledRows): Promise<void> {
+    if (this.#isShared(purpose)) return this.#trainShared(position, rows);
     const learningRates = this.#learningRates;
     const results = purpose === "train"
       ? this.#probes.train(rows, learningRates)
@@ -123,6 +161,36 @@ class ProbeTraining {
       await before;
       await this.#report(purpose, position, rows.labels.length, learningRates, found);
     });
+  }
+
+  /** Trains on this rank's part of a batch: the step is that of the whole batch, whatever each rank has of it. */
+  async #trainShared(position: BatchPosition, rows: LabelledRows): Promise<void> {
+    const { options: { batchSize }, ranks } = this.#config;
+    const images = Math.min(batchSize, ranks!.trainImages - position.batch * batchSize);
+    const learningRates = this.#learningRates;
+    this.#exchange!.weight = rows.labels.length / images;
+    const own = new Tally();
+    own.add(rows.labels.length, await this.#probes.train(rows, learningRates));
+    const { sums } = await this.#ofAll(own);
+    const results = sums.map(({ loss, ...counts }) => ({ loss: loss / images, ...counts }));
+    await this.#report("train", position, images, learningRates, results);
+  }
+
+  /** The sums of all ranks. */
+  async #ofAll({ images, sums }: Tally): Promise<Tally> {
+    const { ranks, options: { lr } } = this.#config;
+    const own = lr.map((_, i) => sums[i] ?? { loss: 0, top1: 0, top5: 0 });
+    const found = await gatherNumbers(ranks!, [
+      images,
+      ...own.flatMap(({ loss, top1, top5 }) => [loss, top1, top5]),
+    ]);
+    const sum = (at: number) => found.reduce((sum, numbers) => sum + numbers[at], 0);
+    const all = new Tally();
+    all.restore(
+      sum(0),
+      lr.map((_, i) => ({ loss: sum(3 * i + 1), top1: sum(3 * i + 2), top5: sum(3 * i + 3) })),
+    );
+    return all;
   }
 
   async #report(
@@ -147,42 +215,57 @@ class ProbeTraining {
   ): Promise<ProbeScore[]> {
     const consumed = () =>
       (this.#kept.get(purpose)?.labels.length ?? 0) + (this.#tallies.get(purpose)?.images ?? 0);
+    // The last of a rank's batches may be without an image.
+    const isOver = () => this.#exchange === undefined ? consumed() >= images : this.#ended.has(purpose);
     for (;;) {
       await this.#trainer.reported;
-      if (consumed() >= images) return this.#takeScores(purpose);
+      if (isOver()) {
+        this.#ended.delete(purpose);
+        return this.#isKept(purpose) ? [] : await this.#takeScores(purpose);
+      }
       await context.wait(this.#consumed.promise);
     }
   }
 
-  #takeScores(purpose: Purpose): ProbeScore[] {
-    const scores = this.#tallies.get(purpose)?.scores() ?? [];
+  async #takeScores(purpose: Purpose): Promise<ProbeScore[]> {
+    const own = this.#tallies.get(purpose) ?? new Tally();
     this.#tallies.delete(purpose);
-    return scores;
+    if (this.#exchange === undefined || purpose === "train") return own.scores();
+    const all = await this.#ofAll(own);
+    if (all.images === 0) throw new UserError(noImages(this.#config.options.testData));
+    return all.scores();
   }
 
   /** One epoch over the kept features. */
   async trainOnKept(epoch: number, learningRates: number[]): Promise<ProbeScore[]> {
     this.begin(learningRates);
     await this.#replay("bank", "train", epoch);
-    return this.#takeScores("train");
+    return await this.#takeScores("train");
   }
 
   /** Classifies the kept queries. */
   async evaluateKept(): Promise<ProbeScore[]> {
     await this.#replay("queries", "queries", 0);
-    return this.#takeScores("queries");
+    return await this.#takeScores("queries");
   }
 
   async #replay(from: Purpose, as: Purpose, epoch: number): Promise<void> {
     const { features: length, options: { seed, batchSize } } = this.#config;
-    const kept = this.#kept.get(from)!;
+    const kept = this.#kept.get(from) ?? new LabelledFeatures(length);
     const { labels } = kept;
-    const order = new EpochOrder(labels.length, seed, epoch, batchSize, {
+    const { ranks } = this.#config;
+    const placeOf = this.#isShared(as) ? this.#ownPlaces() : undefined;
+    if (labels.length === 0 && placeOf === undefined && ranks !== undefined) return; // other ranks have some
+    const count = placeOf === undefined ? labels.length : ranks!.trainImages;
+    const order = new EpochOrder(count, seed, epoch, batchSize, {
       shuffle: as === "train",
       dropLast: false,
     });
     for (let batch = 0; batch < order.batchCount; batch++) {
-      const rows = order.batch(batch);
+      const places = order.batch(batch);
+      const rows = placeOf === undefined
+        ? places
+        : places.filter((place) => placeOf.has(place)).map((place) => placeOf.get(place)!);
       const features = new Float32Array(rows.length * length);
       for (const [i, row] of rows.entries()) features.set(kept.feature(row), i * length);
       await this.#submit(as, { epoch, batch, endsEpoch: batch === order.batchCount - 1 }, {
@@ -191,6 +274,15 @@ class ProbeTraining {
       });
     }
     await this.#trainer.reported;
+  }
+
+  /** The places among the images to learn from of those that this rank has kept, and which of its own each one is. */
+  #ownPlaces(): ReadonlyMap<number, number> {
+    const { ranks, options: { batchSize } } = this.#config;
+    const inOrder = { shuffle: false, dropLast: false, share: shareOf(ranks) };
+    const order = new EpochOrder(ranks!.trainImages, 0, 0, batchSize, inOrder);
+    const places = Array.from({ length: order.batchCount }, (_, batch) => [...order.batch(batch)]).flat();
+    return new Map(places.map((place, i) => [place, i]));
   }
 
   /** Copies the weights of every probe that has not diverged, for `save`. */
@@ -208,12 +300,27 @@ class ProbeTraining {
       this.#trainer.requireFinite([...values, ...momentum], explain);
       probes.push({ ...saved, values, momentum });
     }
+    const weights = probes.flatMap(({ values }) => [...values.values()]);
+    if (this.#exchange !== undefined && !await this.#exchange.isSame(weights)) {
+      throw new UserError(
+        `the classifiers of the ranks are not the same after epoch ${
+          progress.epoch - 1
+        }: a device or the library of MPI ` +
+          "computes differently on some of them. Resume from an earlier checkpoint, without that machine",
+      );
+    }
     this.#noted = { progress, learningRate: this.#learningRates[progress.probe], probes };
     if (progress.isBest) this.#best = this.#noted;
   }
 
   /** Writes what is new; the checkpoint before it goes, since the whole backbone is in each. */
-  async save(): Promise<string | null> {
+  save(): Promise<string | null> {
+    const saved = this.#saved.then(() => this.#save());
+    this.#saved = saved.catch(() => {});
+    return saved;
+  }
+
+  async #save(): Promise<string | null> {
     if (this.#noted === undefined) return null;
     const { output } = this.#config.options;
     if (this.#best !== undefined) {
@@ -307,7 +414,8 @@ async function loadProbes(
 }
 
 export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer, config, context) => {
-  const { options, features, classes } = config;
+  const { options, features, classes, ranks, terms } = config;
+  const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange);
   const probes = await LinearProbes.create(trainer.gpu, {
     features,
     classes,
@@ -315,13 +423,28 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     probes: options.lr.length,
     momentum: options.momentum,
     weightDecay: options.weightDecay,
-  });
+  }, exchange);
   if (options.resume === null) {
     // The same for each learning rate, so that nothing but the rate differs.
     const weights = initialize(probes.state, options.seed);
     for (const i of options.lr.keys()) await probes.load(i, (key) => weights.get(key)!);
   } else await loadProbes(probes, options.resume, config);
-  const training = new ProbeTraining(config, trainer, probes);
+  if (ranks !== undefined) {
+    const { batchSize, epochs, lr, evaluate } = options;
+    await requireSame(ranks, [
+      terms,
+      batchSize,
+      epochs,
+      lr,
+      evaluate,
+      ranks.epoch,
+      ranks.trainImages,
+      classes,
+    ]);
+    await exchange!.broadcast(probes.stores.flatMap(lastingBuffers));
+  }
+  const training = new ProbeTraining(config, trainer, probes, exchange);
+  const save = async () => ({ path: await training.save() });
 
   return {
     connect: (peers) => trainer.connect(peers),
@@ -331,6 +454,7 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     trainOnKept: ({ epoch, learningRates }) => training.trainOnKept(epoch, learningRates),
     evaluateKept: () => training.evaluateKept(),
     note: (progress) => training.note(progress),
-    save: async () => ({ path: await training.save() }),
+    // Others may have ended, and a batch never comes to its end: what is saved was noted before.
+    save: ranks === undefined ? save : urgent(save),
   };
 });

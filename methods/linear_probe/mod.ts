@@ -58,5 +58,6 @@ export const linearProbe: Method<
     using file = await openCheckpointFile(checkpoint);
     await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
   },
-  run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),
+  run: (options, emit, signal, { isUnfinished, ranks }) =>
+    runLinearEvaluation(options, emit, signal, isUnfinished, ranks),
 };

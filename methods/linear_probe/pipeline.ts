@@ -4,6 +4,8 @@ import type encoder from "../../actors/encoder.ts";
 import type { Monitor } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { type Branch, Pipeline } from "../../actors/pipeline.ts";
+import type { RankPeers } from "../../actors/ranks/peers.ts";
+import { rowsOf, type Share, shareOf } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
 import type { LinearActorEvent } from "./events.ts";
@@ -29,31 +31,40 @@ export interface LinearSetup extends Omit<PreparedEvaluation, "start"> {
   trains: boolean;
   /** Where decoded images are kept. */
   caches: ImageCaches;
+  /** The other ranks, where several share every batch. */
+  peers: RankPeers | undefined;
   monitor: ActorRef<Monitor<LinearActorEvent>>;
   /** Where those that are started next begin. */
   start(): { epoch: number; resume: string | null };
 }
 
-/** Returns the way of the images to classify. */
+/**
+ * Returns the way of the images to classify.
+ *
+ * @param share of each batch that this process takes; the whole where it is left out
+ */
 export function testBranch(
   { testData: path, evalResize: resize, seed, workers }: Pick<
     ResolvedOptions,
     "testData" | "evalResize" | "seed" | "workers"
   >,
+  share?: Share,
 ): Branch {
   return {
     name: "test_augmenter",
     views: () => ({ kind: "evaluation", resize, first: { epoch: 0, batch: 0 } }),
-    sources: [{ name: TEST, path, purpose: "queries", order: EVALUATION_ORDER, seed, workers }],
+    sources: [{ name: TEST, path, purpose: "queries", order: EVALUATION_ORDER, share, seed, workers }],
   };
 }
 
 /** Spawns them, from the end. */
 export function spawnLinearPipeline(
   supervisor: Supervisor,
-  { options, data, features, classes, terms, trains, caches, monitor, start }: LinearSetup,
+  { options, data, features, classes, terms, trains, caches, peers, monitor, start }: LinearSetup,
 ): { trainer: Supervised<LinearTrainer>; pipeline: Pipeline } {
-  const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate, actors, tuning } = options;
+  const { workers, seed, imageSize, cacheFeatures, evaluate, actors, tuning } = options;
+  const batchSize = rowsOf(options.batchSize, peers);
+  const share = shareOf(peers);
   const { pretrained, arch, which, weights } = options;
   const trainer = supervisor.spawn<typeof linearTrainer>(
     "linear_trainer",
@@ -64,6 +75,7 @@ export function spawnLinearPipeline(
       classes,
       keepsQueries: cacheFeatures && !evaluate,
       terms,
+      ranks: peers && { ...peers, trainImages: data.trainImages, epoch: start().epoch },
       monitor,
     }),
   );
@@ -75,7 +87,7 @@ export function spawnLinearPipeline(
     tuning,
     next: trainer.ref,
   }));
-  const test = testBranch(options);
+  const test = testBranch(options, share);
   const plain = () => {
     const first = { epoch: start().epoch, batch: 0 };
     return { kind: "training", augmentation: AUGMENTATION, seed, first } as const;
@@ -90,6 +102,7 @@ export function spawnLinearPipeline(
       // Kept features are shuffled by who keeps them.
       order: { ...TRAINING_ORDER, shuffle: !cacheFeatures, dropLast: false },
       rows: data.rows,
+      share,
       seed,
       workers,
     }],

@@ -9,11 +9,15 @@ import type { Emit, ProgressEvent } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import { PATIENCE } from "../../actors/pipeline.ts";
+import type { RankSettings } from "../../actors/ranks/ranks.ts";
+import { spawnPeers } from "../../actors/ranks/spawn_exchange.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
 import { checkSettings } from "../check_settings.ts";
 import { type LabelledData, openCaches } from "../labelled_data.ts";
 import { LabelledRun, planOf } from "../labelled_run.ts";
+import { UserError } from "../../errors.ts";
+import { requireEqualShares } from "../rank_shares.ts";
 import { openSystem } from "../watched_actors.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
@@ -27,6 +31,11 @@ import {
   prepareEvaluation,
   type ResolvedOptions,
 } from "./prepare.ts";
+
+/** Of several ranks one alone cannot go back to a checkpoint. */
+const CANNOT_GO_BACK =
+  "an actor of this rank crashed, and the other ranks are ahead of the newest checkpoint. All ranks end; start them again " +
+  "with --resume auto";
 
 /** Scores of one learning rate. */
 export interface LinearScore {
@@ -57,8 +66,11 @@ export interface LinearResult {
  * When an actor crashes, all are started again, and the evaluation goes on from its newest checkpoint; what it does once
  * more is not told of again.
  *
+ * Several ranks share every batch: the step is that of the whole batch. The first one writes the files. A crash ends all.
+ *
  * @param isUnfinished whether the evaluation that `resume` goes on with has not come to its end: where only that is missing,
  * the test images are classified by what was trained
+ * @param ranks the part of this process, where several share the images
  * @throws {StoppedError} after an abort, with that checkpoint
  * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
  * @throws {UserError} for data and checkpoints that do not fit the options, and where every learning rate diverges; a
@@ -70,13 +82,15 @@ export async function runLinearEvaluation(
   emit: Emit<LinearEvent> = () => {},
   signal?: AbortSignal,
   isUnfinished = false,
+  ranks?: RankSettings,
 ): Promise<LinearResult> {
+  if (ranks !== undefined) requireEqualShares(options.batchSize, ranks);
   emit = withWarningsOnce(emit);
   const prepared = await prepareEvaluation(options, emit, isUnfinished);
   const isReadOnce = options.evaluate || options.cacheFeatures;
   using caches = await openCaches(prepared.options, prepared.data, isReadOnce, emit);
   const system = openSystem(options.plugins, emit);
-  return await system.run(() => new LinearEvaluation(system, prepared, caches, emit, signal).run());
+  return await system.run(() => new LinearEvaluation(system, prepared, caches, emit, signal, ranks).run());
 }
 
 /** A linear evaluation under way. */
@@ -85,6 +99,7 @@ class LinearEvaluation {
   readonly #emit: Emit<LinearEvent>;
   readonly #run: LabelledRun<LinearTrainer>;
   readonly #data: LabelledData;
+  readonly #ranks: RankSettings | undefined;
   /** What is read besides training. */
   #reading: Pick<ProgressEvent, "phase" | "done" | "total"> = { phase: "features", done: 0, total: 0 };
   readonly #classes: number;
@@ -109,7 +124,9 @@ class LinearEvaluation {
     caches: ImageCaches,
     emit: Emit<LinearEvent>,
     signal: AbortSignal | undefined,
+    ranks: RankSettings | undefined,
   ) {
+    this.#ranks = ranks;
     const { options, data, classes, start } = prepared;
     this.#options = options;
     this.#data = data;
@@ -127,6 +144,7 @@ class LinearEvaluation {
     const notes = evaluate ? [] : checkSettings(settings, { images, batchesPerEpoch });
     const plan = planOf(prepared, { batchesPerEpoch, firstEpoch: start.epoch, caches, notes });
     emit({ type: "plan", ...plan });
+    const peers = spawnPeers(system, ranks, options.actors);
     this.#run = new LabelledRun<LinearTrainer>(system, {
       output,
       resume,
@@ -140,6 +158,7 @@ class LinearEvaluation {
           features: plan.features,
           trains: !evaluate && !this.#isTrained,
           caches,
+          peers,
           monitor: listenToActors<LinearActorEvent>(system, emit, (event) => this.#take(event)),
           start: () => ({ epoch: this.#start.epoch, resume: resume() }),
         }),
@@ -168,6 +187,7 @@ class LinearEvaluation {
 
   /** All actors begin again where the newest checkpoint left off. */
   async #goBack(): Promise<void> {
+    if (this.#ranks !== undefined) throw new UserError(CANNOT_GO_BACK);
     this.#start = await findStart({ ...this.#options, resume: this.#run.resume });
     this.#best = [...this.#start.best];
     this.#divergence = this.#watchDivergence();
@@ -197,7 +217,8 @@ class LinearEvaluation {
   /** So many images more of what is read besides training. */
   #tellProgress(images: number): void {
     const { phase, total } = this.#reading;
-    const done = Math.min(this.#reading.done += images, total);
+    // The other ranks have as much to do.
+    const done = Math.min(this.#reading.done += images * (this.#ranks?.size ?? 1), total);
     this.#emit({ type: "progress", phase, done, total });
   }
 
@@ -208,14 +229,14 @@ class LinearEvaluation {
   }
 
   /** What has diverged is worse than any. */
-  #ranks(): number[] {
+  #standings(): number[] {
     return this.#best.map((top1, i) => this.#divergence.diverged[i] ? -Infinity : top1);
   }
 
   /** The best learning rate's index. */
   #chosen(): number {
-    const ranks = this.#ranks();
-    return ranks.indexOf(Math.max(...ranks));
+    const standings = this.#standings();
+    return standings.indexOf(Math.max(...standings));
   }
 
   /** What the learning rates are multiplied by after the warm-up. */
@@ -237,7 +258,11 @@ class LinearEvaluation {
     const { trainImages, test } = this.#data;
     const phase = cacheFeatures && !evaluate ? "features" : "evaluation";
     this.#reading = { phase, done: 0, total: source === TRAIN ? trainImages : test.rowCount };
-    const images = await this.#run.pipeline.readAll(source, { epoch });
+    const { pipeline } = this.#run;
+    // Of several ranks one may have none that can be used.
+    const images = this.#ranks === undefined
+      ? await pipeline.readAll(source, { epoch })
+      : await pipeline.read(source, { epoch });
     return await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
   }
 
@@ -297,11 +322,11 @@ class LinearEvaluation {
     this.#divergence.look(this.#last, learningRates, `the test after epoch ${epoch}`);
     await this.#endIfOver();
     const diverged = [...this.#divergence.diverged];
-    const before = Math.max(...this.#ranks());
+    const before = Math.max(...this.#standings());
     this.#raiseBest();
     const probe = this.#chosen();
     // One that has diverged is not the best any more, whatever it once was.
-    const isBest = Math.max(...this.#ranks()) > before || diverged[bestBefore];
+    const isBest = Math.max(...this.#standings()) > before || diverged[bestBefore];
     const progress = { epoch: epoch + 1, best: [...this.#best], diverged, probe, isBest };
     await trainer.ask("note", progress, PATIENCE);
     this.#tellEpoch({ type: "epoch", epoch, learningRates, trained, tested: this.#last, diverged });
@@ -315,7 +340,7 @@ class LinearEvaluation {
 
   /** Has a checkpoint of the last whole epoch written; nothing where none was trained. */
   async #save(): Promise<string | null> {
-    if (this.#options.evaluate || this.#isTrained) return null;
+    if (this.#options.evaluate || this.#isTrained || (this.#ranks?.rank ?? 0) > 0) return null;
     return (await this.#run.trainer.ref.ask("save", undefined, PATIENCE)).path;
   }
 }

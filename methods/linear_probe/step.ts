@@ -14,8 +14,8 @@ import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import type { StateValues } from "../../models/initialize.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
-import { type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
-import { TrainingStep } from "../../models/training_step.ts";
+import { type ParameterStore, type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
+import { type GradientExchange, TrainingStep } from "../../models/training_step.ts";
 import { type BatchResult, INITIAL_CLASSIFIER, padLabels, readRowStates } from "../classification.ts";
 
 /** What {@linkcode LinearProbes.create} needs. */
@@ -91,6 +91,8 @@ export class LinearProbes implements Disposable {
   readonly #training: ProbeProgram;
   readonly #evaluation: ProbeProgram;
   readonly #staging: GPUBuffer[];
+  /** Rows that a batch has at least: none where other devices have the others. */
+  readonly #leastRows: number;
   #batches = 0;
 
   private constructor(
@@ -100,8 +102,10 @@ export class LinearProbes implements Disposable {
     step: TrainingStep,
     training: ProbeProgram,
     evaluation: ProbeProgram,
+    leastRows: number,
   ) {
     this.#gpu = gpu;
+    this.#leastRows = leastRows;
     this.#options = options;
     this.state = state;
     this.#step = step;
@@ -115,21 +119,34 @@ export class LinearProbes implements Disposable {
       }));
   }
 
-  /** Compiles training and evaluation. Load weights before the first batch. */
-  static async create(gpu: Gpu, options: LinearProbesOptions): Promise<LinearProbes> {
+  /**
+   * Compiles training and evaluation. Load weights before the first batch.
+   *
+   * @param exchange sums the gradients with those of other devices, which have other rows of each batch
+   */
+  static async create(
+    gpu: Gpu,
+    options: LinearProbesOptions,
+    exchange?: GradientExchange,
+  ): Promise<LinearProbes> {
     const { momentum, weightDecay } = options;
     const { graph, inputs, probes } = trace(options);
     const states = probes.map(({ state }) => state);
-    const step = await TrainingStep.create(gpu, {
-      label: "linear probes, training step",
-      graph,
-      inputs: Object.values(inputs),
-      outputs: [...probes.map(({ loss }) => loss), ...states],
-      models: probes.map(({ builder: { parameters }, loss }) => ({
-        parameters,
-        gradients: differentiate(graph, loss, tensorsOf(parameters, "parameter")),
-      })),
-    }, { rule: findOptimizer("sgd", { momentum, weightDecay }) });
+    const step = await TrainingStep.create(
+      gpu,
+      {
+        label: "linear probes, training step",
+        graph,
+        inputs: Object.values(inputs),
+        outputs: [...probes.map(({ loss }) => loss), ...states],
+        models: probes.map(({ builder: { parameters }, loss }) => ({
+          parameters,
+          gradients: differentiate(graph, loss, tensorsOf(parameters, "parameter")),
+        })),
+      },
+      { rule: findOptimizer("sgd", { momentum, weightDecay }) },
+      exchange,
+    );
 
     // The same once more without what changes the weights.
     const evaluated = trace(options);
@@ -153,7 +170,13 @@ export class LinearProbes implements Disposable {
       step,
       { program: step.gradientProgram, inputs, states },
       { program: evaluation, inputs: evaluated.inputs, states: evaluatedStates },
+      exchange === undefined ? 1 : 0,
     );
+  }
+
+  /** The weights and the optimizer's state of every probe. */
+  get stores(): readonly ParameterStore[] {
+    return this.#step.stores;
   }
 
   /** Uploads the weights of one probe in PyTorch's layout. */
@@ -178,33 +201,34 @@ export class LinearProbes implements Disposable {
 
   /**
    * Submits one step of SGD for every probe, and returns at once with a promise of how they did before it, in their
-   * order. No more than four batches may be awaited at a time.
+   * order. No more than four batches may be awaited at a time; with an exchange, one.
    *
    * @param learningRates one a probe
    */
   train(rows: LabelledRows, learningRates: readonly number[]): Promise<BatchResult[]> {
-    return this.#run(this.#training, rows, (finish) => {
-      this.#step.submit({ learningRates }, finish);
-    });
+    return this.#run(this.#training, rows, (finish) => this.#step.submit({ learningRates }, finish));
   }
 
   /** Submits a batch to be evaluated, as {@linkcode train} does, and changes nothing. */
   evaluate(rows: LabelledRows): Promise<BatchResult[]> {
-    return this.#run(this.#evaluation, rows, (finish) => {
-      runPrograms(this.#gpu, [this.#evaluation.program], finish);
-    });
+    return this.#run(
+      this.#evaluation,
+      rows,
+      (finish) => void runPrograms(this.#gpu, [this.#evaluation.program], finish),
+    );
   }
 
   #run(
     { program, inputs, states }: ProbeProgram,
     { features, labels }: LabelledRows,
-    submit: (finish: (encoder: GPUCommandEncoder) => void) => void,
+    submit: (finish: (encoder: GPUCommandEncoder) => void) => Promise<void> | void,
   ): Promise<BatchResult[]> {
     const { features: length, batch, classes } = this.#options;
     const rows = labels.length;
-    if (rows < 1 || rows > batch || features.length !== rows * length) {
+    const least = this.#leastRows;
+    if (rows < least || rows > batch || features.length !== rows * length) {
       throw new Error(
-        `expected 1 to ${batch} labels and as many features of ${length}, got ${rows} and ${features.length}`,
+        `expected ${least} to ${batch} labels and as many features of ${length}, got ${rows} and ${features.length}`,
       );
     }
     const classesOf = padLabels(labels, batch, classes);
@@ -212,16 +236,19 @@ export class LinearProbes implements Disposable {
     padded.set(padRows(features, [rows, length]));
     program.write(inputs.features, padded);
     program.write(inputs.labels, classesOf);
-    program.write(inputs.count, Uint32Array.of(rows));
+    // Where there is none, one of zeros, whose gradients are finite.
+    program.write(inputs.count, Uint32Array.of(Math.max(1, rows)));
 
     const staging = this.#staging[this.#batches++ % SLOTS];
-    submit((encoder) => {
+    const submitted = submit((encoder) => {
       for (const [i, state] of states.entries()) {
         const { buffer, offset, bytes } = program.rangeOf(state);
         encoder.copyBufferToBuffer(buffer, offset, staging, i * byteLength(state), bytes);
       }
     });
-    return this.#readResults(staging, rows);
+    return submitted === undefined
+      ? this.#readResults(staging, rows)
+      : submitted.then(() => this.#readResults(staging, rows));
   }
 
   async #readResults(staging: GPUBuffer, rows: number): Promise<BatchResult[]> {

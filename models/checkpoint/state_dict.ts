@@ -84,9 +84,21 @@ export function isTally(key: string): boolean {
   return /(^|\.)total_(ops|params)$|^n_averaged$/.test(key);
 }
 
-/** First names of what is beside an encoder, each once; of what tools add anywhere, the last: `queue`, `total_ops`. */
-export function namesBeside(keys: Iterable<string>): string[] {
-  return [...new Set([...keys].map((key) => key.split(".").at(isTally(key) ? -1 : 0)!))];
+/**
+ * First names of what is beside an encoder, each once; of what tools add anywhere, the last: `queue`, `total_ops`. What the
+ * encoder itself lies under is no name of something else: beside `teacher.backbone.` is `teacher.dino_head`.
+ *
+ * @param prefix the encoder's
+ */
+export function namesBeside(keys: Iterable<string>, prefix = ""): string[] {
+  const own = prefix.split(".").slice(0, -1);
+  const nameOf = (key: string) => {
+    const parts = key.split(".");
+    if (isTally(key)) return parts.at(-1)!;
+    const shared = own.findIndex((part, i) => part !== parts[i]);
+    return parts.slice(0, 1 + (shared === -1 ? own.length : shared)).join(".");
+  };
+  return [...new Set([...keys].map(nameOf))];
 }
 
 /** An encoder's own key without the `module.` that SimCLR's, which is wrapped once more, has in front. */

@@ -106,7 +106,9 @@ export function addTokenRules(rule: AddRule): void {
     const [x] = node.inputs;
     const form = inOnePiece(t, x);
     const half = x.shape.at(-1)! / 2;
-    const [gate, value] = split(t, t.as(form, x), [half, half]);
+    const [gate, value] = node.inputs.length === 2
+      ? node.inputs.map((input) => t.as(form, input))
+      : split(t, t.as(form, x), [half, half]);
     const swish = t.emit("Mul", [gate, t.emit("Sigmoid", [gate])]);
     t.define(node, t.emit("Mul", [swish, value]), form);
   });

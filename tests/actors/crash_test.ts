@@ -67,6 +67,60 @@ const RING = [
   "tsv_reader 1",
 ];
 
+/** What a run was like. */
+interface Told {
+  digest: string;
+  losses: number[];
+  measured: number[];
+  knn: unknown;
+  warnings: string[];
+}
+
+/** A run whose actors crash after the steps that are said, one after the other. */
+async function runWithCrashes(options: DistillOptions, victims: Record<number, string> = {}): Promise<Told> {
+  let actors: Actors | undefined;
+  let isOver = false;
+  const losses: number[] = [];
+  const measured: number[] = [];
+  const warnings: string[] = [];
+  const until = async (isSo: () => boolean | Promise<boolean>) => {
+    while (!isOver && !await isSo()) await new Promise((resolve) => setTimeout(resolve, 10));
+  };
+  // One that is just being started again, since another crashed, has nothing to crash: each waits for the one before.
+  let turn = Promise.resolve();
+  const crash = async (victim: string, step: number) => {
+    await until(async () => {
+      const live = [...RING, victim].map((one) => actors!.get(one));
+      const answers = live.map((actor) => actor?.stats() ?? Promise.reject(new Error("is down")));
+      return (await Promise.allSettled(answers)).every(({ status }) => status === "fulfilled");
+    });
+    actors!.get(victim)?.crash(new TypeError(`bad luck in step ${step}`));
+    await until(() => warnings.some((text) => text.includes(`bad luck in step ${step};`)));
+  };
+  const { checkpoint, knn } = await runDistillation(
+    options,
+    hear({
+      actors: (event) => actors = event.actors,
+      step({ step, loss }) {
+        losses.push(loss);
+        if (step in victims) turn = turn.then(() => crash(victims[step], step));
+      },
+      stats: ({ step }) => measured.push(step),
+      warning: ({ text }) => warnings.push(text),
+    }),
+  );
+  isOver = true;
+  return { digest: await digestFile(checkpoint), losses, measured, knn, warnings };
+}
+
+/** Fails unless each victim crashed as often as it was made to. */
+function requireCrashes(warnings: readonly string[], victims: Record<number, string>): void {
+  for (const name of new Set(Object.values(victims))) {
+    const count = warnings.filter((text) => text.startsWith(`actor "${name}" crashed`)).length;
+    assertEquals(count, Object.values(victims).filter((victim) => victim === name).length, name);
+  }
+}
+
 Deno.test("a run goes on when its actors crash, one after the other, and its weights are the same bits", async () => {
   using folder = new RunFolder(24, 8);
   const settings = {
@@ -77,42 +131,7 @@ Deno.test("a run goes on when its actors crash, one after the other, and its wei
     seed: 2,
     statsEvery: 5,
   };
-  const run = async (name: string, maxRestarts: number, victims: Record<number, string> = {}) => {
-    let actors: Actors | undefined;
-    let isOver = false;
-    const losses: number[] = [];
-    const measured: number[] = [];
-    const warnings: string[] = [];
-    const until = async (isSo: () => boolean | Promise<boolean>) => {
-      while (!isOver && !await isSo()) await new Promise((resolve) => setTimeout(resolve, 10));
-    };
-    // One that is just being started again, since another crashed, has nothing to crash: each waits for the one before.
-    let turn = Promise.resolve();
-    const crash = async (victim: string, step: number) => {
-      await until(async () => {
-        const live = [...RING, victim].map((one) => actors!.get(one));
-        const answers = live.map((actor) => actor?.stats() ?? Promise.reject(new Error("is down")));
-        return (await Promise.allSettled(answers)).every(({ status }) => status === "fulfilled");
-      });
-      actors!.get(victim)?.crash(new TypeError(`bad luck in step ${step}`));
-      await until(() => warnings.some((text) => text.includes(`bad luck in step ${step};`)));
-    };
-    const { checkpoint, knn } = await runDistillation(
-      folder.options(name, { ...settings, maxRestarts }),
-      hear({
-        actors: (event) => actors = event.actors,
-        step({ step, loss }) {
-          losses.push(loss);
-          if (step in victims) turn = turn.then(() => crash(victims[step], step));
-        },
-        stats: ({ step }) => measured.push(step),
-        warning: ({ text }) => warnings.push(text),
-      }),
-    );
-    isOver = true;
-    return { digest: await digestFile(checkpoint), losses, measured, knn, warnings };
-  };
-  const unbroken = await run("unbroken", 0);
+  const unbroken = await runWithCrashes(folder.options("unbroken", { ...settings, maxRestarts: 0 }));
   assertEquals(unbroken.losses.length, 48);
   assertEquals(unbroken.measured, [5, 10, 15, 20, 25, 30, 35, 40, 45]);
   assertEquals(unbroken.warnings, []);
@@ -125,17 +144,28 @@ Deno.test("a run goes on when its actors crash, one after the other, and its wei
     31: "student_trainer",
     37: "queue_keeper",
   };
-  const { warnings, ...broken } = await run("broken", 10, victims);
+  const options = folder.options("broken", { ...settings, maxRestarts: 10 });
+  const { warnings, ...broken } = await runWithCrashes(options, victims);
   assertEquals({ ...broken, warnings: [] }, unbroken);
-  const named = (name: string) =>
-    warnings.filter((text) => text.startsWith(`actor "${name}" crashed`)).length;
-  for (const name of new Set(Object.values(victims))) {
-    assertEquals(named(name), Object.values(victims).filter((victim) => victim === name).length, name);
-  }
+  requireCrashes(warnings, victims);
   assertMatch(
     warnings[0],
     new RegExp(`TypeError: bad luck in step 1; restarting these actors: ${RING.join(", ")} `),
   );
+});
+
+Deno.test("crashes change no bit of a run with feature maps, a teacher at another size, mixup and accumulation", async () => {
+  using folder = new RunFolder(24);
+  const settings: Partial<DistillOptions> = {
+    ...{ epochs: 3, workers: 2, seed: 2, loss: "tokens", teacherSize: 48, mixup: 1, accumulate: 2 },
+  };
+  const unbroken = await runWithCrashes(folder.options("unbroken", { ...settings, maxRestarts: 0 }));
+  assertEquals(unbroken.losses.length, 18); // of every batch
+  const victims = { 1: "augmenter", 4: "teacher_encoder", 8: "student_trainer", 12: "tsv_reader 1" };
+  const options = folder.options("broken", { ...settings, maxRestarts: 10 });
+  const { warnings, ...broken } = await runWithCrashes(options, victims);
+  assertEquals({ ...broken, warnings: [] }, unbroken);
+  requireCrashes(warnings, victims);
 });
 
 for (

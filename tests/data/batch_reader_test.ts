@@ -142,3 +142,24 @@ Deno.test("BatchReader and packImages() make the same bytes of the sample each t
   assertEquals(again, first);
   assertNotEquals(packImages(await new BatchReader(tsv).read(order, 18)).pixels, first.pixels);
 });
+
+Deno.test("BatchReader fills the shares of a batch as it fills the whole, and takes no image of another share", async () => {
+  using folder = new TestFolder();
+  const path = writeSpoiledTsv(folder);
+  const alone = await readEpoch(path, 1);
+  const shares = await Promise.all(
+    [0, 1].map((index) => readEpoch(path, 1, { order: { share: { index, of: 2 } } })),
+  );
+  const order = new EpochOrder(60, 11, 3, 8);
+  for (const [batch, rows] of alone.entries()) {
+    const both = shares.flatMap((share) => share[batch]);
+    assertEquals(new Set(both).size, 8, "no image twice in a batch");
+    // The substitutes too, but where two broken rows of one batch would have the same one.
+    assertEquals(
+      both.map((row, i) => row === rows[i]).filter((same) => !same).length,
+      0,
+      `${both}, not ${rows}`,
+    );
+    for (const [i, row] of order.batch(batch).entries()) if (!isBroken(row)) assertEquals(both[i], row);
+  }
+});

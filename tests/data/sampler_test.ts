@@ -120,3 +120,27 @@ Deno.test("EpochOrder of some rows has these alone, substitutes too, in an order
   const error = assertThrows(() => new EpochOrder(100, 7, 2, 6, { rows }), UserError);
   assert(error.message.startsWith("The data has 5 rows, fewer than one batch of 6"), error.message);
 });
+
+Deno.test("EpochOrder with a share has that part of each batch, of an incomplete one too", () => {
+  const whole = new EpochOrder(43, 7, 1, 10, { dropLast: false });
+  for (const  of of[1, 2, 5]) {
+    const shares = Array.from(
+      { length: of },
+      (_, index) => new EpochOrder(43, 7, 1, 10, { dropLast: false, share: { index, of } }),
+    );
+    for (let batch = 0; batch < whole.batchCount; batch++) {
+      const rows = [...whole.batch(batch)];
+      assertEquals(shares.flatMap((share) => [...share.batch(batch)]), rows);
+      for (const share of shares) {
+        const own = [...share.batch(batch)];
+        if (own.length > 0) assertEquals(share.firstPlace(batch), 10 * batch + rows.indexOf(own[0]));
+        assertEquals(
+          [...share.rowsOfOthers(batch), ...own].toSorted(byNumber),
+          rows.toSorted(byNumber),
+        );
+      }
+    }
+    assertEquals(shares.map((share) => share.batch(0).length), Array(of).fill(10 / of));
+    assertEquals(shares.map((share) => share.batch(4).length).reduce((sum, count) => sum + count), 3);
+  }
+});

@@ -37,7 +37,7 @@ const WITHOUT_PARSER: Readonly<Record<string, string[]>> = {
 for (const page of PAGES) {
   Deno.test(`${page}: every command is of a task that exists, and its flags are read without a warning`, () => {
     for (const { text, task, args, isWhole } of commandsOf(page)) {
-      if (/^(--deno|TASK)$/.test(task)) continue;
+      if (/^(--deno|--mpi|TASK)$/.test(task)) continue;
       assert(Object.hasOwn(CONFIG.tasks, task), `${text}: there is no task "${task}"`);
       const parse = PARSERS.get(task);
       if (parse === undefined) {
@@ -103,12 +103,16 @@ const ORIGINAL = [
   "--multiprocessing-distributed",
 ];
 
+/** Flags of mpirun, srun and container engines. */
+const LAUNCHERS = ["--bind-to", "--gpus-per-task", "--gpus", "--ntasks-per-node"];
+
 let helps: string | undefined;
 
 function isKnown(flag: string): boolean {
   helps ??= [...PARSERS.values()].map((parse) => parse(["--help=all"], CONTEXT).help).join("\n");
   const name = flag.replaceAll("_", "-");
-  if ([...FOREIGN, ...ORIGINAL].some((other) => flag.startsWith(other)) || name === "--deno") return true;
+  if ([...FOREIGN, ...ORIGINAL, ...LAUNCHERS].some((other) => flag.startsWith(other))) return true;
+  if (["--deno", "--mpi"].includes(name)) return true; // of ./seed itself
   const plain = name.replace(/^--(no-)?/, "");
   return new RegExp(`--(\\[no-\\])?${plain}\\b`).test(helps);
 }

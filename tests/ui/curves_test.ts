@@ -267,7 +267,8 @@ testInBrowser("charts are saved as CSV and PNG, live and from the report", async
   run.addSteps(1, 200);
   await using server = await servePage([run.path], { port: 0 });
   for (const url of [server.url, pathToFileURL(await writeReport(run.path)).href]) {
-    const { page, complaints } = await open();
+    await using opened = await open();
+    const { page, complaints } = opened;
     await page.goto(url);
     await page.locator("#loss canvas").waitFor();
     const save = async (name: string) => {
@@ -391,7 +392,8 @@ testInBrowser("all that is drawn in the charts can be seen, in both themes", asy
   }
   await using server = await servePage([run.path, other.path], { port: 0 });
   for (const colorScheme of ["light", "dark"] as const) {
-    const { page } = await open({ colorScheme });
+    await using opened = await open({ colorScheme });
+    const { page } = opened;
     await page.goto(server.url);
     await page.locator("#likeliest canvas").waitFor();
     await page.locator("#map-teacher canvas").waitFor();
@@ -450,7 +452,8 @@ testInBrowser(
   "a chart without data says why, and sections that are not there are not linked",
   async (open) => {
     const texts = async (run: RecordedRun) => {
-      const { page, complaints } = await open();
+      await using opened = await open();
+      const { page, complaints } = opened;
       await page.goto(pathToFileURL(await writeReport(run.path)).href);
       await page.locator("#about-said, #again").first().waitFor({ state: "attached" });
       await page.waitForTimeout(700);
@@ -559,7 +562,8 @@ testInBrowser(
     run.write("actors.json", { at: new Date().toISOString(), actors });
     const url = pathToFileURL(await writeReport(run.path)).href;
     for (const width of [360, 1280]) {
-      const { page } = await open({ viewport: { width, height: 800 } });
+      await using opened = await open({ viewport: { width, height: 800 } });
+      const { page } = opened;
       await page.goto(url);
       await page.locator("#ring li").first().waitFor();
       const stages = (id: string) =>

@@ -142,7 +142,8 @@ testInBrowser("what was not recorded is told in words", async (open) => {
     await run.writeAll({ status: "finished" });
     run.addSteps(1, 20);
     change(run);
-    const { page, complaints } = await open();
+    await using opened = await open();
+    const { page, complaints } = opened;
     await page.goto(pathToFileURL(await writeReport(run.path)).href);
     await page.locator("#loss canvas").waitFor();
     await page.waitForTimeout(200);

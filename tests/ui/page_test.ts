@@ -145,7 +145,8 @@ testInBrowser(
     const backgrounds: string[] = [];
     for (const colorScheme of ["light", "dark"] as const) {
       for (const width of [360, 1280]) {
-        const { page, complaints } = await open({ colorScheme, viewport: { width, height: 800 } });
+        await using opened = await open({ colorScheme, viewport: { width, height: 800 } });
+        const { page, complaints } = opened;
         await page.goto(server.url);
         await says(page, "now", /step200 of 200/);
         const look = `${colorScheme}, ${width} wide`;
@@ -153,7 +154,6 @@ testInBrowser(
         assertEquals(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0, look);
         backgrounds.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
         assertEquals(complaints, []);
-        await page.close();
       }
     }
     assertNotEquals(backgrounds[0], backgrounds[2]);

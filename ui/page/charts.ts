@@ -60,7 +60,13 @@ export class Chart {
     this.element = document.getElementById(id)!;
     this.element.setAttribute("role", "img");
     this.#chart = echarts.init(this.element);
-    new ResizeObserver(() => this.#chart.resize()).observe(this.element);
+    // It is told of the first size too, in which the chart has been drawn.
+    new ResizeObserver(() => {
+      const { clientWidth, clientHeight } = this.element;
+      if (clientWidth !== this.#chart.getWidth() || clientHeight !== this.#chart.getHeight()) {
+        this.#chart.resize();
+      }
+    }).observe(this.element);
     this.#values.append(make("summary", { textContent: "Values" }), make("table"));
     this.#values.addEventListener("toggle", () => this.redraw());
     this.element.after(this.#empty, this.#values);

@@ -15,6 +15,8 @@ interface Said {
   rank: number;
   exchange: number;
   values?: Values;
+  /** Whether it has ended: what others wait for does not come. */
+  isGone?: boolean;
 }
 
 const AGAIN_MS = 20;
@@ -22,11 +24,16 @@ const AGAIN_MS = 20;
 export default defineActor<GradientExchange, ChannelExchangeConfig>((config, context) => {
   const { rank, size } = config;
   const channel = new BroadcastChannel(config.channel);
-  context.onStop(() => channel.close());
+  context.onStop(() => {
+    channel.postMessage({ ...own, values: undefined, isGone: true });
+    channel.close();
+  });
+  const gone: number[] = [];
   const said = new Map<string, Values>();
   let wake = () => {};
   let own: Said = { rank, exchange: 0 };
   channel.onmessage = ({ data }: MessageEvent<Said>) => {
+    if (data.isGone) gone.push(data.rank);
     if (data.values !== undefined) said.set(`${data.rank} ${data.exchange}`, data.values);
     // Who is behind may not have been there when it was said.
     if (rank === 0 && data.exchange === own.exchange && said.has(`all ${own.exchange}`)) say("all");
@@ -51,6 +58,7 @@ export default defineActor<GradientExchange, ChannelExchangeConfig>((config, con
     while ((found = result()) === undefined) {
       if (rank > 0) say("own");
       context.signal.throwIfAborted();
+      if (gone.length > 0) throw new Error(`rank ${gone[0]} has ended`);
       await context.wait(
         new Promise<void>((resolve) => {
           wake = resolve;

@@ -1,10 +1,20 @@
 /** A distillation by several ranks of one process takes the steps of one by itself. */
-import { assert, assertEquals } from "@std/assert";
-import { distill } from "../../../methods/runs.ts";
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import type { Run } from "../../../actors/run.ts";
+import type { ActorRef, ActorSystem, Message } from "../../../actors/runtime/mod.ts";
+import { StoppedByRank } from "../../../actors/ranks/ranks.ts";
+import { StoppedError } from "../../../actors/stopped_error.ts";
+import { UserError } from "../../../errors.ts";
+import { distill, pretrain } from "../../../methods/runs.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import type { DistillEvent } from "../../../methods/seed/events.ts";
+import type { DistillResult } from "../../../methods/seed/run.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
-import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import {
+  type CheckpointLayout,
+  readTrainingCheckpoint,
+} from "../../../methods/encoder_training/checkpoint.ts";
+import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { relativeError } from "../../kernels/check_op.ts";
 import { RunFolder } from "../small_run.ts";
@@ -14,9 +24,12 @@ const NORMLESS = import.meta.resolve("./normless_encoder.ts");
 await import(NORMLESS);
 
 /** Weights, momentum and queue of a checkpoint. */
-async function contentsOf(path: string): Promise<Map<string, Float32Array>> {
+async function contentsOf(
+  path: string,
+  layout: CheckpointLayout = DISTILL_CHECKPOINT,
+): Promise<Map<string, Float32Array>> {
   using file = await openCheckpointFile(path);
-  const { encoder, queue } = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
+  const { encoder, queue } = readTrainingCheckpoint(layout, file);
   const contents = new Map<string, Float32Array>();
   for (const [key, tensor] of encoder) {
     if (!key.endsWith("num_batches_tracked")) contents.set(key, Float32Array.from(await tensor.read()));
@@ -25,19 +38,32 @@ async function contentsOf(path: string): Promise<Map<string, Float32Array>> {
   return contents;
 }
 
+/**
+ * Starts a distillation by so many ranks.
+ *
+ * @param ofRank what one of them has otherwise
+ */
+function startRanks(
+  options: DistillOptions,
+  size: number,
+  ofRank: (rank: number) => Partial<DistillOptions> = () => ({}),
+): Run<DistillEvent, DistillResult>[] {
+  const { dim: _, teacherArch: __, teacherSsl: ___, ...input } = options;
+  const channel = crypto.randomUUID();
+  return Array.from({ length: size }, (_, rank) =>
+    size === 1 ? distill(input) : distill(
+      { ...input, ...ofRank(rank), actors: { gradient_exchange: CHANNEL } },
+      { ranks: { rank, size, exchange: { channel } } },
+    ));
+}
+
 /** Runs a distillation by so many ranks, and returns the first one's losses and last checkpoint. */
 async function runRanks(
   options: DistillOptions,
   size: number,
 ): Promise<{ losses: number[]; contents: Map<string, Float32Array>; checkpoint: string }> {
-  const { dim: _, teacherArch: __, teacherSsl: ___, ...input } = options;
-  const channel = crypto.randomUUID();
   const losses: number[] = [];
-  const runs = Array.from({ length: size }, (_, rank) =>
-    size === 1 ? distill(input) : distill(
-      { ...input, actors: { gradient_exchange: CHANNEL } },
-      { ranks: { rank, size, exchange: { channel } } },
-    ));
+  const runs = startRanks(options, size);
   const take = (event: DistillEvent) => event.type === "step" ? losses.push(event.loss) : undefined;
   for await (const event of runs[0]) take(event);
   const results = await Promise.all(runs.map(({ result }) => result));
@@ -80,3 +106,110 @@ for (const [encoder, [student, variants]] of Object.entries(CASES)) {
     });
   }
 }
+
+Deno.test("2 ranks pretrain as one by itself, without batch norm", async () => {
+  using folder = new RunFolder(24);
+  const runBy = async (size: number) => {
+    const channel = crypto.randomUUID();
+    const input = {
+      ...{ data: folder.data, testData: null, output: folder.makeOutput(`${size}`), plugins: [NORMLESS] },
+      ...{ arch: "normless", imageSize: 32, batchSize: 8, mocoK: 32, epochs: 1, workers: 1, insight: false },
+    };
+    const runs = Array.from({ length: size }, (_, rank) =>
+      pretrain(
+        { ...input, actors: { gradient_exchange: CHANNEL } },
+        size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
+      ));
+    const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
+    return await contentsOf(checkpoint, MOCO_CHECKPOINT);
+  };
+  const [alone, both] = [await runBy(1), await runBy(2)];
+  assertEquals([...both.keys()], [...alone.keys()]);
+  for (const [key, values] of both) {
+    const error = relativeError(values, alone.get(key)!);
+    assert(error < 1e-5, `${key}: ${error}`);
+  }
+});
+
+/** How runs end that are to fail. */
+async function errorsOf(runs: readonly Run<DistillEvent, DistillResult>[]): Promise<unknown[]> {
+  return await Promise.all(runs.map(({ result }) => result.then(() => undefined, (error) => error)));
+}
+
+Deno.test("a rank that is stopped has all save at the same step, and the others say why they end", async () => {
+  using folder = new RunFolder(24);
+  const options = folder.options("stopped", { epochs: 50 });
+  const runs = startRanks(options, 2);
+  const errors = errorsOf(runs);
+  const steps: number[][] = [[], []];
+  const watch = async (rank: number) => {
+    try {
+      for await (const event of runs[rank]) {
+        if (event.type !== "step") continue;
+        steps[rank].push(event.step);
+        if (rank === 1 && event.step === 8) runs[1].stop("enough");
+      }
+    } catch {
+      // it was stopped
+    }
+  };
+  await Promise.all([watch(0), watch(1)]);
+  const [first, second] = (await errors) as StoppedError[];
+  assertInstanceOf(first, StoppedError);
+  assertInstanceOf(first.cause, StoppedByRank);
+  assertEquals([second.cause, second.checkpoint], ["enough", first.checkpoint]);
+  assertEquals(steps[0].at(-1), steps[1].at(-1));
+  assert(steps[0].length < 30, `${steps[0].length} steps`);
+
+  // The run goes on with what the first rank saved, with another number of ranks.
+  const resumed = await startRanks({ ...options, resume: first.checkpoint, limitSteps: 2 }, 1)[0].result;
+  assertEquals(resumed.steps, 2);
+});
+
+Deno.test("ranks with other settings, or batches that cannot be shared, do not begin", async () => {
+  using folder = new RunFolder(24);
+  const different = startRanks(folder.options("different"), 2, (rank) => ({ lr: rank === 0 ? 0.1 : 0.2 }));
+  for (const error of await errorsOf(different)) {
+    assertStringIncludes((error as Error).message, "the ranks do not do the same: expected equal settings");
+  }
+  for (const error of await errorsOf(startRanks(folder.options("odd"), 3))) {
+    assertInstanceOf(error, UserError);
+    assertEquals(
+      error.message,
+      "--batch-size 4 cannot be shared by 3 ranks: expected a multiple of 3, such as 3 or 6",
+    );
+  }
+  const auto = startRanks({ ...folder.options("auto"), resume: "auto" }, 2);
+  for (const error of await errorsOf(auto)) {
+    assertStringIncludes((error as Error).message, "resume: expected a checkpoint's path or null");
+  }
+});
+
+/** Sends an actor of a rank what nobody would send, at some step. */
+async function harm(run: Run<DistillEvent, DistillResult>, actor: string, message: string): Promise<void> {
+  let actors: ActorSystem["actors"] | undefined;
+  for await (const event of run) {
+    if (event.type === "actors") actors = event.actors;
+    if (event.type !== "step" || event.step !== 2) continue;
+    const ref = actors!.get(actor)!.ref as ActorRef<Record<string, Message<unknown>>>;
+    ref.tell(message, { views: new ArrayBuffer(3) }).catch(() => {});
+  }
+}
+
+Deno.test("an augmenter that crashes is started again within its rank, and a trainer that crashes ends the run", async () => {
+  using folder = new RunFolder(24);
+  const options = (name: string) => folder.options(name, { epochs: 2 });
+  const whole = startRanks(options("whole"), 2);
+  const [{ checkpoint: expected }] = await Promise.all(whole.map(({ result }) => result));
+
+  const harmed = startRanks(options("harmed"), 2);
+  await harm(harmed[1], "augmenter", "augment");
+  const [{ checkpoint }] = await Promise.all(harmed.map(({ result }) => result));
+  assertEquals(await contentsOf(checkpoint), await contentsOf(expected));
+
+  const ended = startRanks(options("ended"), 2);
+  const first = ended[0].result.catch((error) => error);
+  const error = await harm(ended[1], "student_trainer", "train").then(() => undefined, (error) => error);
+  assertStringIncludes(error.message, "the trainer of this rank crashed, and the other ranks are ahead");
+  assertStringIncludes((await first).message, "rank 1 has ended");
+});

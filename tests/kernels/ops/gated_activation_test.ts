@@ -20,6 +20,21 @@ for (const shape of [[1, 1, 1, 8], [2, 3, 1, 24], [1, 17, 1, 40], [5, 1, 1, 16],
     }));
 }
 
+for (const shape of [[1, 1, 1, 4], [2, 3, 1, 17], [1, 17, 1, 20], [5, 1], [3, 3]]) {
+  Deno.test(`swiglu of gate and value [${shape}] equals a float64 loop, and so do its gradients`, () =>
+    withGpu((gpu) =>
+      checkOp(gpu, {
+        inputs: ["gate", "value"].map((name) => ({
+          shape,
+          values: randomValues(name, shape, 3),
+          gradient: true,
+        })),
+        build: (graph, inputs) => graph.apply(swiglu, inputs, {}),
+        reference: (gate, value) => gate.map((z, i) => ACTIVATION_FUNCTIONS.swish(z) * value[i]),
+      })
+    ));
+}
+
 Deno.test("swiglu of NaN is NaN where its gate or its value is", () =>
   withGpu(async (gpu) => {
     const values = randomValues("x", [2, 8]);
@@ -27,6 +42,16 @@ Deno.test("swiglu of NaN is NaN where its gate or its value is", () =>
     const [y] = await runOp(gpu, [{ shape: [2, 8], values }], (graph, [x]) => [graph.apply(swiglu, [x], {})]);
     assertEquals([...y].map(Number.isNaN), [false, true, false, false, false, false, true, false]);
   }));
+
+Deno.test("swiglu refuses a gate and a value of two shapes", () => {
+  const graph = new Graph();
+  const [gate, value] = [4, 5].map((channels) => graph.source("x", [2, channels]));
+  assertThrows(
+    () => graph.apply(swiglu, [gate, value], {}),
+    Error,
+    "swiglu: expected a gate and a value of one shape",
+  );
+});
 
 Deno.test("swiglu refuses halves that are not whole vec4s", () => {
   const graph = new Graph();

@@ -262,3 +262,31 @@ vitTest(
       }
     }),
 );
+
+/** What an export lacks of a training's checkpoint, heads named by where they lie. */
+const LEFT_OUT: Record<string, string[]> = {
+  "mocov3_tiny.pth.tar": ["momentum_encoder", "predictor", "base_encoder.head"],
+  "dinov2_tiny_training.pth": ["teacher.dino_head", "teacher.ibot_head"],
+  "dino_tiny_full.pth": ["student", "teacher.head"],
+  "dinov2_tiny.pth": [],
+};
+
+vitTest(
+  "an export of a training's checkpoint says what is left out, MoCo-v3's projector too",
+  () =>
+    withFolder(async (folder) => {
+      for (const [name, leftOut] of Object.entries(LEFT_OUT)) {
+        for (const part of ["backbone", "encoder"] as const) {
+          const output = `${folder}/${part}.pth`;
+          const found = await exportEncoder({
+            ...DEFAULTS,
+            part,
+            output,
+            force: true,
+            checkpoint: path(name),
+          });
+          assertEquals([found.leftOut, found.head?.kind ?? "none"], [leftOut, "none"], `${name}, ${part}`);
+        }
+      }
+    }),
+);

@@ -65,7 +65,12 @@ const WITH_ROWS: Encoder = {
     const attended = graph.apply(matmulBatched, [weights, rows], { transposeA: true });
     const column = graph.apply(reshape, [attended], { shape: [batch, height * width, 1, 8] });
     const scaled = graph.apply(scaledResidual, [column, gamma, tokens], {});
-    const gated = graph.apply(swiglu, [scaled], {});
+    const halves = [0, 4].map((first) => graph.apply(sliceChannels, [scaled], { first, count: 4 }));
+    const gated = graph.apply(
+      swiglu,
+      [graph.apply(swiglu, [scaled], {}), graph.apply(swiglu, halves, {})],
+      {},
+    );
     const logs = graph.apply(multiply, [graph.apply(logSoftmax, [scaled], {}), scaled], {});
     const all = graph.apply(concatenateChannels, [gated, logs], {});
     const image = graph.apply(reshape, [all], { shape: [batch, height, width, 12] });

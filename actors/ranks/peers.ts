@@ -1,0 +1,104 @@
+/** What the ranks of an evaluation tell each other: a few numbers, and the rows that each has embedded. */
+import { crc32 } from "node:zlib";
+import { UserError } from "../../errors.ts";
+import type { GradientExchange } from "../messages.ts";
+import type { ActorRef } from "../runtime/mod.ts";
+import type { Ranks } from "./ranks.ts";
+
+/** Exchanges take as long as the slowest rank. */
+const PATIENCE = { timeoutMs: Infinity };
+
+/** The least int32: of no account in a maximum. */
+const LEAST = -(2 ** 31);
+
+/** This process among the ranks, and who exchanges with the others. */
+export interface RankPeers extends Ranks {
+  exchange: ActorRef<GradientExchange>;
+}
+
+/** Rows of numbers, each with some whole numbers beside it. */
+export interface NumberedRows {
+  /** Int32s [n, width]: row numbers, labels. */
+  tags: Int32Array<ArrayBuffer>;
+  /** Float32s [n, length]. */
+  values: Float32Array<ArrayBuffer>;
+}
+
+/**
+ * Tells all ranks some int32s of each, without keeping a core busy until all have come.
+ *
+ * @param own as many on every rank
+ * @returns those of each rank, in the order of the ranks
+ */
+export async function gatherIntegers(
+  { rank, size, exchange }: RankPeers,
+  own: ArrayLike<number>,
+): Promise<Int32Array<ArrayBuffer>[]> {
+  const count = own.length;
+  const all = new Int32Array(size * count).fill(LEAST);
+  all.set(own, rank * count);
+  const found = await exchange.ask("agree", all, PATIENCE);
+  return Array.from({ length: size }, (_, of) => found.slice(of * count, (of + 1) * count));
+}
+
+/** {@linkcode gatherIntegers} of float64s, bit by bit. */
+export async function gatherNumbers(peers: RankPeers, own: readonly number[]): Promise<Float64Array[]> {
+  const words = new Int32Array(Float64Array.from(own).buffer);
+  return (await gatherIntegers(peers, words)).map((found) => new Float64Array(found.buffer));
+}
+
+/**
+ * Tells all ranks some rows of each: no more than a batch, so that memory stays bounded.
+ *
+ * @param most rows of a rank at most
+ * @param width whole numbers of a row
+ * @param length numbers of a row
+ * @returns those of each rank, in the order of the ranks
+ */
+export async function gatherRows(
+  peers: RankPeers,
+  own: NumberedRows,
+  { most, width, length }: { most: number; width: number; length: number },
+): Promise<NumberedRows[]> {
+  const told = new Int32Array(1 + most * width);
+  told[0] = own.tags.length / width;
+  told.set(own.tags, 1);
+  const found = await gatherIntegers(peers, told);
+  const rows = Math.max(...found.map(([count]) => count));
+  const padded = new Float32Array(rows * length);
+  padded.set(own.values);
+  const all = rows === 0 ? padded : await peers.exchange.ask("gather", padded, PATIENCE);
+  return found.map((tags, of) => {
+    const from = of * rows * length;
+    return { tags: tags.slice(1, 1 + tags[0] * width), values: all.slice(from, from + tags[0] * length) };
+  });
+}
+
+/** Whether some int32s are the same on all ranks. */
+export async function areSame(
+  exchange: ActorRef<GradientExchange>,
+  numbers: readonly number[],
+): Promise<boolean> {
+  const own = Int32Array.from(numbers.flatMap((number) => [number, ~number]));
+  const largest = await exchange.ask("agree", own, PATIENCE);
+  return numbers.every((_, i) => largest[2 * i] === ~largest[2 * i + 1]);
+}
+
+/**
+ * Fails where the ranks do not do the same.
+ *
+ * @param facts what it follows from, fit for JSON
+ * @throws {UserError}
+ */
+export async function requireSame({ exchange }: RankPeers, facts: unknown): Promise<void> {
+  if (await areSame(exchange, [crc32(new TextEncoder().encode(JSON.stringify(facts))) | 0])) return;
+  throw new UserError(
+    "the ranks do not do the same: expected equal settings, data and checkpoints on all of them. Start all with the same " +
+      "command line, and give all the same files",
+  );
+}
+
+/** Of several ranks one alone cannot begin again. */
+export const CANNOT_BEGIN_AGAIN =
+  "an actor of this rank crashed, and the other ranks are ahead of where it could begin again. All ranks end; start them " +
+  "again";

@@ -1,0 +1,33 @@
+/** A rank that calls everything that the binding has, and says what came of it; with `hang` the second one stops in the middle. */
+import { ActorSystem } from "../../../actors/runtime/mod.ts";
+import type gradientExchange from "../../../actors/gradient_exchange.ts";
+import { joinWorld } from "../../../actors/ranks/world.ts";
+
+const world = joinWorld()!;
+const { rank, size, settings } = world;
+const shared = await world.share(() => ({ from: rank, text: "é" }));
+const texts = await world.gather(`rank ${rank}${"!".repeat(rank)}`);
+const system = new ActorSystem();
+await system.run(async () => {
+  const { ref } = system.spawn<typeof gradientExchange>(
+    "gradient_exchange",
+    import.meta.resolve("../../../actors/gradient_exchange.ts"),
+    { rank, size, library: settings.exchange.library as string, silenceMs: 3000 },
+  );
+  const agreed = await ref.ask("agree", Int32Array.of(rank, -rank, 7));
+  if (Deno.args[0] === "hang" && rank === 1) Deno.kill(Deno.pid, "SIGSTOP");
+  await ref.ask("agree", Int32Array.of(0), { timeoutMs: Infinity });
+  // Larger than what is sent at once, and no whole number of anything.
+  const numbers = Float32Array.from({ length: 300_001 }, (_, i) => (rank + 1) * (i % 1000));
+  const sum = await ref.ask("sum", numbers);
+  const gathered = await ref.ask("gather", Float32Array.of(rank, 0.5));
+  const broadcast = await ref.ask("broadcast", Float32Array.of(rank + 3));
+  console.log(JSON.stringify({
+    ...{ rank, size, shared, texts, agreed: [...agreed], gathered: [...gathered], broadcast: [...broadcast] },
+    sum: [sum.length, sum[1], sum[299_999], sum[300_000]],
+  }));
+}).catch((error) => {
+  console.error(error.failure.message);
+  world.abort(3);
+});
+await world.leave();

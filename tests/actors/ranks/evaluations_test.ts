@@ -1,0 +1,186 @@
+/** Evaluations by several ranks of one process find exactly what one by itself finds. */
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import type { RankSettings } from "../../../actors/ranks/ranks.ts";
+import type { Run } from "../../../actors/run.ts";
+import { UserError } from "../../../errors.ts";
+import type { EmbeddingResult, EmbedEvent } from "../../../methods/embedding.ts";
+import type { LinearEvent } from "../../../methods/linear_probe/events.ts";
+import { LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts";
+import type { LinearResult } from "../../../methods/linear_probe/run.ts";
+import { embed, finetune, knn, linearProbe } from "../../../methods/runs.ts";
+import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { relativeError } from "../../kernels/check_op.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../small_run.ts";
+
+const CHANNEL = import.meta.resolve("./channel_exchange.ts");
+const ACTORS = { gradient_exchange: CHANNEL };
+const ENCODER = { pretrained: TINY_TEACHER, plugins: [TINY_ENCODER], imageSize: 32, actors: ACTORS };
+
+/** Runs so many ranks, and returns their results and what the first one was told; one runs without any. */
+async function runRanks<Event extends { type: string }, Result>(
+  size: number,
+  start: (settings: { ranks?: RankSettings }, rank: number) => Run<Event, Result>,
+): Promise<{ results: Result[]; told: Event[]; warnings: string[] }> {
+  const channel = crypto.randomUUID();
+  const told: Event[] = [];
+  const warnings: string[] = [];
+  const runs = Array.from(
+    { length: size },
+    (_, rank) => start(size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } }, rank),
+  );
+  const hear = runs.map(async (run, rank) => {
+    for await (const event of run) {
+      if (rank === 0) told.push(event);
+      if (event.type === "warning") warnings.push((event as unknown as { text: string }).text);
+    }
+    return await run.result;
+  });
+  return { results: await Promise.all(hear), told, warnings };
+}
+
+/** Breaks some rows of a file. */
+function spoil(path: string, broken: readonly number[]): void {
+  const lines = Deno.readTextFileSync(path).split("\n");
+  for (const row of broken) lines[row] = lines[row].replace(/[^\t]*$/, "AAAA");
+  Deno.writeTextFileSync(path, lines.join("\n"));
+}
+
+Deno.test("2 and 3 ranks embed the rows of one in its order, to the same bits, and find the same neighbours", async () => {
+  using folder = new RunFolder(31);
+  const data = join(folder.data, "train.tsv");
+  spoil(data, [2, 8, 9, 10, 11, 30]); // the third batch, and the last one, have no image that can be used
+  const neighbours = { queries: 4, k: 3, seed: 1 };
+  const runBy = async (size: number, batchSize: number) => {
+    const { results, told, warnings } = await runRanks<EmbedEvent, EmbeddingResult>(
+      size,
+      (settings) => embed({ ...ENCODER, data, batchSize, workers: 2, neighbours }, settings),
+    );
+    for (const { images } of results) assertEquals(images, 25);
+    assertEquals(results.slice(1).flatMap(({ neighbours }) => neighbours), []);
+    assertEquals(warnings.length, 6);
+    const rows = told.flatMap((event) =>
+      event.type !== "rows" ? [] : event.rows.map((row, i) => ({
+        row,
+        name: event.names[i],
+        label: event.labels[i],
+        embedding: event.embeddings.slice(i * 8, (i + 1) * 8),
+      }))
+    );
+    return { rows, neighbours: results[0].neighbours };
+  };
+  for (const batchSize of [4, 16]) { // 8 batches; 2, which leave the third rank nothing
+    const alone = await runBy(1, batchSize);
+    assertEquals([alone.rows.length, alone.neighbours.length], [25, 4]);
+    for (const size of [2, 3]) assertEquals(await runBy(size, batchSize), alone);
+  }
+});
+
+Deno.test("2 ranks that find no image, or do not do the same, say so", async () => {
+  using folder = new RunFolder(5);
+  const data = join(folder.data, "train.tsv");
+  const runBy = (batchSizes: number[]) =>
+    runRanks(
+      2,
+      (settings, rank) => embed({ ...ENCODER, data, batchSize: batchSizes[rank], workers: 1 }, settings),
+    );
+  await assertRejects(() => runBy([2, 3]), UserError, "the ranks do not do the same");
+  spoil(data, [0, 1, 2, 3, 4]);
+  await assertRejects(() => runBy([2, 2]), UserError, "found no usable image");
+});
+
+Deno.test("2 and 3 ranks classify by kNN exactly as one does", async () => {
+  using folder = new RunFolder(330, 250);
+  spoil(join(folder.data, "train.tsv"), [7, 120]);
+  spoil(join(folder.data, "test.tsv"), [1, 101]);
+  const runBy = async (size: number) => {
+    const { results } = await runRanks(
+      size,
+      (settings) => knn({ ...ENCODER, data: folder.data, knnK: [1, 20] }, settings),
+    );
+    for (const result of results) assertEquals(result, results[0]);
+    return results[0];
+  };
+  const alone = await runBy(1);
+  assert(alone[0].top1 > 0 && alone[0].top1 < 100, `${alone[0].top1}`);
+  for (const size of [2, 3]) assertEquals(await runBy(size), alone);
+});
+
+for (const cacheFeatures of [false, true]) {
+  const title = cacheFeatures ? "on features that are kept" : "on random crops";
+  Deno.test(`2 and 4 ranks train linear classifiers ${title} as one does, and one of them writes`, async () => {
+    // The last batch has 3 images, which leave the first of four ranks none.
+    using folder = new RunFolder(35, 21);
+    spoil(join(folder.data, "test.tsv"), [3, 20]);
+    const runBy = async (size: number) => {
+      const output = folder.makeOutput(`${size}`);
+      const { schedule: _, ...defaults } = LINEAR_SAMPLE_DEFAULTS;
+      const input = {
+        ...{
+          ...defaults,
+          ...ENCODER,
+          data: join(folder.data, "train.tsv"),
+          testData: join(folder.data, "test.tsv"),
+        },
+        ...{ output, workers: 2, epochs: 3, batchSize: 16, lr: [0.03, 0.3], warmupEpochs: 1, scaleLr: false },
+        ...{ cacheFeatures },
+      };
+      const { results, told } = await runRanks<LinearEvent, LinearResult>(
+        size,
+        (settings) => linearProbe(input, settings),
+      );
+      for (const { scores } of results) assertEquals(scores, results[0].scores);
+      assertEquals(results.map(({ checkpoint }) => checkpoint === null), results.map((_, rank) => rank > 0));
+      const steps = told.flatMap((event) => event.type === "step" ? [event.score] : []);
+      const epochs = told.flatMap((event) => event.type === "epoch" ? [event] : []);
+      using file = await loadStateDict(results[0].checkpoint!);
+      const weights = Float32Array.from(await file.tensors.get("fc.weight")!.read());
+      return {
+        steps,
+        epochs,
+        weights,
+        files: [...Deno.readDirSync(output)].map(({ name }) => name).toSorted(),
+      };
+    };
+    const alone = await runBy(1);
+    assertEquals([alone.steps.length, alone.epochs.length, alone.files.length], [9, 3, 2]);
+    for (const size of [2, 4]) {
+      const { steps, epochs, weights, files } = await runBy(size);
+      assertEquals(files, alone.files);
+      const error = relativeError(weights, alone.weights);
+      assert(error < 1e-4, `weights: ${error}`);
+      const lossesOf = (of: typeof steps) => of.map(({ loss }) => loss);
+      assert(relativeError(lossesOf(steps), lossesOf(alone.steps)) < 1e-5);
+      for (const [i, { top1, top5 }] of steps.entries()) {
+        assertEquals([top1, top5], [alone.steps[i].top1, alone.steps[i].top5]);
+      }
+      for (const [i, { trained, tested }] of epochs.entries()) {
+        for (const [p, score] of [...trained, ...tested].entries()) {
+          const expected = [...alone.epochs[i].trained, ...alone.epochs[i].tested][p];
+          assertEquals([score.top1, score.top5], [expected.top1, expected.top5]);
+          assertAlmostEquals(score.loss, expected.loss, 1e-4);
+        }
+      }
+    }
+  });
+}
+
+Deno.test("ranks refuse batches that they cannot share equally, and --finetune", async () => {
+  using folder = new RunFolder(12, 4);
+  const input = {
+    ...ENCODER,
+    data: folder.data,
+    testData: join(folder.data, "test.tsv"),
+    output: folder.path,
+  };
+  await assertRejects(
+    () => runRanks(2, (settings) => linearProbe({ ...input, batchSize: 5 }, settings)),
+    UserError,
+    "--batch-size 5 cannot be shared by 2 ranks: expected a multiple of 2, such as 4 or 6",
+  );
+  await assertRejects(
+    () => runRanks(2, (settings) => finetune({ ...input, batchSize: 4 }, settings)),
+    UserError,
+    "--finetune runs in one process",
+  );
+});

@@ -1,0 +1,105 @@
+/** What the binding of MPI does, with every launcher that is there. */
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { UserError } from "../../../errors.ts";
+import { LAUNCHER_VARIABLES, readLauncher } from "../../../actors/ranks/launcher.ts";
+import { loadMpi, MPI_LIBRARIES } from "../../../actors/ranks/mpi.ts";
+import { joinWorld } from "../../../actors/ranks/world.ts";
+import { ended, launch, mpiTest } from "./launch.ts";
+
+const COLLECTIVES = fileURLToPath(import.meta.resolve("./collectives.ts"));
+const FLAGS = [
+  "--quiet",
+  "--no-prompt",
+  "--no-check",
+  "--allow-read",
+  "--allow-env",
+  "--allow-ffi",
+  "--allow-run",
+];
+
+mpiTest(
+  "three ranks agree, sum, gather and broadcast, and hear what the first one shares",
+  async (launcher) => {
+    const { code, stdout, stderr } = await ended(launch(launcher, 3, [...FLAGS, COLLECTIVES]));
+    assertEquals(code, 0, stderr);
+    const told = stdout.trim().split("\n").map((line) => JSON.parse(line)).toSorted((a, b) =>
+      a.rank - b.rank
+    );
+    assertEquals(told.map(({ rank }) => rank), [0, 1, 2]);
+    for (const { rank: _, ...rest } of told) {
+      assertEquals(rest, {
+        size: 3,
+        shared: { from: 0, text: "é" },
+        texts: ["rank 0", "rank 1!", "rank 2!!"],
+        agreed: [2, 0, 7],
+        gathered: [0, 0.5, 1, 0.5, 2, 0.5],
+        broadcast: [3],
+        sum: [300_001, 6, 6 * 999, 0],
+      });
+    }
+  },
+);
+
+mpiTest("a rank that hangs ends all, and is named", async (launcher) => {
+  const start = performance.now();
+  const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "hang"]));
+  assert(code !== 0);
+  assertMatch(
+    stderr,
+    /rank 1 has not been heard of for [345] s \(it was last in exchange [01], rank 0 is in 2\)\. All ranks end; resume/,
+  );
+  assert(performance.now() - start < 30_000);
+});
+
+Deno.test("readLauncher() knows what each launcher says, and who is alone", () => {
+  const read = (variables: Record<string, string>) => readLauncher((name) => variables[name]);
+  assertEquals(read({}), undefined);
+  const openMpi = {
+    OMPI_COMM_WORLD_RANK: "3",
+    OMPI_COMM_WORLD_SIZE: "4",
+    OMPI_COMM_WORLD_LOCAL_RANK: "1",
+    OMPI_COMM_WORLD_LOCAL_SIZE: "2",
+  };
+  assertEquals(read({ ...openMpi, PMI_RANK: "0", PMI_SIZE: "1", SLURM_PROCID: "9" }), {
+    launcher: "Open MPI's mpirun",
+    rank: 3,
+    size: 4,
+    localRank: 1,
+    localSize: 2,
+    libraries: MPI_LIBRARIES["Open MPI"],
+  });
+  assertEquals(read({ PMI_RANK: "0", PMI_SIZE: "2" }), {
+    launcher: "mpiexec (PMI)",
+    rank: 0,
+    size: 2,
+    libraries: MPI_LIBRARIES.MPICH,
+  });
+  // A script of sbatch is one process, however many tasks its job has.
+  assertEquals(read({ SLURM_PROCID: "0", SLURM_NTASKS: "8" }), undefined);
+  const slurm = { SLURM_PROCID: "5", SLURM_STEP_NUM_TASKS: "8", SLURM_LOCALID: "1" };
+  const { launcher, rank, size, localRank, libraries } = read(slurm)!;
+  assertEquals([launcher, rank, size, localRank, libraries.length], ["srun", 5, 8, 1, 7]);
+  assertEquals(read({ ...slurm, SEED_MPI_LIBRARY: "/opt/libmpi.so" })!.libraries, ["/opt/libmpi.so"]);
+  assert(LAUNCHER_VARIABLES.includes("SLURM_STEP_NUM_TASKS"));
+});
+
+Deno.test("a process that no launcher started loads no library; one whose library is not there says what to do", () => {
+  assertEquals(joinWorld(() => undefined), undefined);
+  assertEquals(joinWorld((name) => ({ PMI_RANK: "0", PMI_SIZE: "1" })[name]), undefined);
+  const variables: Record<string, string> = {
+    PMI_RANK: "0",
+    PMI_SIZE: "2",
+    SEED_MPI_LIBRARY: "libnothing.so",
+  };
+  assertThrows(
+    () => joinWorld((name) => variables[name]),
+    UserError,
+    "no library of MPI was found: looked for libnothing.so. Install Open MPI or MPICH",
+  );
+  assertThrows(
+    () => loadMpi(["libc.so.6"]),
+    UserError,
+    "expected a library of MPI, found no MPI_Initialized",
+  );
+});
