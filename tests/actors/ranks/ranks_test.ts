@@ -17,21 +17,25 @@ import {
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { relativeError } from "../../kernels/check_op.ts";
-import { RunFolder } from "../small_run.ts";
+import { RunFolder, TINY_ENCODER } from "../small_run.ts";
 
 const CHANNEL = import.meta.resolve("./channel_exchange.ts");
 const NORMLESS = import.meta.resolve("./normless_encoder.ts");
 await import(NORMLESS);
 
-/** Weights, momentum and queue of a checkpoint. */
+/** Weights and running statistics of both encoders of a checkpoint, and its queue. */
 async function contentsOf(
   path: string,
   layout: CheckpointLayout = DISTILL_CHECKPOINT,
 ): Promise<Map<string, Float32Array>> {
   using file = await openCheckpointFile(path);
-  const { encoder, queue } = readTrainingCheckpoint(layout, file);
+  const { encoder, beside, queue } = readTrainingCheckpoint(layout, file);
   const contents = new Map<string, Float32Array>();
-  for (const [key, tensor] of encoder) {
+  const all = [
+    ...encoder,
+    ...[...beside].map(([key, tensor]) => [`${layout.beside}${key}`, tensor] as const),
+  ];
+  for (const [key, tensor] of all) {
     if (!key.endsWith("num_batches_tracked")) contents.set(key, Float32Array.from(await tensor.read()));
   }
   contents.set("queue", Float32Array.from(await queue!.read()));
@@ -117,29 +121,43 @@ Deno.test("gradients that are exchanged bucket by bucket, while others are compu
   assertEquals((await runBy("apart", 2048)).contents, contents);
 });
 
-Deno.test("2 ranks pretrain as one by itself, without batch norm", async () => {
-  using folder = new RunFolder(24);
-  const runBy = async (size: number) => {
-    const channel = crypto.randomUUID();
-    const input = {
-      ...{ data: folder.data, testData: null, output: folder.makeOutput(`${size}`), plugins: [NORMLESS] },
-      ...{ arch: "normless", imageSize: 32, batchSize: 8, mocoK: 32, epochs: 1, workers: 1, insight: false },
+for (
+  const [encoder, [{ studentArch = "tiny_convnet", plugins = [TINY_ENCODER], syncBn }]] of Object.entries(
+    CASES,
+  )
+) {
+  Deno.test(`2 ranks pretrain as one by itself, ${encoder}`, async () => {
+    using folder = new RunFolder(24);
+    const runBy = async (size: number) => {
+      const channel = crypto.randomUUID();
+      const input = {
+        ...{ data: folder.data, testData: null, output: folder.makeOutput(`${size}`), plugins, syncBn },
+        ...{
+          arch: studentArch,
+          imageSize: 32,
+          batchSize: 8,
+          mocoK: 32,
+          epochs: 1,
+          workers: 1,
+          insight: false,
+        },
+      };
+      const runs = Array.from({ length: size }, (_, rank) =>
+        pretrain(
+          { ...input, actors: { gradient_exchange: CHANNEL } },
+          size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
+        ));
+      const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
+      return await contentsOf(checkpoint, MOCO_CHECKPOINT);
     };
-    const runs = Array.from({ length: size }, (_, rank) =>
-      pretrain(
-        { ...input, actors: { gradient_exchange: CHANNEL } },
-        size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
-      ));
-    const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
-    return await contentsOf(checkpoint, MOCO_CHECKPOINT);
-  };
-  const [alone, both] = [await runBy(1), await runBy(2)];
-  assertEquals([...both.keys()], [...alone.keys()]);
-  for (const [key, values] of both) {
-    const error = relativeError(values, alone.get(key)!);
-    assert(error < 1e-5, `${key}: ${error}`);
-  }
-});
+    const [alone, both] = [await runBy(1), await runBy(2)];
+    assertEquals([...both.keys()], [...alone.keys()]);
+    for (const [key, values] of both) {
+      const error = relativeError(values, alone.get(key)!);
+      assert(error < 1e-5, `${key}: ${error}`);
+    }
+  });
+}
 
 /** How runs end that are to fail. */
 async function errorsOf(runs: readonly Run<DistillEvent, DistillResult>[]): Promise<unknown[]> {
