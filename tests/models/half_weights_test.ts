@@ -45,7 +45,10 @@ async function embed(
 function halfTest(name: string, test: (gpu: Gpu) => Promise<void>): void {
   Deno.test(
     name,
-    () => withGpu((gpu) => gpu.adapter.hasHalf ? test(gpu) : skip(name, "the adapter has no float16")),
+    () =>
+      withGpu(async (gpu) =>
+        gpu.adapter.hasHalf ? await test(gpu) : skip(name, "the adapter has no float16")
+      ),
   );
 }
 
