@@ -13,6 +13,7 @@ const LEAST = -(2 ** 31);
 
 /** This process among the ranks, and who exchanges with the others. */
 export interface RankPeers extends Ranks {
+  /** The actor that exchanges with them. */
   exchange: ActorRef<GradientExchange>;
 }
 

@@ -49,16 +49,16 @@ function spoil(path: string, broken: readonly number[]): void {
 Deno.test("2 and 3 ranks embed the rows of one in its order, to the same bits, and find the same neighbours", async () => {
   using folder = new RunFolder(31);
   const data = join(folder.data, "train.tsv");
-  spoil(data, [2, 8, 9, 10, 11, 30]); // the third batch, and the last one, have no image that can be used
+  spoil(data, [2, 8, 9, 10, 11, 28, 29, 30]); // the third batch of four, and the last one, have no image that can be used
   const neighbours = { queries: 4, k: 3, seed: 1 };
   const runBy = async (size: number, batchSize: number) => {
     const { results, told, warnings } = await runRanks<EmbedEvent, EmbeddingResult>(
       size,
       (settings) => embed({ ...ENCODER, data, batchSize, workers: 2, neighbours }, settings),
     );
-    for (const { images } of results) assertEquals(images, 25);
+    for (const { images } of results) assertEquals(images, 23);
     assertEquals(results.slice(1).flatMap(({ neighbours }) => neighbours), []);
-    assertEquals(warnings.length, 6);
+    assertEquals(warnings.length, 8);
     const rows = told.flatMap((event) =>
       event.type !== "rows" ? [] : event.rows.map((row, i) => ({
         row,
@@ -71,7 +71,7 @@ Deno.test("2 and 3 ranks embed the rows of one in its order, to the same bits, a
   };
   for (const batchSize of [4, 16]) { // 8 batches; 2, which leave the third rank nothing
     const alone = await runBy(1, batchSize);
-    assertEquals([alone.rows.length, alone.neighbours.length], [25, 4]);
+    assertEquals([alone.rows.length, alone.neighbours.length], [23, 4]);
     for (const size of [2, 3]) assertEquals(await runBy(size, batchSize), alone);
   }
 });

@@ -50,9 +50,17 @@ export async function ended(process: Deno.ChildProcess): Promise<Launched> {
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** Defines a test with each launcher, which is skipped where there is none. */
-export function mpiTest(name: string, test: (launcher: string) => Promise<void>): void {
-  for (const launcher of launchers) Deno.test(`${name}: ${launcher}`, () => test(launcher));
+/**
+ * Defines a test with each launcher, which is skipped where there is none.
+ *
+ * @param among the launchers; all that are there where it is left out
+ */
+export function mpiTest(
+  name: string,
+  test: (launcher: string) => Promise<void>,
+  among: readonly string[] = launchers,
+): void {
+  for (const launcher of among) Deno.test(`${name}: ${launcher}`, () => test(launcher));
   if (launchers.length > 0) return;
   Deno.test(
     name,

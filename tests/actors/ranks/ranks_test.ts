@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import type { Run } from "../../../actors/run.ts";
 import type { ActorRef, ActorSystem, Message } from "../../../actors/runtime/mod.ts";
-import { StoppedByRank } from "../../../actors/ranks/ranks.ts";
+import { type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { UserError } from "../../../errors.ts";
 import { distill, pretrain } from "../../../methods/runs.ts";
@@ -51,13 +51,14 @@ function startRanks(
   options: DistillOptions,
   size: number,
   ofRank: (rank: number) => Partial<DistillOptions> = () => ({}),
+  settings: Pick<RankSettings, "bucketBytes"> = {},
 ): Run<DistillEvent, DistillResult>[] {
   const { dim: _, teacherArch: __, teacherSsl: ___, ...input } = options;
   const channel = crypto.randomUUID();
   return Array.from({ length: size }, (_, rank) =>
     size === 1 ? distill(input) : distill(
       { ...input, ...ofRank(rank), actors: { gradient_exchange: CHANNEL } },
-      { ranks: { rank, size, exchange: { channel } } },
+      { ranks: { rank, size, exchange: { channel }, ...settings } },
     ));
 }
 
@@ -65,9 +66,10 @@ function startRanks(
 async function runRanks(
   options: DistillOptions,
   size: number,
+  settings?: Pick<RankSettings, "bucketBytes">,
 ): Promise<{ losses: number[]; contents: Map<string, Float32Array>; checkpoint: string }> {
   const losses: number[] = [];
-  const runs = startRanks(options, size);
+  const runs = startRanks(options, size, undefined, settings);
   const take = (event: DistillEvent) => event.type === "step" ? losses.push(event.loss) : undefined;
   for await (const event of runs[0]) take(event);
   const results = await Promise.all(runs.map(({ result }) => result));
@@ -110,6 +112,14 @@ for (const [encoder, [student, variants]] of Object.entries(CASES)) {
     });
   }
 }
+
+Deno.test("gradients that are exchanged bucket by bucket, while others are computed, give the same bits", async () => {
+  using folder = new RunFolder(24);
+  const runBy = (name: string, bucketBytes?: number) =>
+    runRanks(folder.options(name, { batchSize: 8, queue: 32 }), 2, { bucketBytes });
+  const { contents } = await runBy("together");
+  assertEquals((await runBy("apart", 2048)).contents, contents);
+});
 
 for (
   const [encoder, [{ studentArch = "tiny_convnet", plugins = [TINY_ENCODER], syncBn }]] of Object.entries(

@@ -1,0 +1,59 @@
+/** `mpirun -n 2 deno task embed`, and the other tasks: who writes and speaks, and that all is as one process has it. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { ended, launch, type Launched, launchers, mpiTest } from "../../actors/ranks/launch.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { runProgram, taskFlags } from "../run_program.ts";
+
+const program = (task: string) => `cli/commands/${task}.ts`;
+const TINY = ["--pretrained", TINY_TEACHER, "--image-size", "32", "--plugin", TINY_ENCODER];
+
+/** Runs a task as two ranks. */
+async function runRanks(launcher: string, task: string, args: readonly string[]): Promise<Launched> {
+  const path = program(task);
+  return await ended(launch(launcher, 2, [...taskFlags(path).slice(1), path, ...args]));
+}
+
+mpiTest(
+  "embed and knn of two ranks write and say what one process does, and others run once",
+  async (launcher) => {
+    using folder = new RunFolder(30, 20);
+    const files = ["one", "two"].map((name) => join(folder.path, `${name}.npy`));
+    const embed = [...TINY, "-b", "4", folder.data, "-o"];
+    assertEquals((await runProgram(program("embed"), ...embed, files[0])).code, 0);
+    const embedded = await runRanks(launcher, "embed", [...embed, files[1]]);
+    assertEquals(embedded.code, 0, embedded.stderr);
+    assertEquals(embedded.stdout.match(/^images/gm)?.length, 1);
+    const contents = (path: string) =>
+      [path, path.replace(".npy", ".names.csv")].map((path) => Deno.readFileSync(path).toHex());
+    assertEquals(contents(files[1]), contents(files[0]));
+
+    const knn = [...TINY, "--json", "-k", "1,5", folder.data];
+    const alone = await runProgram(program("knn"), ...knn);
+    const shared = await runRanks(launcher, "knn", knn);
+    assertEquals([shared.code, shared.stdout], [0, alone.stdout], shared.stderr);
+
+    const inspected = await runRanks(launcher, "inspect", [TINY_TEACHER]);
+    assertEquals([inspected.code, inspected.stdout.match(/^file /gm)?.length], [0, 1], inspected.stderr);
+  },
+  launchers.slice(0, 1),
+);
+
+mpiTest("lincls of two ranks is resumed by one, and --finetune refuses them", async (launcher) => {
+  using folder = new RunFolder(40, 20);
+  const output = join(folder.path, "linear");
+  const args = [...TINY, "--output", output, "-b", "8", "-j", "1", "--lr", "0.1", folder.data];
+  const refused = await runRanks(launcher, "lincls", ["--finetune", ...args]);
+  assert(refused.code !== 0);
+  assertMatch(refused.stderr, /^error: --finetune runs in one process, and this is one of 2: leave out the/m);
+  const shared = await runRanks(launcher, "lincls", [...args, "--epochs", "2"]);
+  assertEquals(shared.code, 0, shared.stderr);
+  assertEquals(shared.stdout.match(/^trained in/gm)?.length, 1);
+  const { stdout, code, stderr } = await runProgram(
+    program("lincls"),
+    ...[...args, "--epochs", "3", "--resume", "auto"],
+  );
+  assertEquals(code, 0, stderr);
+  assertMatch(stdout, /from epoch 2\n/);
+  for (const epoch of [1, 2]) Deno.statSync(join(output, `lincls_checkpoint_000${epoch}.pth.tar`));
+}, launchers.slice(0, 1));
