@@ -105,7 +105,6 @@ export const TRAINING_FLAGS = {
     help:
       "take batch norm's statistics over all ranks, as torch.nn.SyncBatchNorm does, for few images a rank; over each rank's " +
       "own images otherwise",
-    brief: "batch norm over the images of all ranks",
   },
   checkpointActivations: {
     kind: "boolean",
