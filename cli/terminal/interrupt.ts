@@ -15,7 +15,7 @@ const CODES = {
   SIGTERM: INTERRUPTED_CODE,
   SIGHUP: 129,
   SIGQUIT: 131,
-  SIGUSR1: 138,
+  SIGUSR2: 140,
 } as const;
 
 /** The run was stopped by a signal. `runMain` ends with its {@linkcode Interrupted.code}. */
@@ -48,7 +48,7 @@ export interface InterruptSignal extends Disposable {
 }
 
 /**
- * Listens for SIGINT, SIGTERM, SIGQUIT, SIGHUP (a closed terminal) and SIGUSR1 (what Slurm and mpirun can send some time before a
+ * Listens for SIGINT, SIGTERM, SIGQUIT, SIGHUP (a closed terminal) and SIGUSR2 (what Slurm and mpirun can send some time before a
  * job's end). The first one aborts the signal and says so; the next
  * one ends the program at once, with its exit code. A SIGHUP never does that: a terminal that closes sends several, and
  * nobody is there who would want the program to hurry.
@@ -74,7 +74,7 @@ export function interruptSignal(say: (line: string) => void = sayOnLine): Interr
   };
   const names = Deno.build.os === "windows"
     ? ["SIGINT"] as const
-    : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1"] as const;
+    : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"] as const;
   const listeners = names.map((name) => [name, () => onSignal(name)] as const);
   for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
   return {
