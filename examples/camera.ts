@@ -10,7 +10,7 @@ const [output = "output/camera"] = Deno.args;
 await using run = distill(sampleOptions({
   output,
   actors: { tsv_reader: new URL("./camera_reader.ts", import.meta.url).href },
-  images: 320, // of an epoch; there is no file to tell
+  images: 160, // of an epoch; there is no file to tell
   testData: null, // images without classes
   insight: false, // nobody looks on
   studentArch: "mobilenetv3_small",

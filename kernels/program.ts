@@ -136,6 +136,8 @@ export class Program {
   readonly #gpu: Gpu;
   readonly #steps: Step[] = [];
   #segments: readonly Segment[] = [];
+  /** The last dispatch that reads or writes a tensor, by its id. */
+  readonly #lastUses = new Map<number, number>();
   readonly #owned: GPUBuffer[] = [];
   readonly #textures: GPUTexture[] = [];
   readonly #ranges = new Map<number, BufferRange>();
@@ -246,6 +248,10 @@ export class Program {
         ],
       });
       for (const tensor of writtenBy(dispatch)) operands.forget(tensor);
+      for (const binding of dispatch.bindings) {
+        const tensor = "texture" in binding ? binding.texture : binding;
+        this.#lastUses.set((tensor.part?.of ?? tensor).id, i);
+      }
       this.#steps.push({
         label: dispatch.label,
         pipeline,
@@ -290,6 +296,19 @@ export class Program {
   /** The parts of a run: one, where it does not wait for other devices. */
   get segments(): readonly Segment[] {
     return this.#segments;
+  }
+
+  /** The number of dispatches after which a tensor has its value, and the program does not read it any more. */
+  doneAfter({ id }: Tensor): number {
+    return (this.#lastUses.get(id) ?? -1) + 1;
+  }
+
+  /** Encodes and submits a part of a run: dispatches from one number up to (not including) another. Does not wait for it. */
+  runPart(from: number, to: number): void {
+    const encoder = this.#gpu.device.createCommandEncoder({ label: this.label });
+    encodeSteps(this.label, this.#steps.slice(from, to), encoder, undefined)?.end();
+    this.#gpu.device.queue.submit([encoder.finish()]);
+    this.#gpu.check();
   }
 
   /** Writes an input (padded device layout) before a run. */

@@ -17,6 +17,7 @@ import {
   stepControl,
   updateLossScale,
 } from "../kernels/ops/loss_scale/loss_scale.ts";
+import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import { movingAverage } from "../kernels/ops/moving_average/moving_average.ts";
 import {
   type BufferRange,
@@ -112,8 +113,59 @@ export interface GradientExchange {
    * @param gradients none where the batch is not the last one of its step
    */
   exchange(gradients: readonly GPUBuffer[], results: ExchangedResults): Promise<void>;
+  /**
+   * Bytes of gradients that are exchanged together while the rest of the first part is computed; all are exchanged after it where
+   * this is left out.
+   */
+  readonly bucketBytes?: number;
+  /**
+   * Begins to exchange some gradients, whose part of the step has been submitted. {@linkcode exchange}, which is not given them any
+   * more, waits until they are in their places.
+   *
+   * @param onDone called as soon as the device is done with that part, so that it gets the next one
+   */
+  begin?(gradients: readonly BufferRange[], onDone: () => void): Promise<void>;
   /** Writes what all devices have of something that a step stops for: statistics of batch norm over all of them. */
   gather?(rows: GatheredRows): Promise<void>;
+}
+
+/** Gradients that are exchanged together, and the number of dispatches after which they are there. */
+interface GradientBucket {
+  doneAfter: number;
+  ranges: BufferRange[];
+}
+
+/** Puts gradients into buckets, in the order in which the backward pass makes them: as PyTorch's DistributedDataParallel. */
+export function bucketGradients(
+  gradients: readonly (BufferRange & { doneAfter: number })[],
+  bucketBytes: number,
+): GradientBucket[] {
+  const buckets: GradientBucket[] = [];
+  let bytes = Infinity;
+  for (const { doneAfter, ...range } of gradients.toSorted((a, b) => a.doneAfter - b.doneAfter)) {
+    if (bytes >= bucketBytes) {
+      buckets.push({ doneAfter, ranges: [] });
+      bytes = 0;
+    }
+    const bucket = buckets.at(-1)!;
+    bucket.doneAfter = doneAfter;
+    bucket.ranges.push(range);
+    bytes += range.bytes;
+  }
+  return buckets.map(({ doneAfter, ranges }) => ({ doneAfter, ranges: joinRanges(ranges) }));
+}
+
+/** Joins ranges that lie one behind the other, but for what aligns them. */
+function joinRanges(ranges: readonly BufferRange[]): BufferRange[] {
+  const joined: BufferRange[] = [];
+  for (const range of ranges.toSorted((a, b) => a.offset - b.offset)) {
+    const before = joined.find(({ buffer, offset, bytes }) =>
+      buffer === range.buffer && range.offset - (offset + bytes) < ALIGNMENT
+    );
+    if (before === undefined) joined.push({ ...range });
+    else before.bytes = range.offset + range.bytes - before.offset;
+  }
+  return joined;
 }
 
 const NO_RESULTS: ExchangedResults = { sums: [], rows: [] };
@@ -362,6 +414,8 @@ export class TrainingStep implements Disposable {
   readonly #gpu: Gpu;
   readonly #optimizer: TracedOptimizer;
   readonly #gradients: readonly GPUBuffer[];
+  /** None where gradients are exchanged when all are there. */
+  readonly #buckets: readonly GradientBucket[];
   readonly #buffers: ReadonlyMap<Tensor, GPUBuffer>;
   readonly #control: GPUBuffer | undefined;
   readonly #exchange: GradientExchange | undefined;
@@ -377,6 +431,7 @@ export class TrainingStep implements Disposable {
     norms: readonly LayerNormReader[],
     buffers: ReadonlyMap<Tensor, GPUBuffer>,
     exchange: GradientExchange | undefined,
+    models: readonly TrainedModel[],
   ) {
     this.#gpu = gpu;
     this.#optimizer = optimizer;
@@ -395,6 +450,21 @@ export class TrainingStep implements Disposable {
     this.#gradients = stores.flatMap((store) =>
       store.segments(optimizer.sums === undefined ? GRADIENT : SUM)
     );
+    this.#buckets = this.#findBuckets(models);
+  }
+
+  /** Where gradients are exchanged while others are computed. */
+  #findBuckets(models: readonly TrainedModel[]): GradientBucket[] {
+    const bytes = this.#exchange?.bucketBytes;
+    // Sums over a group are there when all is over.
+    if (bytes === undefined || this.#optimizer.sums !== undefined || this.#waits) return [];
+    const gradients = models.flatMap(({ parameters, gradients }, model) =>
+      tensorsOf(parameters, "parameter").map((tensor, i) => ({
+        ...this.stores[model].rangeOf(tensor, GRADIENT),
+        doneAfter: this.gradientProgram.doneAfter(gradients[i]),
+      }))
+    );
+    return bucketGradients(gradients, bytes);
   }
 
   /** Compiles a step. Its weights are to be loaded into {@linkcode stores}. */
@@ -461,7 +531,7 @@ export class TrainingStep implements Disposable {
         }),
       );
     }
-    return new TrainingStep(gpu, optimizer, stores, programs, norms, buffers, exchange);
+    return new TrainingStep(gpu, optimizer, stores, programs, norms, buffers, exchange, traced.models);
   }
 
   /** The first part: what the host writes to and reads from. */
@@ -525,8 +595,26 @@ export class TrainingStep implements Disposable {
     const finished = () =>
       exchange.exchange(endsStep ? this.#gradients : [], results).then(() => submit(last));
     if (this.#waits) return runSegments(this.#gpu, programs, (rows) => exchange.gather!(rows)).then(finished);
+    if (endsStep && this.#buckets.length > 1) {
+      return this.#runBuckets(programs.slice(0, -1), exchange)
+        .then(() => exchange.exchange([], results)).then(() => submit(last));
+    }
     runPrograms(this.#gpu, programs);
     return finished();
+  }
+
+  /** Runs the first part bucket by bucket: while one is exchanged, the device computes the next. */
+  async #runBuckets(before: readonly Program[], exchange: GradientExchange): Promise<void> {
+    if (before.length > 0) runPrograms(this.#gpu, before);
+    const program = this.gradientProgram;
+    const ends = [...this.#buckets.map(({ doneAfter }) => doneAfter).slice(0, -1), program.dispatches];
+    const run = (part: number) => program.runPart(ends[part - 1] ?? 0, ends[part]);
+    run(0);
+    for (const [i, { ranges }] of this.#buckets.entries()) {
+      await exchange.begin!(ranges, () => {
+        if (i + 1 < ends.length) run(i + 1);
+      });
+    }
   }
 
   /** Reads what the step that was just submitted tells of itself; later ones may follow before it is here. */

@@ -6,7 +6,7 @@ import type { ExchangedResults, GradientExchange as StepExchange } from "../../m
 import type { GradientExchange } from "../messages.ts";
 import type { ActorRef } from "../runtime/mod.ts";
 import { areSame } from "./peers.ts";
-import type { Ranks } from "./ranks.ts";
+import type { Ranks, RankSettings } from "./ranks.ts";
 
 /** Exchanges take as long as the slowest rank. */
 const PATIENCE = { timeoutMs: Infinity };
@@ -52,9 +52,18 @@ export class DeviceExchange implements StepExchange, Disposable {
   readonly #gpu: Gpu;
   readonly #exchange: ActorRef<GradientExchange>;
   readonly #buckets: Bucket[] = [];
+  readonly bucketBytes: number;
+  /** What has begun of the step that is being exchanged. */
+  #agreement: Promise<Int32Array> | undefined;
+  #summed: Promise<void>[] = [];
 
   /** @param exchange the actor of this process */
-  constructor(gpu: Gpu, ranks: Ranks, exchange: ActorRef<GradientExchange>) {
+  constructor(
+    gpu: Gpu,
+    ranks: Ranks & Pick<RankSettings, "bucketBytes">,
+    exchange: ActorRef<GradientExchange>,
+  ) {
+    this.bucketBytes = ranks.bucketBytes ?? BUCKET_BYTES;
     this.#gpu = gpu;
     this.ranks = ranks;
     this.#exchange = exchange;
@@ -67,20 +76,46 @@ export class DeviceExchange implements StepExchange, Disposable {
     const small = [...sums, ...gathered].map((range) => this.#bucketOf(range));
     this.#copyToHost([...small, ...buckets]);
     for (const bucket of small) await this.#read(bucket);
-    const { save, stop } = this.wishes;
-    const agreed = await this.#agree([Number(save), Number(stop)]);
+    const agreed = await this.#beginStep();
+    this.#agreement = undefined;
     this.agreed = { save: agreed[0] > 0, stop: agreed[1] > 0 };
-    this.wishes = { save: false, stop: false };
     for (const bucket of small.slice(0, sums.length)) this.#write(bucket, await this.#sum(bucket));
     for (const [i, { to }] of rows.entries()) await this.#gather(small[sums.length + i], to);
     // While one bucket is being summed, the next one comes from the device.
-    const summed: Promise<void>[] = [];
     for (const bucket of buckets) {
       await this.#read(bucket);
-      if (this.weight !== 1) bucket.values.forEach((value, i) => bucket.values[i] = value * this.weight);
-      summed.push(this.#sum(bucket).then((values) => this.#write(bucket, values)));
+      this.#beginSum(bucket);
     }
-    await Promise.all(summed);
+    await Promise.all(this.#summed.splice(0));
+  }
+
+  /** Begins to sum gradients that others follow; {@linkcode exchange} ends it. */
+  async begin(gradients: readonly BufferRange[], onDone: () => void): Promise<void> {
+    const buckets = gradients.map((range) => this.#bucketOf(range));
+    this.#copyToHost(buckets);
+    const [first, ...others] = buckets;
+    await this.#read(first, onDone);
+    this.#beginStep();
+    this.#beginSum(first);
+    for (const bucket of others) {
+      await this.#read(bucket);
+      this.#beginSum(bucket);
+    }
+  }
+
+  /** Asks the others to come, with what this rank wishes. */
+  #beginStep(): Promise<Int32Array> {
+    if (this.#agreement === undefined) {
+      const { save, stop } = this.wishes;
+      this.wishes = { save: false, stop: false };
+      this.#agreement = this.#agree([Number(save), Number(stop)]);
+    }
+    return this.#agreement;
+  }
+
+  #beginSum(bucket: Bucket): void {
+    if (this.weight !== 1) bucket.values.forEach((value, i) => bucket.values[i] = value * this.weight);
+    this.#summed.push(this.#sum(bucket).then((values) => this.#write(bucket, values)));
   }
 
   /** Gathers rows while a step is computed. */
@@ -126,9 +161,9 @@ export class DeviceExchange implements StepExchange, Disposable {
   }
 
   #bucketsOf(buffer: GPUBuffer): Bucket[] {
-    return Array.from({ length: Math.ceil(buffer.size / BUCKET_BYTES) }, (_, i) => {
-      const offset = i * BUCKET_BYTES;
-      return this.#bucketOf({ buffer, offset, bytes: Math.min(BUCKET_BYTES, buffer.size - offset) });
+    return Array.from({ length: Math.ceil(buffer.size / this.bucketBytes) }, (_, i) => {
+      const offset = i * this.bucketBytes;
+      return this.#bucketOf({ buffer, offset, bytes: Math.min(this.bucketBytes, buffer.size - offset) });
     });
   }
 
@@ -160,8 +195,12 @@ export class DeviceExchange implements StepExchange, Disposable {
     this.#gpu.device.queue.submit([encoder.finish()]);
   }
 
-  async #read({ staging, values }: Bucket): Promise<void> {
-    await readStaging(this.#gpu, staging, (bytes) => values.set(new Float32Array(bytes)));
+  /** @param onDone called when the device is done with what was submitted before */
+  async #read({ staging, values }: Bucket, onDone: () => void = () => {}): Promise<void> {
+    await readStaging(this.#gpu, staging, (bytes) => {
+      onDone();
+      values.set(new Float32Array(bytes));
+    });
   }
 
   #write({ buffer, offset }: Bucket, values: Float32Array<ArrayBuffer>): void {

@@ -12,6 +12,8 @@ export interface Ranks {
 export interface RankSettings extends Ranks {
   /** Configuration of `gradient_exchange`, besides rank and size: with MPI, the library's path. */
   exchange: Readonly<Record<string, unknown>>;
+  /** Bytes of gradients that are exchanged together, a multiple of 4. Default: 25 MiB, as PyTorch's `bucket_cap_mb`. */
+  bucketBytes?: number;
 }
 
 /** Which part of a batch. */

@@ -80,7 +80,8 @@ function compareResults(runs: readonly ComparedRun[], columns: number): string {
   return formatWideTable(rows, columns);
 }
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   const command = parseCompareFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
   const { folders, plot, force, json } = command;

@@ -69,7 +69,8 @@ function sayRecipe(recipe: string, options: Record<string, unknown>, { say }: Pi
   }
 }
 
-async function main(world: World | undefined): Promise<void> {
+/** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */
+export async function main(world?: World): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseDistillFlags(Deno.args, {
     encoders: studentNames(),

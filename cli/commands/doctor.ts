@@ -262,7 +262,8 @@ export function describeFindings(
   }).join("\n");
 }
 
-async function main(world: World | undefined): Promise<number> {
+/** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */
+export async function main(world?: World): Promise<number> {
   await loadPlugin(ownArguments(Deno.args));
   const command = parseDoctorFlags(Deno.args, { encoders: studentNames(), teachers: teacherNames() });
   if (command.help !== undefined) {

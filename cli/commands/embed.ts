@@ -110,7 +110,8 @@ async function follow({ request }: Run, { settings: ranks }: World): Promise<voi
   await embedInto([], options, progress, { signal: interrupt.signal, ranks });
 }
 
-async function main(world: World | undefined): Promise<void> {
+/** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */
+export async function main(world?: World): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseEmbedFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);

@@ -39,7 +39,8 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
   ];
 }
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseExportFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) {

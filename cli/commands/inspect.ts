@@ -113,7 +113,8 @@ export function describeInspection(
   ];
 }
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseInspectFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);

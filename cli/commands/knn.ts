@@ -13,7 +13,8 @@ import { CountProgress } from "../terminal/count_progress.ts";
 import { runOnRanks } from "../terminal/ranked_main.ts";
 import { formatTable } from "../terminal/table.ts";
 
-async function main(world: World | undefined): Promise<void> {
+/** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */
+export async function main(world?: World): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseKnnFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);

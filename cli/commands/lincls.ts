@@ -64,7 +64,8 @@ async function fineTune(command: Command<"finetune">): Promise<void> {
   });
 }
 
-async function main(world: World | undefined): Promise<void> {
+/** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */
+export async function main(world?: World): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseLinclsFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);

@@ -119,7 +119,8 @@ async function checkFiles(
   return lines;
 }
 
-async function main(): Promise<number> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<number> {
   const command = parseTsvFlags(Deno.args);
   if (command.help !== undefined) {
     console.log(command.help);

@@ -9,7 +9,8 @@ import { parseUiFlags, usualOutput } from "../flags/ui_flags.ts";
 /** Runs that are named on the screen; the page lists all of them. */
 const NAMED = 10;
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   const command = parseUiFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
   const folders = command.folders.length > 0 ? command.folders : [await newestRun(usualOutput())];

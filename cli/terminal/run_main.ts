@@ -73,7 +73,7 @@ const TERMINAL_GONE = new Set(["EIO", "ENXIO", "EPIPE"]);
  *
  * @returns prints an error whose control characters are the program's own
  */
-function guardConsole(): (text: string) => void {
+export function guardConsole(): (text: string) => void {
   const guarded = (print: (...args: unknown[]) => void) => (...args: unknown[]) => {
     try {
       print(...args);

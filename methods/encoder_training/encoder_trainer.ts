@@ -13,7 +13,7 @@ import type {
 } from "../../actors/messages.ts";
 import { profileAll } from "../../actors/run_profile.ts";
 import { DeviceExchange, type Wishes } from "../../actors/ranks/device_exchange.ts";
-import { type Ranks, rowsOf } from "../../actors/ranks/ranks.ts";
+import { type Ranks, type RankSettings, rowsOf } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, Handlers } from "../../actors/runtime/mod.ts";
 import type { Trainer } from "../../actors/trainer.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
@@ -48,7 +48,7 @@ import type { StepLoss } from "./step_results.ts";
 import { TrainedSteps } from "./trained_steps.ts";
 
 /** The part of a process in a training of several. */
-export interface RankOfTraining extends Ranks {
+export interface RankOfTraining extends Ranks, Pick<RankSettings, "bucketBytes"> {
   /** Its actor that exchanges with the others. */
   exchange: ActorRef<GradientExchange>;
   /** Batches of the whole run. */

@@ -55,7 +55,8 @@ export function checkSplits(
   if (bnSplits === 1) return;
   if (syncBn) {
     throw new UserError(
-      `--sync-bn normalises the images of all ranks together, and --bn-splits ${bnSplits} those of a rank in groups; use one of them`,
+      `--sync-bn normalises the images of all ranks together, and --bn-splits ${bnSplits} those of a rank in ` +
+        "groups; use one of the two",
     );
   }
   if (batchSize % bnSplits === 0 && batchSize / bnSplits >= LEAST_OF_GROUP) return;

@@ -206,7 +206,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
         ? `${command} --no-tune`
         : command.includes("images.ts")
         ? `${command.replace(" run ", ` run --config "${ROOT}deno.json" `)} ${IMAGES}`
-        : /--resume auto| pretrain |_vit$/.test(command)
+        : /--resume auto|[/_]vit$/.test(command)
         ? `${command} --limit-steps ${STEPS}`
         : command.startsWith("./seed ui")
         ? `timeout -s INT 5 ${command} --port 0; true` // it would go on until Ctrl-C

@@ -3,9 +3,10 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
-import { runProgram } from "../cli/run_program.ts";
+import { hostPrograms } from "../cli/run_program.ts";
 import { findProblems, type JsonSchema } from "../json_schema.ts";
 
+const runProgram = hostPrograms();
 const DOCS = new URL("../../docs/file-formats.md", import.meta.url);
 const [DISTILL, LINCLS] = ["distill", "lincls"].map((task) =>
   fileURLToPath(new URL(`../../cli/commands/${task}.ts`, import.meta.url))

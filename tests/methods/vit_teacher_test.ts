@@ -1,7 +1,8 @@
 // Vision transformers in the tasks, read off tiny checkpoints as their programs wrote them.
-import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { distill, embed, knn, linearProbe } from "../../methods/runs.ts";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { UserError } from "../../errors.ts";
 import { exportEncoder } from "../../models/export/export_encoder.ts";
@@ -72,4 +73,25 @@ vitTest("--heads of a vision transformer changes what it gives, in every task", 
   ]);
   // The checkpoint remembers the teacher's heads.
   assertEquals(encoders[1].recognized, [TWO]);
+});
+
+// What docs/tutorial.md does in its section on vision transformers, in two steps of each run.
+Deno.test("a ResNet teaches a vit_tiny, which teaches a mobilenetv3_small", async () => {
+  using folder = new RunFolder(8, 4);
+  const run = (name: string, distilled: string, studentArch: string) => {
+    const { teacherArch: _, teacherSsl: __, dim: ___, ...options } = folder.options(name, {
+      ...{ distill: distilled, studentArch, imageSize: 32, testData: join(folder.data, "test.tsv"), knnK: 3 },
+    });
+    return distill(options).result;
+  };
+  const vit = await run("vit", SAMPLE_TEACHER, "vit_tiny");
+  const small = await run("small", vit.checkpoint, "mobilenetv3_small");
+  for (const { firstLoss, lastLoss } of [vit, small]) assert(Number.isFinite(firstLoss + lastLoss));
+  // As a teacher it gives what it gave as a student: the same images are classified alike.
+  assertEquals(small.knn?.teacher, vit.knn?.after);
+  const { encoders } = await inspectCheckpoint(small.checkpoint);
+  assertEquals(encoders.map(({ name, recognized: [encoder] }) => [name, encoder]), [
+    ["student", "mobilenetv3_small"],
+    ["teacher", "vit_tiny_32"],
+  ]);
 });

@@ -37,6 +37,7 @@ import {
 } from "../../methods/seed/step.ts";
 import {
   AVERAGE,
+  bucketGradients,
   type GradientExchange,
   type GradientGraph,
   type OptimizerOptions,
@@ -649,4 +650,24 @@ Deno.test("findOptimizer() names the known ones where there is none of a name", 
     UserError,
     'there is no optimizer "lamb"; known are sgd, adamw',
   );
+});
+
+Deno.test("gradients come into buckets in the order in which they are made, and what lies together is one range", () => {
+  const [first, second] = [{ label: "first" }, { label: "second" }] as GPUBuffer[];
+  const range = (buffer: GPUBuffer, offset: number, bytes: number) => ({ buffer, offset, bytes });
+  const gradients = [
+    { ...range(first, 0, 100), doneAfter: 9 },
+    { ...range(first, 256, 300), doneAfter: 7 },
+    { ...range(first, 768, 200), doneAfter: 5 },
+    { ...range(first, 4096, 40), doneAfter: 6 },
+    { ...range(second, 0, 600), doneAfter: 8 },
+  ];
+  assertEquals(bucketGradients(gradients, 500), [
+    // Made by dispatches 5 to 7: between them the first gradient would lie, which is not there yet.
+    { doneAfter: 7, ranges: [range(first, 256, 712), range(first, 4096, 40)] },
+    { doneAfter: 8, ranges: [range(second, 0, 600)] },
+    { doneAfter: 9, ranges: [range(first, 0, 100)] },
+  ]);
+  assertEquals(bucketGradients(gradients, 1e9).map(({ doneAfter }) => doneAfter), [9]);
+  assertEquals(bucketGradients([], 500), []);
 });

@@ -93,6 +93,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "drop-path": VIT,
     "accumulate": MORE,
     "clip-grad": MORE,
+    "sync-bn": "actors/ranks/ranks_test.ts: 2 and 4 ranks take the",
     "checkpoint-activations":
       "- the step uses less memory (models/student_step_test.ts); that the trainer asks for it is not seen",
     "amp": "methods/seed/run_test.ts: in mixed precision gives the same bits",
@@ -153,6 +154,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "accumulate": "methods/moco/step_test.ts: two batches that accumulate",
     "clip-grad": SAME,
     "stats-every": PRETRAIN,
+    "sync-bn": "actors/ranks/ranks_test.ts: 2 ranks pretrain as one by itself",
     "checkpoint-activations": "methods/moco/step_test.ts: activations that are computed again",
     "amp": "methods/moco/step_test.ts: in mixed precision",
     "limit-steps": MOCO,

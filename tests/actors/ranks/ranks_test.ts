@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import type { Run } from "../../../actors/run.ts";
 import type { ActorRef, ActorSystem, Message } from "../../../actors/runtime/mod.ts";
-import { StoppedByRank } from "../../../actors/ranks/ranks.ts";
+import { type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { UserError } from "../../../errors.ts";
 import { distill, pretrain } from "../../../methods/runs.ts";
@@ -17,21 +17,25 @@ import {
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { relativeError } from "../../kernels/check_op.ts";
-import { RunFolder } from "../small_run.ts";
+import { RunFolder, TINY_ENCODER } from "../small_run.ts";
 
 const CHANNEL = import.meta.resolve("./channel_exchange.ts");
 const NORMLESS = import.meta.resolve("./normless_encoder.ts");
 await import(NORMLESS);
 
-/** Weights, momentum and queue of a checkpoint. */
+/** Weights and running statistics of both encoders of a checkpoint, and its queue. */
 async function contentsOf(
   path: string,
   layout: CheckpointLayout = DISTILL_CHECKPOINT,
 ): Promise<Map<string, Float32Array>> {
   using file = await openCheckpointFile(path);
-  const { encoder, queue } = readTrainingCheckpoint(layout, file);
+  const { encoder, beside, queue } = readTrainingCheckpoint(layout, file);
   const contents = new Map<string, Float32Array>();
-  for (const [key, tensor] of encoder) {
+  const all = [
+    ...encoder,
+    ...[...beside].map(([key, tensor]) => [`${layout.beside}${key}`, tensor] as const),
+  ];
+  for (const [key, tensor] of all) {
     if (!key.endsWith("num_batches_tracked")) contents.set(key, Float32Array.from(await tensor.read()));
   }
   contents.set("queue", Float32Array.from(await queue!.read()));
@@ -47,13 +51,14 @@ function startRanks(
   options: DistillOptions,
   size: number,
   ofRank: (rank: number) => Partial<DistillOptions> = () => ({}),
+  settings: Pick<RankSettings, "bucketBytes"> = {},
 ): Run<DistillEvent, DistillResult>[] {
   const { dim: _, teacherArch: __, teacherSsl: ___, ...input } = options;
   const channel = crypto.randomUUID();
   return Array.from({ length: size }, (_, rank) =>
     size === 1 ? distill(input) : distill(
       { ...input, ...ofRank(rank), actors: { gradient_exchange: CHANNEL } },
-      { ranks: { rank, size, exchange: { channel } } },
+      { ranks: { rank, size, exchange: { channel }, ...settings } },
     ));
 }
 
@@ -61,9 +66,10 @@ function startRanks(
 async function runRanks(
   options: DistillOptions,
   size: number,
+  settings?: Pick<RankSettings, "bucketBytes">,
 ): Promise<{ losses: number[]; contents: Map<string, Float32Array>; checkpoint: string }> {
   const losses: number[] = [];
-  const runs = startRanks(options, size);
+  const runs = startRanks(options, size, undefined, settings);
   const take = (event: DistillEvent) => event.type === "step" ? losses.push(event.loss) : undefined;
   for await (const event of runs[0]) take(event);
   const results = await Promise.all(runs.map(({ result }) => result));
@@ -107,29 +113,51 @@ for (const [encoder, [student, variants]] of Object.entries(CASES)) {
   }
 }
 
-Deno.test("2 ranks pretrain as one by itself, without batch norm", async () => {
+Deno.test("gradients that are exchanged bucket by bucket, while others are computed, give the same bits", async () => {
   using folder = new RunFolder(24);
-  const runBy = async (size: number) => {
-    const channel = crypto.randomUUID();
-    const input = {
-      ...{ data: folder.data, testData: null, output: folder.makeOutput(`${size}`), plugins: [NORMLESS] },
-      ...{ arch: "normless", imageSize: 32, batchSize: 8, mocoK: 32, epochs: 1, workers: 1, insight: false },
-    };
-    const runs = Array.from({ length: size }, (_, rank) =>
-      pretrain(
-        { ...input, actors: { gradient_exchange: CHANNEL } },
-        size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
-      ));
-    const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
-    return await contentsOf(checkpoint, MOCO_CHECKPOINT);
-  };
-  const [alone, both] = [await runBy(1), await runBy(2)];
-  assertEquals([...both.keys()], [...alone.keys()]);
-  for (const [key, values] of both) {
-    const error = relativeError(values, alone.get(key)!);
-    assert(error < 1e-5, `${key}: ${error}`);
-  }
+  const runBy = (name: string, bucketBytes?: number) =>
+    runRanks(folder.options(name, { batchSize: 8, queue: 32 }), 2, { bucketBytes });
+  const { contents } = await runBy("together");
+  assertEquals((await runBy("apart", 2048)).contents, contents);
 });
+
+for (
+  const [encoder, [{ studentArch = "tiny_convnet", plugins = [TINY_ENCODER], syncBn }]] of Object.entries(
+    CASES,
+  )
+) {
+  Deno.test(`2 ranks pretrain as one by itself, ${encoder}`, async () => {
+    using folder = new RunFolder(24);
+    const runBy = async (size: number) => {
+      const channel = crypto.randomUUID();
+      const input = {
+        ...{ data: folder.data, testData: null, output: folder.makeOutput(`${size}`), plugins, syncBn },
+        ...{
+          arch: studentArch,
+          imageSize: 32,
+          batchSize: 8,
+          mocoK: 32,
+          epochs: 1,
+          workers: 1,
+          insight: false,
+        },
+      };
+      const runs = Array.from({ length: size }, (_, rank) =>
+        pretrain(
+          { ...input, actors: { gradient_exchange: CHANNEL } },
+          size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
+        ));
+      const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
+      return await contentsOf(checkpoint, MOCO_CHECKPOINT);
+    };
+    const [alone, both] = [await runBy(1), await runBy(2)];
+    assertEquals([...both.keys()], [...alone.keys()]);
+    for (const [key, values] of both) {
+      const error = relativeError(values, alone.get(key)!);
+      assert(error < 1e-5, `${key}: ${error}`);
+    }
+  });
+}
 
 /** How runs end that are to fail. */
 async function errorsOf(runs: readonly Run<DistillEvent, DistillResult>[]): Promise<unknown[]> {

@@ -8,8 +8,9 @@ import { newestRun } from "../../../cli/output/run_folders.ts";
 import { parseCompareFlags } from "../../../cli/flags/compare_flags.ts";
 import { parseUiFlags } from "../../../cli/flags/ui_flags.ts";
 import { RecordedRun, recordOf } from "../../ui/recorded_run.ts";
-import { runProgram, taskFlags } from "../run_program.ts";
+import { hostPrograms, taskFlags } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const COMPARE = fileURLToPath(new URL("../../../cli/commands/compare.ts", import.meta.url));
 const UI = fileURLToPath(new URL("../../../cli/commands/ui.ts", import.meta.url));
 

@@ -1,5 +1,5 @@
 // `deno task distill`, started as people start it.
-import { taskFlags } from "../run_program.ts";
+import { hostPrograms, type ProgramResult, taskFlags } from "../run_program.ts";
 import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import {
@@ -23,12 +23,7 @@ import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/distill.ts", import.meta.url));
 
-/** What a program left. */
-interface Ended {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
+const runHosted = hostPrograms();
 
 function start(args: string[], env: Record<string, string> = {}): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
@@ -40,7 +35,9 @@ function start(args: string[], env: Record<string, string> = {}): Deno.ChildProc
   }).spawn();
 }
 
-async function run(args: string[], env?: Record<string, string>): Promise<Ended> {
+/** Runs it to its end: in a process of its own where it is given an environment. */
+async function run(args: string[], env?: Record<string, string>): Promise<ProgramResult> {
+  if (env === undefined) return await runHosted(PROGRAM, ...args);
   const { code, stdout, stderr } = await start(args, { ...ONE_THREAD, ...env }).output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };

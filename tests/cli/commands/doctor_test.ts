@@ -4,8 +4,9 @@ import { fileURLToPath } from "node:url";
 import { describeFindings, type Finding } from "../../../cli/commands/doctor.ts";
 import { TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { withShapes } from "../../models/shape_checkpoint.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/doctor.ts", import.meta.url));
 
 Deno.test("doctor finds what a run of the bundled sample needs", async () => {

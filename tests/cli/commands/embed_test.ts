@@ -17,8 +17,9 @@ import { decodeImage } from "../../../data/decode.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { testWithPython } from "../../python.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/embed.ts", import.meta.url));
 const run = (...args: string[]) => runProgram(PROGRAM, ...args);
 const TINY = ["--pretrained", TINY_TEACHER, "--image-size", "32", "--plugin", TINY_ENCODER];

@@ -13,8 +13,9 @@ import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { findEncoder, summarize } from "../../../models/registry.ts";
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const EMBED = fileURLToPath(new URL("../../../cli/commands/embed.ts", import.meta.url));
 const PLUGIN = fileURLToPath(TINY_ENCODER);
 const HEAD = { kind: "mlp", dimension: 20 } as const;

@@ -8,9 +8,10 @@ import { EXPORT_FORMATS } from "../../../models/export/export_encoder.ts";
 import { withFolder } from "../../models/checkpoint/fixtures.ts";
 import { decodeOnnx } from "../../models/export/onnx_runtime.ts";
 import { referencePath } from "../../reference.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 import { skip } from "../../skip.ts";
 
+const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/export.ts", import.meta.url));
 
 const run = (...args: string[]) => runProgram(PROGRAM, ...args);

@@ -5,8 +5,9 @@ import { UsageError } from "../../../cli/flags/flags.ts";
 import { inspectHelp, parseInspectFlags } from "../../../cli/flags/inspect_flags.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { TestFolder } from "../../data/folder.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/inspect.ts", import.meta.url));
 const inspect = (...args: string[]) => runProgram(PROGRAM, ...args);
 

@@ -7,8 +7,9 @@ import { KNN_DEFAULTS } from "../../../methods/knn.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { RunFolder, sampleRows } from "../../actors/small_run.ts";
 import { join } from "node:path";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/knn.ts", import.meta.url));
 const CONTEXT = { encoders: ["resnet18", "resnet50"], folder: "/home/me" };
 

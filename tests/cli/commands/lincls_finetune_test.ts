@@ -4,8 +4,9 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const program = (task: string) => fileURLToPath(new URL(`../../../cli/commands/${task}.ts`, import.meta.url));
 const lincls = (...args: string[]) => runProgram(program("lincls"), ...args);
 const PLUGIN = ["--plugin", TINY_ENCODER];

@@ -4,9 +4,10 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
 
+const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/lincls.ts", import.meta.url));
 const lincls = (...args: string[]) => runProgram(PROGRAM, ...args);
 

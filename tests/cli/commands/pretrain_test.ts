@@ -6,8 +6,9 @@ import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/pretrain.ts", import.meta.url));
 
 /** Flags of a run of seconds. */

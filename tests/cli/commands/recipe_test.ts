@@ -9,8 +9,9 @@ import { UserError } from "../../../errors.ts";
 import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
 import { referencePath } from "../../reference.ts";
 import { vitTest } from "../../vit_files.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const DISTILL = fileURLToPath(new URL("../../../cli/commands/distill.ts", import.meta.url));
 const path = (name: string) => referencePath(`vit/checkpoints/${name}`);
 

@@ -6,8 +6,9 @@ import { CountProgress } from "../../../cli/terminal/count_progress.ts";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { parseTsvFlags } from "../../../cli/flags/tsv_flags.ts";
 import { RunFolder, sampleRows } from "../../actors/small_run.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms } from "../run_program.ts";
 
+const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/tsv.ts", import.meta.url));
 const run = (...args: string[]) => runProgram(PROGRAM, ...args);
 

@@ -4,13 +4,16 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { RunFolder } from "../../actors/small_run.ts";
-import { runProgram } from "../run_program.ts";
+import { hostPrograms, runProgram } from "../run_program.ts";
 
 const PLUGIN = fileURLToPath(new URL("../../../examples/custom_encoder.ts", import.meta.url));
 /** What a command says beside its progress, of which a slow machine sees lines. */
 const said = (stderr: string) => stderr.replace(/^\w+: \d+ of \d+.*\n/gm, "");
-const task = (name: string, ...args: string[]) =>
-  runProgram(fileURLToPath(new URL(`../../../cli/commands/${name}.ts`, import.meta.url)), ...args);
+const programOf = (name: string) =>
+  fileURLToPath(new URL(`../../../cli/commands/${name}.ts`, import.meta.url));
+/** In a process of its own, which knows no plugin of another command. */
+const task = (name: string, ...args: string[]) => runProgram(programOf(name), ...args);
+const runHosted = hostPrograms();
 
 Deno.test("an encoder of one's own is distilled, evaluated, embedded with and exported from the command line", async () => {
   using folder = new RunFolder(24, 10);
@@ -32,11 +35,11 @@ Deno.test("an encoder of one's own is distilled, evaluated, embedded with and ex
   const says =
     `note: ${checkpoint} says: images of 32 x 32 pixels, crop ratio 1, ImageNet's mean and std, stem conv 3x3/1\n`;
 
-  const neighbours = await task("knn", ...evaluate, "-k", "5");
+  const neighbours = await runHosted(programOf("knn"), ...evaluate, "-k", "5");
   assertEquals([neighbours.code, said(neighbours.stderr)], [0, says]);
   assertMatch(neighbours.stdout, /^encoder +tiny_convnet,/m);
-  const linear = await task(
-    "lincls",
+  const linear = await runHosted(
+    programOf("lincls"),
     ...evaluate,
     "--epochs",
     "1",
@@ -52,9 +55,16 @@ Deno.test("an encoder of one's own is distilled, evaluated, embedded with and ex
   );
   assertEquals([linear.code, said(linear.stderr)], [0, ""]);
   assertStringIncludes(linear.stdout, says.slice("note: ".length));
-  const embedded = await task("embed", ...evaluate, "--output", join(output, "features.csv"));
+  const embedded = await runHosted(programOf("embed"), ...evaluate, "--output", join(output, "features.csv"));
   assertEquals([embedded.code, said(embedded.stderr)], [0, says]);
-  const exported = await task("export", "--plugin", PLUGIN, "--output", join(output, "tiny.pth"), checkpoint);
+  const exported = await runHosted(
+    programOf("export"),
+    "--plugin",
+    PLUGIN,
+    "--output",
+    join(output, "tiny.pth"),
+    checkpoint,
+  );
   assertEquals([exported.code, said(exported.stderr)], [0, says]);
   assertMatch(exported.stdout, /^encoder +tiny_convnet, without its head/m);
 });

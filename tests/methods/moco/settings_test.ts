@@ -199,6 +199,15 @@ Deno.test("a pretraining does with each of its settings what is done by hand: tw
     assertEquals([...await saved.queuePointer!.read()], [expected.pointer]);
   }));
 
+Deno.test("--bn-splits are refused with --sync-bn, which normalises all ranks' images together", () => {
+  checkSplits({ bnSplits: 1, batchSize: 32, syncBn: true });
+  assertThrows(
+    () => checkSplits({ bnSplits: 2, batchSize: 32, syncBn: true }),
+    UserError,
+    "--sync-bn normalises the images of all ranks together, and --bn-splits 2 those of a rank in groups; use one of the two",
+  );
+});
+
 Deno.test("--bn-splits that do not split a batch are refused, with those that do", () => {
   for (const [bnSplits, batchSize] of [[1, 4], [2, 16], [8, 64]]) {
     checkSplits({ bnSplits, batchSize, syncBn: false });
