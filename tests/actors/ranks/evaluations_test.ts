@@ -133,7 +133,15 @@ for (const cacheFeatures of [false, true]) {
       assertEquals(results.map(({ checkpoint }) => checkpoint === null), results.map((_, rank) => rank > 0));
       const steps = told.flatMap((event) => event.type === "step" ? [event.score] : []);
       const epochs = told.flatMap((event) => event.type === "epoch" ? [event] : []);
-      using file = await loadStateDict(results[0].checkpoint!);
+      const { checkpoint } = results[0];
+      const again = await runRanks(
+        size,
+        (settings) => linearProbe({ ...input, resume: checkpoint, evaluate: true }, settings),
+      );
+      for (const { scores } of again.results) {
+        assertEquals(scores.map(({ last }) => last.top1), results[0].scores.map(({ last }) => last.top1));
+      }
+      using file = await loadStateDict(checkpoint!);
       const weights = Float32Array.from(await file.tensors.get("fc.weight")!.read());
       return {
         steps,
@@ -164,6 +172,33 @@ for (const cacheFeatures of [false, true]) {
     }
   });
 }
+
+Deno.test("ranks that find no test image say so", async () => {
+  using folder = new RunFolder(12, 4);
+  const testData = join(folder.data, "test.tsv");
+  spoil(testData, [0, 1, 2, 3]);
+  const input = {
+    ...ENCODER,
+    data: join(folder.data, "train.tsv"),
+    testData,
+    epochs: 1,
+    batchSize: 4,
+    lr: [0.03],
+  };
+  for (const cacheFeatures of [false, true]) {
+    const output = folder.makeOutput(`${cacheFeatures}`);
+    await assertRejects(
+      () => runRanks(2, (settings) => linearProbe({ ...input, output, cacheFeatures }, settings)),
+      Error,
+      "found no usable image",
+    );
+  }
+  await assertRejects(
+    () => runRanks(2, (settings) => knn({ ...ENCODER, data: folder.data, knnK: [1] }, settings)),
+    UserError,
+    "found no usable image",
+  );
+});
 
 Deno.test("ranks refuse batches that they cannot share equally, and --finetune", async () => {
   using folder = new RunFolder(12, 4);
