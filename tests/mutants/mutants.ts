@@ -362,8 +362,8 @@ const RECIPES: readonly Mutant[] = [
   ),
   mutant(
     "methods/linear_probe/linear_trainer.ts",
-    "    weightDecay: options.weightDecay,\n  });",
-    "    weightDecay: 0,\n  });",
+    "    weightDecay: options.weightDecay,\n  }, exchange);",
+    "    weightDecay: 0,\n  }, exchange);",
     LINEAR,
   ),
   mutant(
