@@ -46,10 +46,9 @@ function halfTest(name: string, test: (gpu: Gpu) => Promise<void>): void {
   Deno.test(
     name,
     () =>
-      withGpu(async (gpu) => {
-        if (gpu.adapter.hasHalf) await test(gpu);
-        else skip(name, "the adapter has no float16");
-      }),
+      withGpu(async (gpu) =>
+        gpu.adapter.hasHalf ? await test(gpu) : skip(name, "the adapter has no float16")
+      ),
   );
 }
 

@@ -93,7 +93,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "drop-path": VIT,
     "accumulate": MORE,
     "clip-grad": MORE,
-    "sync-bn": "actors/ranks/ranks_test.ts: 2 and 4 ranks take the",
+    "sync-bn": "actors/ranks/ranks_test.ts: 2 and 4 ranks take the ",
     "checkpoint-activations":
       "- the step uses less memory (models/student_step_test.ts); that the trainer asks for it is not seen",
     "amp": "methods/seed/run_test.ts: in mixed precision gives the same bits",
