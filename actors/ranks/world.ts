@@ -4,6 +4,9 @@ import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher, readVariable } fr
 import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest } from "./mpi.ts";
 import type { Ranks, RankSettings } from "./ranks.ts";
 
+/** How long the first rank waits for the others at the end, in ms. */
+const LAST_MS = 60_000;
+
 /** How often a process asks whether the others have come, in ms: what it waits for takes seconds. */
 const POLL_MS = 5;
 
@@ -83,9 +86,25 @@ export class World implements Ranks {
     );
   }
 
-  /** Leaves in good order, when all have come to this. */
+  /**
+   * Leaves in good order, when all have come to this. The first rank comes last, as it evaluates and reports when the others are done:
+   * those that do not come soon then never will.
+   *
+   * @throws {UserError} in the first rank, where others do not come
+   */
   async leave(): Promise<void> {
-    await this.meet();
+    const request = this.#mpi.beginMax([0]);
+    const last = performance.now() + (this.rank === 0 ? LAST_MS : Infinity);
+    while (!request.test()) {
+      if (performance.now() > last) {
+        throw new UserError(
+          `not all ranks came to their end within ${
+            LAST_MS / 1000
+          } s of the first one's; what it wrote is whole`,
+        );
+      }
+      await new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
+    }
     this.#mpi.discard(1, BEAT_TAG); // that nobody waited for, since its receiver had ended
     this.#mpi.finalize();
   }

@@ -61,7 +61,12 @@ export function onRanks(
       if (world.rank === 0) console.error(report.text);
       code = report.code;
     }
-    await world.leave();
+    try {
+      await world.leave();
+    } catch (error) {
+      console.error(reportError(error).text);
+      world.abort(1);
+    }
     return code;
   };
 }

@@ -1,4 +1,5 @@
 /** MoCo: momentum contrast (He et al., CVPR 2020; MoCo-v2: Chen et al., arXiv 2003.04297). */
+import { rowsOf } from "../../actors/ranks/ranks.ts";
 import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
@@ -97,6 +98,8 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteTraining(checkpoint, readTrainingCheckpoint(MOCO_CHECKPOINT, file));
   },
-  run: (options, emit, signal, { soFar, ...wanted }) =>
-    trainEncoder(PRETRAINING, options, emit, signal, soFar, wanted),
+  async run(options, emit, signal, { soFar, ...wanted }) {
+    checkSplits({ ...options, batchSize: rowsOf(options.batchSize, wanted.ranks) });
+    return await trainEncoder(PRETRAINING, options, emit, signal, soFar, wanted);
+  },
 };

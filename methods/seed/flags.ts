@@ -214,11 +214,11 @@ export const DISTILL_DEFAULT_NOTES = {
   saveEvery: "default: only at the end of each epoch",
 };
 
-const ONE_MACHINE = "training uses one machine and one GPU";
+const BY_LAUNCHER = "mpirun or srun starts the ranks (docs/scaling.md)";
 
 /** Flags of the original and of MoCo that have no place here. */
 export const DISTILL_RETIRED: Readonly<Record<string, RetiredFlag>> = {
-  ...processFlags(ONE_MACHINE),
-  "distributed": { takesValue: true, reason: ONE_MACHINE },
+  ...processFlags(BY_LAUNCHER),
+  "distributed": { takesValue: true, reason: BY_LAUNCHER },
   "info": { takesValue: true, reason: "the original ignores it too" },
 };

@@ -116,7 +116,7 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
       limitSteps: null,
     } satisfies DistillRequest,
   );
-  assertEquals(warnings, ["--local_rank is ignored: training uses one machine and one GPU"]);
+  assertEquals(warnings, ["--local_rank is ignored: mpirun or srun starts the ranks (docs/scaling.md)"]);
 });
 
 Deno.test("parseDistillFlags() takes --cache as a word, or as a path from the current folder", () => {

@@ -1,0 +1,71 @@
+/** Training by several ranks: what the exchange of gradients costs. */
+import { UserError } from "../errors.ts";
+import type { Row } from "./section.ts";
+
+/** Steps that are shared by ranks; `batch` is that of all. */
+export interface ScaleWork {
+  encoder: string;
+  batch: number;
+  imageSize: number;
+}
+
+/** What is timed: few weights, and many. */
+export const SCALED: readonly ScaleWork[] = [
+  { encoder: "mobilenetv3_small", batch: 64, imageSize: 64 },
+  { encoder: "resnet18", batch: 64, imageSize: 64 },
+];
+
+/** Numbers in an embedding. */
+export const DIMENSION = 128;
+
+/** Medians of a rank: of a step, and of the same step without an exchange. */
+export interface RankTimes {
+  exchangedMs: number;
+  aloneMs: number;
+  gradientBytes: number;
+}
+
+const RANKS = [2, 4];
+
+async function launch(ranks: number, work: number, steps: number): Promise<RankTimes[]> {
+  const program = new URL("./scale_rank.ts", import.meta.url).pathname;
+  const { code, stdout, stderr } = await new Deno.Command("mpirun", {
+    args: [
+      ...["--oversubscribe", "--bind-to", "none", "-n", `${ranks}`],
+      ...[Deno.execPath(), "run", "--quiet", "-A", program, `${work}`, `${steps}`],
+    ],
+    env: { OMPI_ALLOW_RUN_AS_ROOT: "1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: "1" },
+  }).output();
+  const text = new TextDecoder();
+  if (code !== 0) throw new UserError(`mpirun ended with ${code}: ${text.decode(stderr)}`);
+  return JSON.parse(text.decode(stdout));
+}
+
+/** Times steps by 2 and 4 ranks of Open MPI on this machine; no rows where there is no `mpirun`. */
+export async function compareScales(steps: number): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [i, { encoder, batch, imageSize }] of SCALED.entries()) {
+    for (const ranks of RANKS) {
+      let times: RankTimes[];
+      try {
+        times = await launch(ranks, i, steps);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        console.log("no mpirun: ./seed --mpi installs it");
+        return [];
+      }
+      const slowest = (of: (times: RankTimes) => number) => Math.max(...times.map(of));
+      const [exchanged, alone] = [slowest((t) => t.exchangedMs), slowest((t) => t.aloneMs)];
+      rows.push({
+        name: `${encoder}, batch ${batch} at ${imageSize} px, ${ranks} ranks`,
+        facts: {
+          "share of a step": `${((1 - alone / exchanged) * 100).toFixed(0)} %`,
+          "step": `${exchanged.toFixed(0)} ms`,
+          "without exchange": `${alone.toFixed(0)} ms`,
+          "gradients": `${(times[0].gradientBytes / 2 ** 20).toFixed(1)} MiB`,
+        },
+      });
+    }
+  }
+  return rows;
+}
