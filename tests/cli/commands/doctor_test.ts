@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describeFindings, type Finding } from "../../../cli/commands/doctor.ts";
+import { describeRanks } from "../../../cli/output/ranks_finding.ts";
 import { TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { withShapes } from "../../models/shape_checkpoint.ts";
 import { hostPrograms } from "../run_program.ts";
@@ -22,9 +23,10 @@ Deno.test("doctor finds what a run of the bundled sample needs", async () => {
     "disk",
     "images",
     "teacher",
+    "MPI",
   ]);
   assert(findings.every(({ state, advice }) => state === "ok" || advice !== undefined));
-  assertMatch(findings.at(-1)!.found, /^resnet18 \(moco\), 128-d embeddings, /);
+  assertMatch(findings.at(-2)!.found, /^resnet18 \(moco\), 128-d embeddings, /);
 });
 
 Deno.test("doctor says what to do about each problem, and ends with 1", async () => {
@@ -58,7 +60,7 @@ Deno.test("doctor looks at the teacher that distill's flags choose", async () =>
     const args = ["--json", "--distill", path, "--output", dirname(path), ...flags];
     const { stdout, stderr } = await runProgram(PROGRAM, ...args);
     assertEquals(stderr, "");
-    const { state, found } = (JSON.parse(stdout) as Finding[]).at(-1)!;
+    const { state, found } = (JSON.parse(stdout) as Finding[]).find(({ what }) => what === "teacher")!;
     return `${state}: ${found}`;
   };
   await withShapes("resnet18", { prefix: "target.net.", without: /^fc/ }, async (path) => {
@@ -82,6 +84,30 @@ Deno.test("doctor looks at the teacher that distill's flags choose", async () =>
   assertMatch(
     await teacherOf(TINY_TEACHER, "--plugin", fileURLToPath(TINY_ENCODER)),
     /^ok: tiny_convnet \(moco\), 128-d embeddings, /,
+  );
+});
+
+Deno.test("describeRanks() says which ranks share a device, and which are bound to few cores", () => {
+  const rank = { host: "a", adapter: "Radeon", isSoftware: false, cores: 8, allCores: 16 };
+  const apart = describeRanks("MPI 5", [{ ...rank, cores: 16 }, { ...rank, host: "b", cores: 16 }]);
+  assertEquals(apart.map(({ state, found }) => [state, found]), [
+    ["ok", "MPI 5: 2 ranks on 2 machines"],
+    ["ok", "rank 0 on a: Radeon"],
+    ["ok", "rank 1 on b: Radeon"],
+  ]);
+  const [, shared] = describeRanks("MPI 5", [rank, rank]);
+  assertEquals([shared.state, shared.found], ["warning", "ranks 0, 1 on a: Radeon"]);
+  assertMatch(shared.advice!, /^they may share one device, which gains nothing: .*scaling\.md#devices/);
+  const [, own] = describeRanks("MPI 5", [rank, { ...rank, adapter: "GeForce" }]);
+  assertEquals([own.state, own.found], ["ok", "ranks 0, 1 on a: Radeon; GeForce"]);
+  const [, bound] = describeRanks("MPI 5", [{ ...rank, cores: 1 }, {
+    ...rank,
+    adapter: "GeForce",
+    cores: 1,
+  }]);
+  assertEquals(
+    bound.advice,
+    "the launcher binds each rank to 1 core of 16: readers need more, so add --bind-to none",
   );
 });
 
