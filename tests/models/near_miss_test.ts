@@ -174,7 +174,9 @@ Deno.test("doctor says of a teacher that is nearly known what a run would say", 
     await withShapes(arch, options, async (distill) => {
       const { message } = await assertRejects(() => resolveTeacher(distill), UserError);
       assertStringIncludes(message, hint);
-      const finding = (await examine({ data: null, distill, output: dirname(distill) })).at(-1)!;
+      const finding = (await examine({ data: null, distill, output: dirname(distill) })).find(({ what }) =>
+        what === "teacher"
+      )!;
       assertEquals([finding.what, finding.state, finding.found], ["teacher", "problem", message]);
     });
   }

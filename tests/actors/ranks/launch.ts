@@ -1,6 +1,7 @@
 /** Starts programs as several ranks, by the launchers of MPI that this machine has. */
 import { WORKERS } from "../../one_thread.ts";
 import { skip } from "../../skip.ts";
+import type { Machines } from "./machines.ts";
 
 /** Debian's names of the two launchers, which can be there side by side, and what else they are told. */
 const LAUNCHERS: Readonly<Record<string, readonly string[]>> = {
@@ -31,10 +32,20 @@ export interface Launched {
  * Starts a program of Deno as so many ranks.
  *
  * @param args of `deno run`: flags, program and its arguments
+ * @param machines where the ranks are; this machine where it is left out
  */
-export function launch(launcher: string, ranks: number, args: readonly string[]): Deno.ChildProcess {
-  return new Deno.Command(launcher, {
-    args: [...LAUNCHERS[launcher], "-n", `${ranks}`, Deno.execPath(), "run", ...args],
+export function launch(
+  launcher: string,
+  ranks: number,
+  args: readonly string[],
+  machines: Pick<Machines, "prefix" | "args"> = { prefix: [], args: [] },
+): Deno.ChildProcess {
+  const [command, ...prefix] = [...machines.prefix, launcher];
+  return new Deno.Command(command, {
+    args: [
+      ...[...prefix, ...LAUNCHERS[launcher], ...machines.args],
+      ...["-n", `${ranks}`, Deno.execPath(), "run", ...args],
+    ],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -54,13 +65,15 @@ export async function ended(process: Deno.ChildProcess): Promise<Launched> {
  * Defines a test with each launcher, which is skipped where there is none.
  *
  * @param among the launchers; all that are there where it is left out
+ * @param ignore whether the test is not run
  */
 export function mpiTest(
   name: string,
   test: (launcher: string) => Promise<void>,
   among: readonly string[] = launchers,
+  ignore = false,
 ): void {
-  for (const launcher of among) Deno.test(`${name}: ${launcher}`, () => test(launcher));
+  for (const launcher of among) Deno.test(`${name}: ${launcher}`, { ignore }, () => test(launcher));
   if (launchers.length > 0) return;
   Deno.test(
     name,
