@@ -1,4 +1,5 @@
 /** The exchange of a training step with those of the other processes of a run. */
+import { crc32 } from "node:zlib";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { BufferRange, GatheredRows } from "../../kernels/program.ts";
 import { readStaging } from "../../kernels/readback.ts";
@@ -28,16 +29,13 @@ interface Bucket extends BufferRange {
   values: Float32Array<ArrayBuffer>;
 }
 
-/** A 64-bit FNV-1a hash of float32s, bit by bit, as two int32s. */
-function hash(parts: Iterable<Float32Array>): [number, number] {
-  let [low, high] = [0x811c9dc5, 0x9747b28c];
-  for (const part of parts) {
-    for (const word of new Uint32Array(part.buffer, part.byteOffset, part.length)) {
-      low = Math.imul(low ^ word, 0x01000193);
-      high = Math.imul(high ^ word, 0x5bd1e995) ^ (high >>> 15);
-    }
+/** A checksum of float32s, bit by bit, as an int32. */
+function checksumOf(parts: Iterable<Float32Array>): number {
+  let sum = 0;
+  for (const { buffer, byteOffset, byteLength } of parts) {
+    sum = crc32(new Uint8Array(buffer, byteOffset, byteLength), sum);
   }
-  return [low | 0, high | 0];
+  return sum | 0;
 }
 
 /** What a trainer exchanges with the trainers of the other ranks. */
@@ -144,7 +142,7 @@ export class DeviceExchange implements StepExchange, Disposable {
 
   /** Whether some values are the same bits on all ranks. */
   async isSame(values: Iterable<Float32Array>): Promise<boolean> {
-    return await this.isSameNumbers(hash(values));
+    return await this.isSameNumbers([checksumOf(values)]);
   }
 
   /** Whether some int32s are the same on all ranks. */
