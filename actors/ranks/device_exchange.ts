@@ -6,11 +6,8 @@ import { readStaging } from "../../kernels/readback.ts";
 import type { ExchangedResults, GradientExchange as StepExchange } from "../../models/training_step.ts";
 import type { GradientExchange } from "../messages.ts";
 import type { ActorRef } from "../runtime/mod.ts";
-import { areSame } from "./peers.ts";
+import { areSame, PATIENCE } from "./peers.ts";
 import type { Ranks, RankSettings } from "./ranks.ts";
-
-/** Exchanges take as long as the slowest rank. */
-const PATIENCE = { timeoutMs: Infinity };
 
 /** Bytes of gradients that are exchanged at once: as PyTorch's `bucket_cap_mb`. */
 const BUCKET_BYTES = 25 * 2 ** 20;
@@ -142,12 +139,7 @@ export class DeviceExchange implements StepExchange, Disposable {
 
   /** Whether some values are the same bits on all ranks. */
   async isSame(values: Iterable<Float32Array>): Promise<boolean> {
-    return await this.isSameNumbers([checksumOf(values)]);
-  }
-
-  /** Whether some int32s are the same on all ranks. */
-  async isSameNumbers(numbers: readonly number[]): Promise<boolean> {
-    return await areSame(this.#exchange, numbers);
+    return await areSame(this.#exchange, [checksumOf(values)]);
   }
 
   async #agree(values: readonly number[]): Promise<Int32Array> {

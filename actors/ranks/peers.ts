@@ -6,7 +6,7 @@ import type { ActorRef } from "../runtime/mod.ts";
 import type { Ranks } from "./ranks.ts";
 
 /** Exchanges take as long as the slowest rank. */
-const PATIENCE = { timeoutMs: Infinity };
+export const PATIENCE = { timeoutMs: Infinity };
 
 /** The least int32: of no account in a maximum. */
 const LEAST = -(2 ** 31);
@@ -89,13 +89,14 @@ export async function areSame(
  * Fails where the ranks do not do the same.
  *
  * @param facts what it follows from, fit for JSON
+ * @param own what this rank does, in words
  * @throws {UserError}
  */
-export async function requireSame({ exchange }: RankPeers, facts: unknown): Promise<void> {
+export async function requireSame({ exchange }: RankPeers, facts: unknown, own?: string): Promise<void> {
   if (await areSame(exchange, [crc32(new TextEncoder().encode(JSON.stringify(facts))) | 0])) return;
   throw new UserError(
     "the ranks do not do the same: expected equal settings, data and checkpoints on all of them. Start all with the same " +
-      "command line, and give all the same files",
+      `command line, and give all the same files${own === undefined ? "" : ` (${own})`}`,
   );
 }
 

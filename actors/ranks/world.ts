@@ -49,8 +49,14 @@ export class World implements Ranks {
     await this.#done(this.#mpi.beginMax([0]));
   }
 
-  async #done(request: MpiRequest): Promise<void> {
-    while (!request.test()) await new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
+  /** Whether a request was done in time. */
+  async #done(request: MpiRequest, withinMs = Infinity): Promise<boolean> {
+    const last = performance.now() + withinMs;
+    while (!request.test()) {
+      if (performance.now() > last) return false;
+      await new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
+    }
+    return true;
   }
 
   /**
@@ -93,17 +99,9 @@ export class World implements Ranks {
    * @throws {UserError} in the first rank, where others do not come
    */
   async leave(): Promise<void> {
-    const request = this.#mpi.beginMax([0]);
-    const last = performance.now() + (this.rank === 0 ? LAST_MS : Infinity);
-    while (!request.test()) {
-      if (performance.now() > last) {
-        throw new UserError(
-          `not all ranks came to their end within ${
-            LAST_MS / 1000
-          } s of the first one's; what it wrote is whole`,
-        );
-      }
-      await new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
+    if (!await this.#done(this.#mpi.beginMax([0]), this.rank === 0 ? LAST_MS : Infinity)) {
+      const within = `within ${LAST_MS / 1000} s of the first one's`;
+      throw new UserError(`not all ranks came to their end ${within}; what it wrote is whole`);
     }
     this.#mpi.discard(1, BEAT_TAG); // that nobody waited for, since its receiver had ended
     this.#mpi.finalize();

@@ -1,5 +1,4 @@
 /** Trains an encoder, tells how it goes, and writes checkpoints: what every method's trainer does. */
-import { crc32 } from "node:zlib";
 import { join } from "node:path";
 import { type BatchNumber, isAfter } from "../../actors/batch_number.ts";
 import { BestEffort } from "../../actors/best_effort.ts";
@@ -13,6 +12,7 @@ import type {
 } from "../../actors/messages.ts";
 import { profileAll } from "../../actors/run_profile.ts";
 import { DeviceExchange, type Wishes } from "../../actors/ranks/device_exchange.ts";
+import { requireSame } from "../../actors/ranks/peers.ts";
 import { type Ranks, type RankSettings, rowsOf } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, Handlers } from "../../actors/runtime/mod.ts";
 import type { Trainer } from "../../actors/trainer.ts";
@@ -240,15 +240,11 @@ export class EncoderTraining<
     if (exchange === undefined) return;
     const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize } } = this.#config;
     const { totalSteps } = this.#config.ranks!;
-    const terms = new TextEncoder().encode(JSON.stringify(identity?.terms ?? []));
-    const plan = [epoch, batch, batchesPerEpoch, totalSteps, batchSize, crc32(terms) | 0];
-    if (!await exchange.isSameNumbers(plan)) {
-      throw new UserError(
-        "the ranks do not do the same: expected equal settings, data and checkpoints on all of them. Start all with the same " +
-          `command line, and give all the same files (this rank begins in epoch ${epoch}, batch ${batch}, of ` +
-          `${totalSteps} batches of ${batchSize} in all)`,
-      );
-    }
+    await requireSame(
+      this.#config.ranks!,
+      { terms: identity?.terms, epoch, batch, batchesPerEpoch, totalSteps, batchSize },
+      `this rank begins in epoch ${epoch}, batch ${batch}, of ${totalSteps} batches of ${batchSize} in all`,
+    );
     await exchange.broadcast(lastingBuffers(this.#step.parameters));
     await this.#requireSameWeights();
   }
