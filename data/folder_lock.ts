@@ -8,8 +8,13 @@ import { describeKind } from "./stat_or_explain.ts";
 /** The file that is locked, and says who holds it. Of a run that was killed it stays, without the lock. */
 const FILE = ".lock";
 
-/** Tries to take a lock, and ms between two: whoever looks whether a folder is held holds it for a moment. */
-const TRIES = 5;
+/** How long a lock is waited for, in ms: whoever looks whether a folder is held holds it for a moment. */
+const PATIENCE_MS = 100;
+
+/** The same where a launcher starts the processes of a run: it may come to its end, and be started again, before they end. */
+export const RELAUNCH_PATIENCE_MS = 10_000;
+
+/** Time between two tries, in ms. */
 const BETWEEN_TRIES_MS = 20;
 
 /** A lock on a folder, held by a run until it is disposed of or the process ends, in whatever way. */
@@ -28,15 +33,16 @@ export class FolderLock implements Disposable {
   /**
    * Locks a folder.
    *
+   * @param patienceMs how long it waits for another run to end
    * @throws {UserError} if another run holds the lock, or the lock file is a link or no file
    * @throws the system's error if the folder is not writable
    */
-  static take(folder: string): FolderLock {
+  static take(folder: string, patienceMs = PATIENCE_MS): FolderLock {
     const path = join(folder, FILE);
     for (;;) {
       const { file, isNew } = open(path);
       try {
-        if (!tryLock(file)) {
+        if (!tryLock(file, patienceMs)) {
           throw new UserError(
             `${folder}: another run is writing to this folder (${
               Deno.readTextFileSync(path).trim()
@@ -112,11 +118,12 @@ function open(path: string): { file: Deno.FsFile; isNew: boolean } {
   }
 }
 
-/** Waits a little where the lock is held. */
-function tryLock(file: Deno.FsFile): boolean {
-  for (let tried = 1;; tried++) {
+/** Waits where the lock is held. */
+function tryLock(file: Deno.FsFile, patienceMs: number): boolean {
+  const last = performance.now() + patienceMs;
+  for (;;) {
     if (file.tryLockSync(true)) return true;
-    if (tried === TRIES) return false;
+    if (performance.now() > last) return false;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_TRIES_MS);
   }
 }

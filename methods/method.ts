@@ -18,7 +18,7 @@ import { checkOptions, type FlagTable } from "./flag_table.ts";
 import { explainPermissions, type Needs } from "./permissions.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
-import type { FolderLock } from "../data/folder_lock.ts";
+import { type FolderLock, RELAUNCH_PATIENCE_MS } from "../data/folder_lock.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { takeOutputFolder } from "./output_folder.ts";
 import { UserError } from "../errors.ts";
@@ -122,7 +122,7 @@ export function startMethod<
     if ((settings.ranks?.rank ?? 0) > 0) return await method.run(options, tell, signal, settings);
     return await inOutputFolder(
       options,
-      settings.lock,
+      settings,
       signal,
       async (signal) => {
         const resume = await findResume(method, options, tell as Emit<unknown>); // all methods' events have notices
@@ -159,12 +159,14 @@ async function findResume(
  */
 async function inOutputFolder<T>(
   { output, resume }: MethodOptions,
-  caller: FolderLock | undefined,
+  { lock: caller, ranks }: OutputSettings,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   if (caller === undefined) await Deno.mkdir(output, { recursive: true });
-  using own = caller === undefined ? takeOutputFolder(output, resume) : undefined;
+  using own = caller === undefined
+    ? takeOutputFolder(output, resume, ranks && RELAUNCH_PATIENCE_MS)
+    : undefined;
   const { identity } = (caller ?? own)!;
   using lost = identity.watch();
   const result = await work(AbortSignal.any([signal, lost.signal]));

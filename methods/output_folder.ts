@@ -33,10 +33,11 @@ function readEarlierRun(folder: string): EarlierRun {
  * holds a run is taken only to resume that run.
  *
  * @param resume the checkpoint that the run goes on from; `auto` for the folder's newest one, where it has any
+ * @param patienceMs how long it waits for another run to end, a moment where it is left out
  * @throws {UserError} where another run writes to the folder, or has left rows of `metrics.jsonl` or checkpoints there
  */
-export function takeOutputFolder(output: string, resume: string | null): FolderLock {
-  const lock = FolderLock.take(output);
+export function takeOutputFolder(output: string, resume: string | null, patienceMs?: number): FolderLock {
+  const lock = FolderLock.take(output, patienceMs);
   try {
     if (resume !== "auto" && (resume === null || !isIn(output, resume))) refuseEarlierRun(output);
     return lock;

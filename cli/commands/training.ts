@@ -4,6 +4,7 @@ import type { TrainingEvents, WarningEvent } from "../../actors/events.ts";
 import type { World } from "../../actors/ranks/world.ts";
 import type { Run } from "../../actors/run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
+import { RELAUNCH_PATIENCE_MS } from "../../data/folder_lock.ts";
 import { counted } from "../../data/printable.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
@@ -181,7 +182,7 @@ async function lead<Event, Result extends object, Before>(
   const resume = command.resumesIfThere ? "auto" : options.resume;
   const isResuming = resume !== null;
   const { name: adapter } = await describeAdapter();
-  using folder = OutputFolder.open(options.output, resume);
+  using folder = OutputFolder.open(options.output, resume, world && RELAUNCH_PATIENCE_MS);
   if (isResuming) await removeLeftovers(options.output);
   const before = await shared(world, training.before);
   using interrupt = interruptSignal();

@@ -197,15 +197,16 @@ export class OutputFolder implements Disposable {
    * ({@linkcode OutputFolder.begin}) is removed at the end.
    *
    * @param resume the checkpoint that the run goes on from, `auto` for the folder's newest one where it has any
+   * @param patienceMs how long it waits for another run to end, a moment where it is left out
    * @throws {UserError} where the folder cannot be made or written, and where it holds another run
    */
-  static open(path: string, resume: string | null = null): OutputFolder {
+  static open(path: string, resume: string | null = null, patienceMs?: number): OutputFolder {
     const isNew = !isThere(path);
     attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
     let lock: FolderLock | undefined;
     let folder: OutputFolder;
     try {
-      lock = attempt(path, () => takeOutputFolder(path, resume));
+      lock = attempt(path, () => takeOutputFolder(path, resume, patienceMs));
       folder = new OutputFolder(path, lock, isNew);
     } catch (error) {
       lock?.[Symbol.dispose]();

@@ -45,6 +45,24 @@ Deno.test(
 );
 
 Deno.test(
+  "FolderLock waits for a run that ends, as long as it is told to",
+  inFolder(async (folder) => {
+    using ending = new DisposableStack();
+    const lock = JSON.stringify(import.meta.resolve("../../data/folder_lock.ts"));
+    const program = `import { FolderLock } from ${lock};
+      const lock = FolderLock.take(${JSON.stringify(folder)});
+      postMessage("held");
+      setTimeout(() => lock[Symbol.dispose](), 500);`;
+    const url = `data:text/javascript,${encodeURIComponent(program)}`;
+    const holder = ending.adopt(new Worker(url, { type: "module" }), (worker) => worker.terminate());
+    await new Promise((resolve) => holder.onmessage = resolve);
+    assertThrows(() => FolderLock.take(folder), UserError, "another run is writing to this folder");
+    using _lock = FolderLock.take(folder, 60_000);
+    assert(FolderLock.isHeld(folder));
+  }),
+);
+
+Deno.test(
   "FolderLock follows no link, and changes nothing of what it leads to",
   inFolder((folder) => {
     const [path, target] = [join(folder, ".lock"), join(folder, "weights.pth")];
