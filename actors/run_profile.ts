@@ -112,8 +112,9 @@ export function sharesOf(
 
 /** A kind of kernel of a program, all of its dispatches together. */
 export interface KernelShare {
-  /** Actor and program that it belongs to. */
+  /** Actor that it belongs to. */
   actor: string;
+  /** Program of that actor. */
   program: string;
   /** Label, such as `conv2d 3x3`. */
   label: string;
@@ -121,8 +122,9 @@ export interface KernelShare {
   dispatches: number;
   /** Time of one run, in ms. */
   milliseconds: number;
-  /** Floating-point operations of products, and bytes, of one run. */
+  /** Floating-point operations of products, of one run. */
   flops: number;
+  /** Bytes of one run. */
   bytes: number;
   /** The least time that the adapter's ceilings allow, in ms: for its operations or for its bytes, what is longer. */
   leastMs: number;
