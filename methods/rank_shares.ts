@@ -1,6 +1,11 @@
-/** Batches that ranks share. */
+/** What ranks that train on labelled images have in common. */
 import type { Ranks } from "../actors/ranks/ranks.ts";
 import { UserError } from "../errors.ts";
+
+/** Of several ranks one alone cannot go back to a checkpoint. */
+export const CANNOT_GO_BACK =
+  "an actor of this rank crashed, and the other ranks are ahead of the newest checkpoint. All ranks end; start them again " +
+  "with --resume auto";
 
 /**
  * Fails where the ranks' shares of a batch would not be equal.

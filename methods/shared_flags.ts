@@ -283,6 +283,13 @@ export const STEP_FLAGS = {
       "float32; loss scaling as in torch.amp.GradScaler. Halves the memory for both; needs an adapter with shader-f16",
     brief: "mixed precision: activations in float16",
   },
+  syncBn: {
+    kind: "boolean",
+    group: TRAINING,
+    help:
+      "take batch norm's statistics over all ranks, as torch.nn.SyncBatchNorm does, for few images a rank; over each rank's " +
+      "own images otherwise",
+  },
   onNan: {
     kind: "choice",
     values: ["stop", "skip"],

@@ -133,7 +133,8 @@ export class DeviceExchange implements StepExchange, Disposable {
     for (const bucket of buffers.flatMap((buffer) => this.#bucketsOf(buffer))) {
       this.#copyToHost([bucket]);
       await this.#read(bucket);
-      this.#write(bucket, await this.#exchange.ask("broadcast", bucket.values, PATIENCE));
+      bucket.values = await this.#exchange.ask("broadcast", bucket.values, PATIENCE);
+      this.#write(bucket, bucket.values);
     }
   }
 

@@ -3,7 +3,6 @@
  * `--finetune` `methods/finetune/run.ts`.
  */
 import type { World } from "../../actors/ranks/world.ts";
-import { oneProcess } from "../../methods/finetune/mod.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import { METHODS } from "../../methods/registry.ts";
@@ -14,7 +13,7 @@ import { checkFinetuneInputs, checkLinclsInputs } from "../flags/inputs.ts";
 import { type LinclsCommand, parseLinclsFlags } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
-import { runOnRanks } from "../terminal/ranked_main.ts";
+import { type RankedStop, runOnRanks } from "../terminal/ranked_main.ts";
 import { showFinetune } from "./finetune_view.ts";
 import { inputsOf, showLinear } from "./linear_view.ts";
 import { printWarning, shared, train } from "./training.ts";
@@ -48,15 +47,17 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
   });
 }
 
-async function fineTune(command: Command<"finetune">): Promise<void> {
+async function fineTune(command: Command<"finetune">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq, profile, traceActors: trace } = command;
   if (resumesIfThere) {
-    request.resume = await findCheckpointToResume(request.output, METHODS.finetune, printWarning);
+    const find = () => findCheckpointToResume(request.output, METHODS.finetune, printWarning);
+    request.resume = await shared(world, find) ?? null;
   }
   const options = await checkFinetuneInputs(request);
   const input = { ...options, imageSize: request.imageSize, evalResize: request.evalResize };
   await train({
     ...commonOf(options),
+    world,
     options,
     command,
     run: (settings, isUnfinished) => finetune(input, { ...settings, isUnfinished, profile, trace }),
@@ -64,14 +65,24 @@ async function fineTune(command: Command<"finetune">): Promise<void> {
   });
 }
 
+function readCommand(): LinclsCommand {
+  return parseLinclsFlags(Deno.args, { encoders: encoderNames() });
+}
+
+/** A fine-tuning ends within an epoch, with a checkpoint of where it is; else there is that of the last whole epoch, or none. */
+function stopOfRanks(): RankedStop {
+  const command = readCommand();
+  const isFinetuning = command.help === undefined && command.method === "finetune";
+  return isFinetuning && !command.options.evaluate ? "together" : "at once";
+}
+
 /** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */
 export async function main(world?: World): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseLinclsFlags(Deno.args, { encoders: encoderNames() });
+  const command = readCommand();
   if (command.help !== undefined) return console.log(command.help);
   if (command.method === "linear_probe") return await evaluateLinearly(command, world);
-  if (world !== undefined) throw oneProcess(world);
-  await fineTune(command);
+  await fineTune(command, world);
 }
 
-if (import.meta.main) await runOnRanks(main, { stop: "at once" });
+if (import.meta.main) await runOnRanks(main, { stop: stopOfRanks });

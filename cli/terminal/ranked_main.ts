@@ -20,9 +20,13 @@ export interface RankedOptions {
   /**
    * `together`: a signal to one of them is told to all, which end at the same step, in good order; this is left to the command.
    * `at once`: the first one ends all, when it has saved what it has; a signal to another one alone ends all a little later.
+   * A function is asked when a signal has come.
    */
-  stop?: "together" | "at once";
+  stop?: RankedStop | (() => RankedStop);
 }
+
+/** See {@linkcode RankedOptions.stop}. */
+export type RankedStop = "together" | "at once";
 
 /** Lets a rank beside the first one speak of what is wrong, with its number in front. */
 function speakAsRank(rank: number): void {
@@ -51,7 +55,7 @@ export function onRanks(
       const error = caught instanceof StoppedByRank ? new Interrupted() : caught;
       const report = reportError(error);
       const isStopped = error instanceof Interrupted;
-      if (!isStopped || stop === "at once") {
+      if (!isStopped || (typeof stop === "string" ? stop : stop()) === "at once") {
         const leaveItMs = isStopped ? SAVING_MS : FIRST_RANK_MS;
         if (world.rank > 0) await sleep(leaveItMs);
         console.error(report.text);

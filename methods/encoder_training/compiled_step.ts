@@ -32,9 +32,9 @@ export class CompiledStep implements Disposable {
     training: TrainingStep,
     results: readonly Tensor[],
     { accumulate = 1, lossScale }: OptimizedStepOptions,
-    isExchanged: boolean,
+    exchanged: readonly Tensor[],
   ) {
-    this.#exchanged = isExchanged ? results : [];
+    this.#exchanged = exchanged;
     this.training = training;
     this.#accumulate = accumulate;
     this.#results = new ResultReader(gpu, training, results, lossScale !== undefined);
@@ -45,6 +45,7 @@ export class CompiledStep implements Disposable {
    *
    * @param results outputs that are read back after every batch
    * @param exchange what becomes of the gradients and results before the weights change
+   * @param exchanged the results that become their sums over all devices then; all of them where it is left out
    */
   static async create(
     gpu: Gpu,
@@ -53,9 +54,10 @@ export class CompiledStep implements Disposable {
     options: OptimizedStepOptions,
     optimizer: OptimizerOptions,
     exchange?: GradientExchange,
+    exchanged = results,
   ): Promise<CompiledStep> {
     const training = await TrainingStep.create(gpu, traced, optimizer, exchange);
-    return new CompiledStep(gpu, training, results, options, exchange !== undefined);
+    return new CompiledStep(gpu, training, results, options, exchange === undefined ? [] : exchanged);
   }
 
   /**

@@ -68,7 +68,7 @@ export function dataFlags() {
 }
 
 const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum } = SGD_FLAGS;
-const { optimizer, dropPath, accumulate, clipGrad, statsEvery, amp, onNan } = STEP_FLAGS;
+const { optimizer, dropPath, accumulate, clipGrad, statsEvery, amp, onNan, syncBn } = STEP_FLAGS;
 
 /** Epochs, batches, optimizer, memory. */
 export const TRAINING_FLAGS = {
@@ -99,13 +99,7 @@ export const TRAINING_FLAGS = {
   accumulate,
   clipGrad,
   statsEvery,
-  syncBn: {
-    kind: "boolean",
-    group: TRAINING,
-    help:
-      "take batch norm's statistics over all ranks, as torch.nn.SyncBatchNorm does, for few images a rank; over each rank's " +
-      "own images otherwise",
-  },
+  syncBn,
   checkpointActivations: {
     kind: "boolean",
     group: TRAINING,

@@ -59,7 +59,7 @@ export type FinetuneActorEvent =
   | WarningEvent
   /** So many images more have come that are not trained on. */
   | { type: "came"; images: number }
-  /** A checkpoint that was to be written after a step has been. */
-  | ({ type: "saved" } & WrittenCheckpoint)
+  /** A checkpoint that was to be written after a step or a test has been; with `ends`, none is trained on after it. */
+  | ({ type: "saved"; ends: boolean } & WrittenCheckpoint)
   | StatsEvent
   | ({ type: "step" } & FinetuneStep);

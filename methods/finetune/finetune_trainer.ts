@@ -6,6 +6,10 @@
 import { join } from "node:path";
 import type { Monitor } from "../../actors/events.ts";
 import type { ProgramProfile, Purpose, ViewBatch } from "../../actors/messages.ts";
+import { noImages } from "../../actors/data_facts.ts";
+import { DeviceExchange, type Wishes } from "../../actors/ranks/device_exchange.ts";
+import { gatherNumbers, type RankPeers, requireSame } from "../../actors/ranks/peers.ts";
+import { type RankSettings, rowsOf } from "../../actors/ranks/ranks.ts";
 import { profileAll } from "../../actors/run_profile.ts";
 import { type ActorContext, type ActorRef, urgent } from "../../actors/runtime/mod.ts";
 import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
@@ -22,7 +26,14 @@ import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Normalization } from "../../models/images.ts";
 import { initialize, type StateValues } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { type ClassificationScore, classLabelsOf, scoreOf, Tally } from "../classification.ts";
+import { lastingBuffers } from "../../models/training_step.ts";
+import {
+  type BatchResult,
+  type ClassificationScore,
+  classLabelsOf,
+  scoreOf,
+  Tally,
+} from "../classification.ts";
 import {
   type LoadedOptimizer,
   NO_OPTIMIZER,
@@ -51,6 +62,8 @@ export interface FinetuneTrainerConfig {
   start: FinetuneStart;
   /** What checkpoints say of the run, so that one that is gone on with is known to be the same. */
   terms?: readonly Term[];
+  /** The other ranks, where several share every batch. The first one writes the checkpoints. */
+  ranks?: RankPeers & Pick<RankSettings, "bucketBytes">;
   /** Who is told of steps. */
   monitor: ActorRef<Monitor<FinetuneActorEvent>>;
 }
@@ -62,6 +75,9 @@ export function finetuneCheckpointName(epoch: number): string {
 
 /** Name of the best one, as a linear evaluation has it. */
 export const BEST_CHECKPOINT = "model_best.pth.tar";
+
+/** Nothing is wished for. */
+const NO_WISHES: Wishes = { save: false, stop: false };
 
 /** What an encoder and its classifier start from. */
 interface InitialState {
@@ -84,6 +100,12 @@ class Finetuning {
   readonly #counters: Map<string, number>;
   readonly #input: SavedInput | undefined;
   readonly #steps: TrainedSteps;
+  /** With the other ranks, where there are any. */
+  readonly #exchange: DeviceExchange | undefined;
+  /** What this rank wishes all to do when they meet next. */
+  #wishes = NO_WISHES;
+  /** What they have agreed on with a test. */
+  #agreed = NO_WISHES;
   #isTested: boolean;
   #best: number;
   /** Of the epoch under way. */
@@ -105,7 +127,9 @@ class Finetuning {
     step: FinetuneStep,
     frozen: FrozenClassifier,
     { counters, input, lossScale, optimizer }: InitialState,
+    exchange: DeviceExchange | undefined,
   ) {
+    this.#exchange = exchange;
     const { options, batchesPerEpoch, start } = config;
     const { epoch, best, progress } = start;
     this.#config = config;
@@ -136,6 +160,8 @@ class Finetuning {
     const { purpose, images } = batch;
     if (purpose === "train" && this.#end === "now") return await this.#trainer.giveBack(batch);
     const labels = classLabelsOf(images, this.#config.classes);
+    const exchange = purpose === "train" ? this.#exchange : undefined;
+    if (exchange !== undefined) [exchange.wishes, this.#wishes] = [this.#wishes, NO_WISHES];
     const told = labels.length === 0
       ? undefined
       : purpose === "train"
@@ -143,9 +169,9 @@ class Finetuning {
       : this.#classify(batch, labels);
     await this.#trainer.giveBack(batch);
     await told;
-    if (purpose === "train" && this.#steps.savesNow(false)) {
-      const saved = await this.#save();
-      await this.#config.monitor.tell("event", { type: "saved", ...saved });
+    if (exchange?.agreed.stop) this.#end = "after saving";
+    if (purpose === "train" && this.#steps.savesNow(exchange?.agreed.save ?? false)) {
+      await this.#saveAndTell();
     }
     this.#consumed.resolve();
     this.#consumed = Promise.withResolvers();
@@ -158,19 +184,63 @@ class Finetuning {
     const rates = learningRatesOf(options, epoch);
     const taken = this.#steps.take(position, rates.lr);
     const { step, group, takesStats } = taken;
-    const result = this.#step.train({ images: views, labels, ...rates, step, group, takesStats });
+    const trained = this.#step.train({ images: views, labels, ...rates, step, group, takesStats });
+    const result = this.#ranks === undefined ? trained : this.#ofAll(trained);
     if (batch === 0) this.#trained.clear();
     for (const [key, count] of this.#counters) this.#counters.set(key, count + 1);
     this.#isTested = !endsEpoch;
     this.#isNew = true;
-    return this.#steps.report(taken, result, async ({ lossScale, ...found }, { number, counts }) => {
-      const images = labels.length;
-      if (counts) this.#trained.add(images, [found]);
-      this.#count("train", images);
-      const scaling = lossScale && { lossScale };
-      const score = scoreOf(found, images);
-      await monitor.tell("event", { type: "step", epoch, step: number, score, ...rates, ...scaling });
-    });
+    const reported = this.#steps.report(
+      taken,
+      result,
+      async ({ lossScale, ...found }, { number, counts }) => {
+        const images = labels.length * (this.#ranks?.size ?? 1);
+        if (counts) this.#trained.add(images, [found]);
+        this.#count("train", labels.length);
+        const scaling = lossScale && { lossScale };
+        const score = scoreOf(found, images);
+        await monitor.tell("event", { type: "step", epoch, step: number, score, ...rates, ...scaling });
+      },
+    );
+    // The gradients of the next batch must not come into those that are being exchanged.
+    return this.#ranks === undefined ? reported : result.then(() => reported, () => reported);
+  }
+
+  get #ranks(): RankPeers | undefined {
+    return this.#config.ranks;
+  }
+
+  /** How all ranks did on a batch, of which each had as many images. */
+  async #ofAll<Result extends BatchResult>(own: Promise<Result>): Promise<Result> {
+    const { loss, top1, top5, ...outcome } = await own;
+    const found = await gatherNumbers(this.#ranks!, [loss, top1, top5]);
+    const sum = (at: number) => found.reduce((sum, numbers) => sum + numbers[at], 0);
+    return { ...outcome, loss: sum(0) / found.length, top1: sum(1), top5: sum(2) } as Result;
+  }
+
+  /** Begins with the weights of the first rank, where there are several, and fails where they do not do the same. */
+  async joinRanks(): Promise<void> {
+    const exchange = this.#exchange;
+    if (exchange === undefined) return;
+    const { start, batchesPerEpoch, classes, terms, options: { batchSize, epochs, evaluate } } = this.#config;
+    const { epoch, batch } = start;
+    await requireSame(
+      this.#ranks!,
+      { terms, start, batchesPerEpoch, classes, batchSize, epochs, evaluate },
+      `this rank begins in epoch ${epoch}, batch ${batch}, of ${epochs} epochs of ${batchesPerEpoch} batches`,
+    );
+    await exchange.broadcast(this.#step.stores.flatMap(lastingBuffers));
+    await this.#requireSameWeights(exchange);
+  }
+
+  async #requireSameWeights(exchange: DeviceExchange): Promise<void> {
+    const weights = await this.#step.saveArena("parameter");
+    if (await exchange.isSame(weights.values())) return;
+    const { epoch, batch } = this.#steps.last;
+    throw new UserError(
+      `the weights of the ranks are not the same after epoch ${epoch}, batch ${batch}: a device or the library of MPI computes ` +
+        "differently on some of them. Resume the run from an earlier checkpoint, without that machine",
+    );
   }
 
   #classify({ views, purpose }: ViewBatch, labels: readonly number[]): Promise<void> {
@@ -200,14 +270,34 @@ class Finetuning {
       await context.wait(this.#consumed.promise);
     }
     this.#came.delete(purpose);
+    if (purpose !== "train" && this.#ranks !== undefined) await this.#tallyTests(this.#ranks);
     const [score = { loss: NaN, top1: 0, top5: 0 }] = (purpose === "train" ? this.#trained : this.#tested)
       .scores();
     return score;
   }
 
+  /** Adds up how all ranks classified the test images; they tell each other what they wish, too. */
+  async #tallyTests(ranks: RankPeers): Promise<void> {
+    const { images, sums: [{ loss, top1, top5 } = { loss: 0, top1: 0, top5: 0 }] } = this.#tested;
+    const { save, stop } = this.#wishes;
+    this.#wishes = NO_WISHES;
+    const found = await gatherNumbers(ranks, [images, loss, top1, top5, Number(save), Number(stop)]);
+    const [count, ...sums] = [0, 1, 2, 3, 4, 5].map((at) => found.reduce((sum, of) => sum + of[at], 0));
+    if (count === 0) throw new UserError(noImages(this.#config.options.testData));
+    this.#tested.restore(count, [{ loss: sums[0], top1: sums[1], top5: sums[2] }]);
+    this.#agreed = { save: sums[3] > 0, stop: sums[4] > 0 };
+  }
+
   /** Takes the weights of now for the queries to come. */
-  async freeze(): Promise<void> {
+  async freeze(context: ActorContext<FinetuneTrainer>): Promise<void> {
     this.#tested = new Tally();
+    if (this.#exchange !== undefined) {
+      // The others may have ended already.
+      if (this.#end === "now") await context.wait(new Promise<never>(() => {}));
+      await this.#requireSameWeights(this.#exchange);
+      // The first rank's running statistics are what a checkpoint has.
+      await this.#exchange.broadcast(this.#step.stores.flatMap(({ arenas }) => arenas.get("running") ?? []));
+    }
     const values = await this.#readFinite();
     try {
       await this.#frozen.load((key) => values.get(key)!);
@@ -226,12 +316,28 @@ class Finetuning {
     this.#best = best;
     this.#isTested = true;
     if (isBest) await this.#write(join(this.#config.options.output, BEST_CHECKPOINT));
+    const { save, stop } = this.#agreed;
+    this.#agreed = NO_WISHES;
+    if (stop) this.#end = "after saving";
+    if (save || stop) await this.#saveAndTell();
   }
 
-  /** Writes what is new, now or after the last of the batches that accumulate. */
+  /**
+   * Writes what is new, now or after the last of the batches that accumulate. What ends all of several ranks is written when they
+   * meet next: after a step, or after a test.
+   */
   async save({ ends }: { ends: boolean }): Promise<WrittenCheckpoint | "later"> {
+    if (this.#exchange !== undefined && ends && this.#end !== "now") {
+      this.#wishes = { save: true, stop: true };
+      return "later";
+    }
     this.#end = ends ? "after saving" : this.#end;
     return this.#steps.maySave() ? await this.#save() : "later";
+  }
+
+  async #saveAndTell(): Promise<void> {
+    const saved = await this.#save();
+    await this.#config.monitor.tell("event", { type: "saved", ...saved, ends: this.#end === "now" });
   }
 
   /** Writes what is new; the checkpoint before it goes. */
@@ -245,7 +351,7 @@ class Finetuning {
     );
     await this.#write(path);
     this.#isNew = false;
-    if (this.#written !== undefined && this.#written !== path) {
+    if (this.#written !== undefined && this.#written !== path && this.#writes) {
       await Deno.remove(this.#written).catch(() => {});
     }
     this.#written = path;
@@ -267,7 +373,13 @@ class Finetuning {
     return values;
   }
 
+  /** The first rank alone has files. */
+  get #writes(): boolean {
+    return (this.#ranks?.rank ?? 0) === 0;
+  }
+
   async #write(path: string): Promise<void> {
+    if (!this.#writes) return await this.#trainer.reported;
     const { options, classes, batchesPerEpoch, terms } = this.#config;
     const { arch, momentum: share, weightDecay, imageSize, evalResize, batchSize, seed } = options;
     const values = await this.#readFinite();
@@ -340,26 +452,34 @@ async function readInitialState(options: FinetuneOptions, classes: number): Prom
 }
 
 export default defineTrainer<FinetuneTrainer, FinetuneTrainerConfig>(async (trainer, config, context) => {
-  const { options, classes } = config;
-  const { arch, batchSize: batch, imageSize } = options;
+  const { options, classes, ranks } = config;
+  const { arch, batchSize, imageSize, syncBn } = options;
+  const batch = rowsOf(batchSize, ranks);
+  const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange);
   const initial = await readInitialState(options, classes);
   const { values, normalization, optimizer } = initial;
   const fresh = initialLossScale(options);
   const lossScale = fresh && (initial.lossScale ?? fresh);
   const classifier = { encoder: findEncoder(arch), classes, batch, imageSize, normalization };
+  const optimized = optimizedBy(options, lossScale, optimizer.steps);
   const step = await FinetuneStep.create(trainer.gpu, {
     ...classifier,
-    ...optimizedBy(options, lossScale, optimizer.steps),
-  });
+    ...optimized,
+    // Each rank drops values of its own.
+    dropoutSeed: optimized.dropoutSeed! + (ranks?.rank ?? 0),
+    ranks: ranks?.size,
+    syncBn,
+  }, exchange);
   const frozen = await FrozenClassifier.create(trainer.gpu, classifier);
   await step.load((key) => values.get(key)!);
   for (const [arena, kept] of optimizer.arenas) step.loadArena(arena, kept);
-  const finetuning = new Finetuning(config, trainer, step, frozen, { ...initial, lossScale });
+  const finetuning = new Finetuning(config, trainer, step, frozen, { ...initial, lossScale }, exchange);
+  await finetuning.joinRanks();
 
   return {
     connect: (peers) => trainer.connect(peers),
     encode: (batch) => finetuning.encode(batch),
-    freeze: () => finetuning.freeze(),
+    freeze: () => finetuning.freeze(context),
     finish: urgent(({ purpose, images }) => finetuning.finish(purpose, images, context)),
     note: (tested) => finetuning.note(tested),
     save: (how) => finetuning.save(how),

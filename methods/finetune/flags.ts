@@ -61,6 +61,7 @@ export const FINETUNE_ONLY = {
   statsEvery: { ...STEP_FLAGS.statsEvery, group: FINETUNING },
   amp: { ...STEP_FLAGS.amp, group: FINETUNING },
   onNan: { ...STEP_FLAGS.onNan, group: FINETUNING },
+  syncBn: { ...STEP_FLAGS.syncBn, group: FINETUNING },
 } as const satisfies FlagTable;
 
 /** The flags of a linear evaluation that a fine-tuning does not have. */

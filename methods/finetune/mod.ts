@@ -4,8 +4,6 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
 import { resolveLabelledInput } from "../labelled_input.ts";
-import type { Ranks } from "../../actors/ranks/ranks.ts";
-import { UserError } from "../../errors.ts";
 import type { Method } from "../method.ts";
 import type { LinearInput, LinearSettings } from "../linear_probe/mod.ts";
 import { trainingNeeds } from "../permissions.ts";
@@ -41,13 +39,6 @@ async function resolveFinetuneInput(
   return withOptimizer({ ...FINETUNE_DEFAULTS, ...own }, findEncoder(found.arch), input, FINETUNE_ADAMW);
 }
 
-/** Says that several ranks cannot fine-tune. */
-export function oneProcess({ size }: Ranks): UserError {
-  return new UserError(
-    `--finetune runs in one process, and this is one of ${size}: leave out the launcher (mpirun, srun), or --finetune`,
-  );
-}
-
 export const finetune: Method<
   FinetuneInput,
   FinetuneOptions,
@@ -65,8 +56,6 @@ export const finetune: Method<
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteFinetune(file);
   },
-  async run(options, emit, signal, { isUnfinished, ranks, ...wanted }) {
-    if (ranks !== undefined) throw oneProcess(ranks);
-    return await runFinetune(options, emit, signal, isUnfinished, wanted);
-  },
+  run: (options, emit, signal, { isUnfinished, ...wanted }) =>
+    runFinetune(options, emit, signal, isUnfinished, wanted),
 };

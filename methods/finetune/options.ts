@@ -19,6 +19,8 @@ export interface FinetuneOptions
   cos: boolean;
   /** What both rates are multiplied by at each epoch of `schedule`; read without `cos` only. */
   gamma: number;
+  /** Take batch norm's statistics over the images of all ranks; over a rank's own otherwise. */
+  syncBn: boolean;
 }
 
 /** What has a default that is the same on every machine. */
@@ -44,6 +46,7 @@ export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
   maxPixels: LINEAR_DEFAULTS.maxPixels,
   evalResize: LINEAR_DEFAULTS.evalResize,
   labelFraction: 1,
+  syncBn: false,
 };
 
 /** Defaults for the bundled images: SwAV's rate of the classifier is too high for the features of the bundled teacher. */

@@ -2,6 +2,8 @@
 import { actorUrl } from "../../actors/catalog.ts";
 import type { Monitor } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
+import { type RankSettings, rowsOf, shareOf } from "../../actors/ranks/ranks.ts";
+import type { RankPeers } from "../../actors/ranks/peers.ts";
 import { type Branch, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
@@ -18,6 +20,8 @@ const STAGES = 3;
 export interface FinetuneSetup extends Omit<PreparedFinetune, "start"> {
   /** Where decoded images are kept. */
   caches: ImageCaches;
+  /** The other ranks, where several share every batch. */
+  ranks: RankPeers & Pick<RankSettings, "bucketBytes"> | undefined;
   monitor: ActorRef<Monitor<FinetuneActorEvent>>;
   /** Where those that are started next begin. */
   from(): { start: FinetuneStart; resume: string | null };
@@ -26,15 +30,17 @@ export interface FinetuneSetup extends Omit<PreparedFinetune, "start"> {
 /** Spawns them, from the end. */
 export function spawnFinetunePipeline(
   supervisor: Supervisor,
-  { options, data, classes, batchesPerEpoch, terms, caches, monitor, from }: FinetuneSetup,
+  { options, data, classes, batchesPerEpoch, terms, caches, ranks, monitor, from }: FinetuneSetup,
 ): { trainer: Supervised<FinetuneTrainer>; pipeline: Pipeline } {
-  const { workers, seed, batchSize, imageSize, maxPixels, actors } = options;
+  const { workers, seed, imageSize, maxPixels, actors } = options;
+  const batchSize = rowsOf(options.batchSize, ranks);
+  const share = shareOf(ranks);
   const trainer = supervisor.spawn<typeof finetuneTrainer>(
     "finetune_trainer",
     actorUrl("finetune_trainer", actors, import.meta.url),
     () => {
       const { start, resume } = from();
-      return { options: { ...options, resume }, classes, batchesPerEpoch, start, terms, monitor };
+      return { options: { ...options, resume }, classes, batchesPerEpoch, start, terms, ranks, monitor };
     },
   );
   const train: Branch = {
@@ -50,12 +56,13 @@ export function spawnFinetunePipeline(
         purpose: "train",
         order: TRAINING_ORDER,
         rows: data.rows,
+        share,
         seed,
         workers,
       },
     ],
   };
-  const test = testBranch(options);
+  const test = testBranch(options, share);
   const pipeline = new Pipeline(
     supervisor,
     { batchSize, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, caches, actors, monitor },

@@ -10,7 +10,10 @@ import { listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { PATIENCE, type ReadingRange } from "../../actors/pipeline.ts";
 import type { ProfileCollector } from "../../actors/run_profile.ts";
+import { type RankSettings, StoppedByRank } from "../../actors/ranks/ranks.ts";
+import { spawnExchange } from "../../actors/ranks/spawn_exchange.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
+import { StoppedError } from "../../actors/stopped_error.ts";
 import { UserError } from "../../errors.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { ClassificationScore } from "../classification.ts";
@@ -18,8 +21,10 @@ import { openCaches } from "../labelled_data.ts";
 import { LabelledRun, planOf } from "../labelled_run.ts";
 import { TEST, TRAIN } from "../linear_probe/pipeline.ts";
 import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
+import type { OutputSettings } from "../method.ts";
+import { CANNOT_GO_BACK, requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
-import type { FinetuneTrainer, WrittenCheckpoint } from "./messages.ts";
+import type { FinetuneTrainer } from "./messages.ts";
 import { type FinetuneOptions, learningRatesOf, scaleOf } from "./options.ts";
 import { spawnFinetunePipeline } from "./pipeline.ts";
 import { findStart, type FinetuneStart, type PreparedFinetune, prepareFinetune } from "./prepare.ts";
@@ -38,6 +43,9 @@ export interface FinetuneResult {
  * Runs a fine-tuning to its end, as `runLinearEvaluation` does; but an abort of `signal` saves a checkpoint of where training
  * is, within an epoch too.
  *
+ * Several ranks share every batch, and the test images; the first one writes the files. An abort of one ends all, when they meet next:
+ * after a step, or after a test. A crash ends all.
+ *
  * @throws {UserError} for data and checkpoints that do not fit the options, and where training diverges
  */
 export async function runFinetune(
@@ -45,8 +53,9 @@ export async function runFinetune(
   emit: Emit<FinetuneEvent> = () => {},
   signal?: AbortSignal,
   isUnfinished = false,
-  wanted: Wanted = {},
+  { ranks, ...wanted }: Wanted & Pick<OutputSettings, "ranks"> = {},
 ): Promise<FinetuneResult> {
+  if (ranks !== undefined) requireEqualShares(options.batchSize, ranks);
   emit = withWarningsOnce(emit);
   const prepared = await prepareFinetune(options, emit, isUnfinished);
   using caches = await openCaches(prepared.options, prepared.data, options.evaluate, emit);
@@ -54,7 +63,7 @@ export async function runFinetune(
     options.plugins,
     wanted,
     emit,
-    (system, profile) => new FinetuneRun(system, prepared, caches, emit, signal, profile).run(),
+    (system, profile) => new FinetuneRun(system, prepared, caches, emit, signal, profile, ranks).run(),
   );
 }
 
@@ -75,7 +84,11 @@ class FinetuneRun {
   /** Epochs of the test images that were read in this attempt. */
   #tests = 0;
   #nextStep = Promise.withResolvers<void>();
-  #nextSaved = Promise.withResolvers<WrittenCheckpoint>();
+  #nextSaved = Promise.withResolvers<void>();
+  readonly #ranks: RankSettings | undefined;
+  /** Resolves where another rank was stopped, and all have saved. */
+  readonly #stopped = Promise.withResolvers<StoppedError>();
+  #hasSavedLast = false;
 
   constructor(
     system: ActorSystem,
@@ -84,7 +97,9 @@ class FinetuneRun {
     emit: Emit<FinetuneEvent>,
     signal: AbortSignal | undefined,
     profile: ProfileCollector | undefined,
+    ranks: RankSettings | undefined,
   ) {
+    this.#ranks = ranks;
     const { options, data, batchesPerEpoch, start } = prepared;
     const { output, resume, evaluate } = options;
     this.#prepared = prepared;
@@ -110,6 +125,7 @@ class FinetuneRun {
       firstStep,
       testsFirst: evaluate || this.#testsFirst,
     });
+    const shared = ranks && { ...ranks, exchange: spawnExchange(system, ranks, options.actors) };
     this.#run = new LabelledRun<FinetuneTrainer>(system, {
       output,
       resume,
@@ -121,6 +137,7 @@ class FinetuneRun {
         spawnFinetunePipeline(supervisor, {
           ...prepared,
           caches,
+          ranks: shared,
           monitor: listenToActors<FinetuneActorEvent>(system, emit, (event) => this.#take(event)),
           from: () => ({ start: this.#start, resume: resume() }),
         }),
@@ -140,7 +157,7 @@ class FinetuneRun {
   }
 
   async run(): Promise<FinetuneResult> {
-    await this.#run.do(() => this.#work());
+    await this.#run.do(() => this.#work(), this.#stopped.promise);
     await this.#measureKernels();
     const checkpoint = this.#run.training.checkpoint ??
       (this.#isTrained ? this.#prepared.options.resume : null);
@@ -149,6 +166,7 @@ class FinetuneRun {
 
   /** All actors begin again where the newest checkpoint left off. */
   async #goBack(): Promise<void> {
+    if (this.#ranks !== undefined) throw new UserError(CANNOT_GO_BACK);
     const { options, classes, batchesPerEpoch } = this.#prepared;
     this.#start = await findStart({ ...options, resume: this.#run.resume }, classes, batchesPerEpoch);
     this.#best = this.#start.best;
@@ -156,14 +174,16 @@ class FinetuneRun {
   }
 
   /** Takes what the actors tell. */
-  #take(event: FinetuneActorEvent): void {
+  #take(event: FinetuneActorEvent): void | Promise<void> {
     if (event.type === "warning") this.#emit(event);
     if (event.type === "came") {
       const total = this.#prepared.data.test.rowCount;
-      const done: ProgressEvent["done"] = Math.min(this.#came += event.images, total);
+      // The other ranks have as much to do.
+      const images = event.images * (this.#ranks?.size ?? 1);
+      const done: ProgressEvent["done"] = Math.min(this.#came += images, total);
       this.#emit({ type: "progress", phase: "evaluation", done, total });
     }
-    if (event.type === "saved") this.#noteSaved(event);
+    if (event.type === "saved") return this.#takeSaved(event);
     if ((event.type !== "step" && event.type !== "stats") || this.#run.training.isOver) return;
     if (event.step <= this.#told.step) return; // done once more, after a crash
     if (event.type === "stats") return this.#emit(event);
@@ -195,7 +215,11 @@ class FinetuneRun {
     range: ReadingRange,
     purpose: "train" | "queries",
   ): Promise<ClassificationScore> {
-    const images = await this.#run.pipeline.readAll(source, range);
+    const { pipeline } = this.#run;
+    // Of several ranks one may have none that can be used.
+    const images = this.#ranks === undefined
+      ? await pipeline.readAll(source, range)
+      : await pipeline.read(source, range);
     return await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
   }
 
@@ -225,21 +249,34 @@ class FinetuneRun {
     this.#emit({ type: "epoch", epoch, ...rates, trained, tested, best: this.#best });
   }
 
-  #noteSaved(saved: WrittenCheckpoint): void {
-    this.#nextSaved.resolve(saved);
+  /** A checkpoint was written that was put off. Where another rank was stopped, this one ends too. */
+  async #takeSaved({ path, ends }: Extract<FinetuneActorEvent, { type: "saved" }>): Promise<void> {
+    if (path !== null) await this.#run.training.saved(path);
+    this.#noteSaved();
+    if (!ends || this.#ranks === undefined) return;
+    this.#hasSavedLast = true;
+    this.#stopped.resolve(new StoppedError(new StoppedByRank(), path));
+  }
+
+  #noteSaved(): void {
+    this.#nextSaved.resolve();
     this.#nextSaved = Promise.withResolvers();
   }
 
   /**
-   * Has a checkpoint of where training is written; nothing where nothing was trained. Between batches that accumulate it comes
+   * Has a checkpoint of where training is written; nothing where nothing was trained, or where it has been told of. Between batches that accumulate it comes
    * after the last of them, by itself; or at the end, where actors are started again before that.
    */
   async #save(how: { ends: boolean }): Promise<string | null> {
-    if (this.#prepared.options.evaluate) return null;
+    if (this.#prepared.options.evaluate || this.#hasSavedLast) return null;
     const next = this.#nextSaved.promise;
     const found = await this.#run.trainer.ref.ask("save", how, PATIENCE);
-    const { path, step } = found === "later" ? await next : found;
-    if (found !== "later") this.#noteSaved(found);
+    if (found === "later") {
+      await next;
+      return null; // it was told of
+    }
+    const { path, step } = found;
+    this.#noteSaved();
     // Its steps come another way, and may be told of later.
     while (path !== null && this.#told.step < step) await this.#nextStep.promise;
     return path;

@@ -17,9 +17,10 @@ import { type ImageInput, type Normalization, traceImages } from "../../models/i
 import type { StateValues } from "../../models/initialize.ts";
 import { ParameterStore, type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
 import { usualHead } from "../../models/registry.ts";
-import type { BatchInGroup, GradientGraph } from "../../models/training_step.ts";
+import type { BatchInGroup, GradientExchange, GradientGraph } from "../../models/training_step.ts";
 import { type BatchResult, INITIAL_CLASSIFIER, padLabels, readRowStates } from "../classification.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
+import { sharedLoss } from "../encoder_training/shared_loss.ts";
 import { Staging } from "../encoder_training/staging.ts";
 import { type OptimizedStepOptions, optimizerOf } from "../encoder_training/step_options.ts";
 import type { StepOutcome } from "../encoder_training/step_results.ts";
@@ -39,7 +40,15 @@ export interface ClassifierOptions {
 }
 
 /** What {@linkcode FinetuneStep.create} needs. */
-export type FinetuneStepOptions = ClassifierOptions & OptimizedStepOptions;
+export type FinetuneStepOptions = ClassifierOptions & OptimizedStepOptions & DevicesOfStep;
+
+/** The devices that share every batch of a step. */
+interface DevicesOfStep {
+  /** Devices that each have `batch` images of it; 1 where it is left out. */
+  ranks?: number;
+  /** Take statistics of batch norm over the images of all `ranks`, which needs an exchange that gathers. */
+  syncBn?: boolean;
+}
 
 /** Some images with their labels. */
 export interface LabelledImages {
@@ -79,7 +88,7 @@ interface TracedClassifier {
 }
 
 function trace(
-  options: ClassifierOptions & Pick<OptimizedStepOptions, "dropoutSeed" | "dropPath">,
+  options: ClassifierOptions & DevicesOfStep & Pick<OptimizedStepOptions, "dropoutSeed" | "dropPath">,
   mode: EncoderMode,
   maxWeightBytes?: number,
 ): TracedClassifier {
@@ -92,12 +101,14 @@ function trace(
   const trunk = new EncoderBuilder(graph, mode, {
     maxWeightBytes,
     dropPath: options.dropPath,
+    devices: options.syncBn ? options.ranks : 1,
     ...options.dropoutSeed !== undefined && { dropoutSeed },
   });
   const { feature } = encoder.trace(trunk, images, usualHead(encoder));
   const head = new EncoderBuilder(graph, mode, { maxWeightBytes });
   const logits = head.convolve(feature, head.linear("fc", encoder.features, classes, INITIAL_CLASSIFIER));
-  const [loss, states] = graph.applyAll(crossEntropy, [logits, labels, count], {});
+  const [ownLoss, states] = graph.applyAll(crossEntropy, [logits, labels, count], {});
+  const loss = sharedLoss(graph, ownLoss, options.ranks);
   return {
     graph,
     images: source,
@@ -146,8 +157,16 @@ export class FinetuneStep implements Disposable {
     this.#step = step;
   }
 
-  /** Compiles the step. Load weights before the first {@linkcode train}. */
-  static async create(gpu: Gpu, options: FinetuneStepOptions): Promise<FinetuneStep> {
+  /**
+   * Compiles the step. Load weights before the first {@linkcode train}.
+   *
+   * @param exchange what becomes of the gradients before the weights change; results stay those of this device
+   */
+  static async create(
+    gpu: Gpu,
+    options: FinetuneStepOptions,
+    exchange?: GradientExchange,
+  ): Promise<FinetuneStep> {
     const { encoder, lossScale } = options;
     const traced = trace(options, "train");
     const { graph, images, labels, count, dropoutSeed, logits, loss, states } = traced;
@@ -168,7 +187,16 @@ export class FinetuneStep implements Disposable {
       control,
       mixedPrecision: options.mixedPrecision,
     };
-    const step = await CompiledStep.create(gpu, gradientGraph, [states], options, optimizerOf(options));
+    // The loss goes with every batch, so that the devices meet at each, where batches accumulate too.
+    const step = await CompiledStep.create(
+      gpu,
+      gradientGraph,
+      [states, loss],
+      options,
+      optimizerOf(options),
+      exchange,
+      [loss],
+    );
     return new FinetuneStep(options, traced, step);
   }
 
@@ -177,9 +205,14 @@ export class FinetuneStep implements Disposable {
     return this.#step.training.programs;
   }
 
+  /** Weights, running statistics and what the optimizer keeps: of the encoder, and of the classifier. */
+  get stores(): readonly ParameterStore[] {
+    return this.#step.training.stores;
+  }
+
   /** Uploads encoder and classifier in PyTorch's layout. */
   async load(read: ReadEntry): Promise<void> {
-    for (const store of this.#step.training.stores) await store.load(read);
+    for (const store of this.stores) await store.load(read);
   }
 
   /** Parameters and running statistics of both by key, in PyTorch's layout. */
@@ -189,7 +222,7 @@ export class FinetuneStep implements Disposable {
 
   /** Uploads an arena of the optimizer's, such as SGD's momentum, by key; what has none starts from zero. */
   loadArena(arena: string, values: ReadonlyMap<string, Float32Array>): void {
-    for (const store of this.#step.training.stores) store.loadArena(arena, values);
+    for (const store of this.stores) store.loadArena(arena, values);
   }
 
   /** An arena of the optimizer's, or another one such as the gradients, by key. */
@@ -199,7 +232,7 @@ export class FinetuneStep implements Disposable {
 
   async #gather(save: (store: ParameterStore) => Promise<StateValues>): Promise<StateValues> {
     const values: StateValues = new Map();
-    for (const store of this.#step.training.stores) {
+    for (const store of this.stores) {
       for (const [key, value] of await save(store)) values.set(key, value);
     }
     return values;
@@ -212,8 +245,8 @@ export class FinetuneStep implements Disposable {
   }
 
   /**
-   * Submits one step and returns at once with a promise of how the batch was classified before it. No more than four may be
-   * awaited at a time.
+   * Submits one step and returns at once with a promise of how the batch was classified before it, on this device. No more than
+   * four may be awaited at a time; with an exchange of gradients, one.
    */
   train(batch: FinetuneBatch): Promise<FinetuneStepResult> {
     const { dropoutSeed = 0 } = this.#options;

@@ -14,8 +14,12 @@ export function finetuneTerms(
 ): Term[] {
   const { arch, imageSize, evalResize, cos } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, lrLastLayer, scaleLr, warmupEpochs } = options;
-  const { schedule, gamma, accumulate, clipGrad, epochs } = options;
-  const ifSet = { ...accumulate > 1 && { accumulate }, ...clipGrad !== null && { clipGrad } };
+  const { schedule, gamma, accumulate, clipGrad, syncBn, epochs } = options;
+  const ifSet = {
+    ...accumulate > 1 && { accumulate },
+    ...clipGrad !== null && { clipGrad },
+    ...syncBn && { syncBn },
+  };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, lrLastLayer, scaleLr, warmupEpochs, cos };
   return [
     ...dataTerms(options, data),

@@ -17,7 +17,7 @@ import { checkSettings } from "../check_settings.ts";
 import { type LabelledData, openCaches } from "../labelled_data.ts";
 import { LabelledRun, planOf } from "../labelled_run.ts";
 import { UserError } from "../../errors.ts";
-import { requireEqualShares } from "../rank_shares.ts";
+import { CANNOT_GO_BACK, requireEqualShares } from "../rank_shares.ts";
 import { openSystem } from "../watched_actors.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
@@ -31,11 +31,6 @@ import {
   prepareEvaluation,
   type ResolvedOptions,
 } from "./prepare.ts";
-
-/** Of several ranks one alone cannot go back to a checkpoint. */
-const CANNOT_GO_BACK =
-  "an actor of this rank crashed, and the other ranks are ahead of the newest checkpoint. All ranks end; start them again " +
-  "with --resume auto";
 
 /** Scores of one learning rate. */
 export interface LinearScore {

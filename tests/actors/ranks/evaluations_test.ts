@@ -1,10 +1,14 @@
 /** Evaluations by several ranks of one process find exactly what one by itself finds. */
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import type { RankSettings } from "../../../actors/ranks/ranks.ts";
+import { type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
 import type { Run } from "../../../actors/run.ts";
+import { StoppedError } from "../../../actors/stopped_error.ts";
 import { UserError } from "../../../errors.ts";
 import type { EmbeddingResult, EmbedEvent } from "../../../methods/embedding.ts";
+import type { FinetuneEvent } from "../../../methods/finetune/events.ts";
+import type { FinetuneInput } from "../../../methods/finetune/mod.ts";
+import type { FinetuneResult } from "../../../methods/finetune/run.ts";
 import type { LinearEvent } from "../../../methods/linear_probe/events.ts";
 import { LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts";
 import type { LinearResult } from "../../../methods/linear_probe/run.ts";
@@ -200,7 +204,7 @@ Deno.test("ranks that find no test image say so", async () => {
   );
 });
 
-Deno.test("ranks refuse batches that they cannot share equally, and --finetune", async () => {
+Deno.test("ranks refuse batches that they cannot share equally", async () => {
   using folder = new RunFolder(12, 4);
   const input = {
     ...ENCODER,
@@ -214,8 +218,115 @@ Deno.test("ranks refuse batches that they cannot share equally, and --finetune",
     "--batch-size 5 cannot be shared by 2 ranks: expected a multiple of 2, such as 4 or 6",
   );
   await assertRejects(
-    () => runRanks(2, (settings) => finetune({ ...input, batchSize: 4 }, settings)),
+    () => runRanks(2, (settings) => finetune({ ...input, batchSize: 5 }, settings)),
     UserError,
-    "--finetune runs in one process",
+    "--batch-size 5 cannot be shared by 2 ranks",
   );
+});
+
+/** A fine-tuning of three epochs, of four steps each. */
+function finetuneIn(folder: RunFolder, output: string, changes: Partial<FinetuneInput>): FinetuneInput {
+  return {
+    ...{ pretrained: TINY_TEACHER, plugins: [TINY_ENCODER], imageSize: 32, actors: ACTORS },
+    ...{ data: join(folder.data, "train.tsv"), testData: join(folder.data, "test.tsv"), batchSize: 8 },
+    ...{ output: folder.makeOutput(output), workers: 2, epochs: 3, lrLastLayer: 0.05, ...changes },
+  };
+}
+
+const NORMLESS = import.meta.resolve("./normless_encoder.ts");
+await import(NORMLESS);
+
+const FINETUNED: Readonly<Record<string, Partial<FinetuneInput>>> = {
+  "with --sync-bn": { syncBn: true },
+  "without batch norm, in accumulated steps": {
+    ...{ arch: "normless", plugins: [NORMLESS], pretrained: null, accumulate: 3, clipGrad: 0.5 },
+  },
+};
+
+for (const [name, changes] of Object.entries(FINETUNED)) {
+  Deno.test(`2 and 4 ranks fine-tune as one by itself ${name}, and one of them writes`, async () => {
+    using folder = new RunFolder(35, 21);
+    spoil(join(folder.data, "test.tsv"), [3, 16, 20]); // of the last batch, two ranks of four have no image
+    const runBy = async (size: number) => {
+      const input = finetuneIn(folder, `${name} ${size}`, changes);
+      const { results, told } = await runRanks<FinetuneEvent, FinetuneResult>(
+        size,
+        (settings) => finetune(input, settings),
+      );
+      for (const { last, best } of results) assertEquals([last, best], [results[0].last, results[0].best]);
+      const { checkpoint } = results[0];
+      const again = await runRanks(
+        size,
+        (settings) => finetune({ ...input, resume: checkpoint, evaluate: true }, settings),
+      );
+      for (const { last } of again.results) assertEquals(last.top1, results[0].last.top1);
+      return {
+        ...{ last: results[0].last, weights: await weightsOf(checkpoint!) },
+        steps: told.flatMap((event) => event.type === "step" ? [event.score] : []),
+        trained: told.flatMap((event) => event.type === "epoch" ? [event.trained!.top1] : []),
+        files: [...Deno.readDirSync(input.output)].map(({ name }) => name).toSorted(),
+      };
+    };
+    const alone = await runBy(1);
+    assertEquals([alone.steps.length, alone.trained.length, alone.files.length], [12, 3, 2]);
+    for (const size of [2, 4]) {
+      const { steps, trained, weights, files, last } = await runBy(size);
+      assertEquals([files, trained, last.top1], [alone.files, alone.trained, alone.last.top1]);
+      const lossesOf = (of: typeof steps) => of.map(({ loss }) => loss);
+      assert(relativeError(lossesOf(steps), lossesOf(alone.steps)) < 1e-5);
+      for (const [i, { top1 }] of steps.entries()) assertEquals(top1, alone.steps[i].top1);
+      assertEquals([...weights.keys()], [...alone.weights.keys()]);
+      for (const [key, values] of weights) {
+        const error = relativeError(values, alone.weights.get(key)!);
+        assert(error < 1e-4, `${key}: ${error}`);
+      }
+    }
+  });
+}
+
+/** Weights and running statistics of a fine-tuning's checkpoint. */
+async function weightsOf(checkpoint: string): Promise<Map<string, Float32Array>> {
+  using file = await loadStateDict(checkpoint);
+  const weights = new Map<string, Float32Array>();
+  for (const [key, tensor] of file.tensors) {
+    if (!key.endsWith("num_batches_tracked")) weights.set(key, Float32Array.from(await tensor.read()));
+  }
+  return weights;
+}
+
+Deno.test("a rank of a fine-tuning that is stopped has all save at the same step, and they go on to the same bits", async () => {
+  using folder = new RunFolder(35, 21);
+  const runBy = (input: FinetuneInput, stopAt?: number) => {
+    const channel = crypto.randomUUID();
+    const steps: number[][] = [[], []];
+    const ended = steps.map(async (of, rank) => {
+      const run = finetune(input, { ranks: { rank, size: 2, exchange: { channel } } });
+      const result = run.result.catch((error) => error);
+      try {
+        for await (const event of run) {
+          if (event.type !== "step") continue;
+          of.push(event.step);
+          if (rank === 1 && event.step === stopAt) run.stop("enough");
+        }
+      } catch {
+        // it was stopped
+      }
+      return await result;
+    });
+    return { steps, ended: Promise.all(ended) };
+  };
+  const whole = await runBy(finetuneIn(folder, "whole", {})).ended;
+  for (const stopAt of [6, 4]) { // within an epoch, and in the test behind one
+    const input = finetuneIn(folder, `stopped at ${stopAt}`, {});
+    const { steps, ended } = runBy(input, stopAt);
+    const [first, second] = await ended as StoppedError[];
+    assertInstanceOf(first, StoppedError);
+    assertInstanceOf(first.cause, StoppedByRank);
+    assertEquals([second.cause, second.checkpoint], ["enough", first.checkpoint]);
+    assertEquals(steps[0], steps[1]);
+    assert(steps[0].length < 12, `${steps[0].length} steps`);
+    const [resumed] = await runBy({ ...input, resume: first.checkpoint }).ended;
+    assertEquals(await weightsOf(resumed.checkpoint), await weightsOf(whole[0].checkpoint));
+    assertEquals([resumed.last, resumed.best], [whole[0].last, whole[0].best]);
+  }
 });

@@ -1,9 +1,10 @@
 /** `mpirun -n 2 deno task embed`, and the other tasks: who writes and speaks, and that all is as one process has it. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { ended, launch, type Launched, launchers, mpiTest } from "../../actors/ranks/launch.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { runProgram, taskFlags } from "../run_program.ts";
+import { pidOf } from "./ranked_distill.ts";
 
 const program = (task: string) => `cli/commands/${task}.ts`;
 const TINY = ["--pretrained", TINY_TEACHER, "--image-size", "32", "--plugin", TINY_ENCODER];
@@ -39,13 +40,10 @@ mpiTest(
   launchers.slice(0, 1),
 );
 
-mpiTest("lincls of two ranks is resumed by one, and --finetune refuses them", async (launcher) => {
+mpiTest("lincls of two ranks is resumed by one", async (launcher) => {
   using folder = new RunFolder(40, 20);
   const output = join(folder.path, "linear");
   const args = [...TINY, "--output", output, "-b", "8", "-j", "1", "--lr", "0.1", folder.data];
-  const refused = await runRanks(launcher, "lincls", ["--finetune", ...args]);
-  assert(refused.code !== 0);
-  assertMatch(refused.stderr, /^error: --finetune runs in one process, and this is one of 2: leave out the/m);
   const shared = await runRanks(launcher, "lincls", [...args, "--epochs", "2"]);
   assertEquals(shared.code, 0, shared.stderr);
   assertEquals(shared.stdout.match(/^trained in/gm)?.length, 1);
@@ -57,3 +55,25 @@ mpiTest("lincls of two ranks is resumed by one, and --finetune refuses them", as
   assertMatch(stdout, /from epoch 2\n/);
   for (const epoch of [1, 2]) Deno.statSync(join(output, `lincls_checkpoint_000${epoch}.pth.tar`));
 }, launchers.slice(0, 1));
+
+mpiTest(
+  "lincls --finetune of two ranks saves where a signal stops it, and goes on by itself",
+  async (launcher) => {
+    using folder = new RunFolder(40, 20);
+    const output = join(folder.path, "tuned");
+    const args = [...TINY, "--finetune", "--output", output, "-b", "4", "-j", "1", "-p", "1", folder.data];
+    const ended = runRanks(launcher, "lincls", [...args, "--epochs", "100"]);
+    const isBegun = async () =>
+      await Deno.readTextFile(join(output, "metrics.jsonl")).then((text) => text !== "", () => false);
+    while (!await isBegun()) await new Promise((resolve) => setTimeout(resolve, 20));
+    Deno.kill(pidOf(1, output)!, "SIGTERM");
+    const { code, stdout, stderr } = await ended;
+    assertEquals(code, 130, stderr);
+    const [, epoch] = /^checkpoint saved to finetune_checkpoint_0*(\d+)\.pth\.tar/m.exec(stdout)!;
+    const more = ["--epochs", `${Number(epoch) + 1}`, "--resume", "auto", "--resume-anyway"];
+    const alone = await runProgram(program("lincls"), ...args, ...more);
+    assertEquals(alone.code, 0, alone.stderr);
+    assertMatch(alone.stdout, /, from step \d+/);
+  },
+  launchers.slice(1),
+);
