@@ -29,7 +29,7 @@ export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluati
 export type { EvaluationWatcher, EvaluatorConfig } from "./actors/evaluator.ts";
 export type { GradientExchangeConfig } from "./actors/gradient_exchange.ts";
 export type { RankPeers } from "./actors/ranks/peers.ts";
-export type { Ranks, RankSettings, Share } from "./actors/ranks/ranks.ts";
+export type { GradientCompression, Ranks, RankSettings, Share } from "./actors/ranks/ranks.ts";
 export type * from "./actors/events.ts";
 export type { EncoderChoice } from "./actors/load_encoder.ts";
 export type * from "./actors/messages.ts";

@@ -141,6 +141,8 @@ export type GradientExchange = {
   agree: Message<Int32Array<ArrayBuffer>, Int32Array<ArrayBuffer>>;
   /** Replies with the sums over all ranks of float32s: the same bits to all. */
   sum: Message<Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>>;
+  /** The same of float32s that may travel as float16, as `actors/ranks/half_sums.ts` does it. */
+  sumHalves: Message<Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>>;
   /** Replies with the float32s of all ranks, in the order of the ranks. */
   gather: Message<Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>>;
   /** Replies with the float32s of rank 0. */

@@ -18,14 +18,16 @@ export const SCALED: readonly ScaleWork[] = [
 /** Numbers in an embedding. */
 export const DIMENSION = 128;
 
-/** Medians of a rank: of a step, and of the same step without an exchange. */
+/** Medians of a rank: of a step, and of the same step without an exchange, which a single rank has alone. */
 export interface RankTimes {
   exchangedMs: number;
   aloneMs: number;
+  /** The same with `--compress f16`. */
+  compressedMs: number;
   gradientBytes: number;
 }
 
-const RANKS = [2, 4];
+const RANKS = [1, 2, 4];
 
 async function launch(ranks: number, work: number, steps: number): Promise<RankTimes[]> {
   const program = new URL("./scale_rank.ts", import.meta.url).pathname;
@@ -41,7 +43,7 @@ async function launch(ranks: number, work: number, steps: number): Promise<RankT
   return JSON.parse(text.decode(stdout));
 }
 
-/** Times steps by 2 and 4 ranks of Open MPI on this machine; no rows where there is no `mpirun`. */
+/** Times steps by 1, 2 and 4 ranks of Open MPI on this machine; no rows where there is no `mpirun`. */
 export async function compareScales(steps: number): Promise<Row[]> {
   const rows: Row[] = [];
   for (const [i, { encoder, batch, imageSize }] of SCALED.entries()) {
@@ -55,16 +57,25 @@ export async function compareScales(steps: number): Promise<Row[]> {
         return [];
       }
       const slowest = (of: (times: RankTimes) => number) => Math.max(...times.map(of));
-      const [exchanged, alone] = [slowest((t) => t.exchangedMs), slowest((t) => t.aloneMs)];
-      rows.push({
-        name: `${encoder}, batch ${batch} at ${imageSize} px, ${ranks} ranks`,
-        facts: {
-          "share of a step": `${((1 - alone / exchanged) * 100).toFixed(0)} %`,
-          "step": `${exchanged.toFixed(0)} ms`,
-          "without exchange": `${alone.toFixed(0)} ms`,
-          "gradients": `${(times[0].gradientBytes / 2 ** 20).toFixed(1)} MiB`,
-        },
-      });
+      const alone = slowest((t) => t.aloneMs);
+      const row = (how: string, step: number, bytes: number) =>
+        rows.push({
+          name: `${encoder}, batch ${batch} at ${imageSize} px, ${ranks} rank${ranks === 1 ? "" : "s"}${how}`,
+          facts: {
+            "images/s": `${(1000 * batch / step).toFixed(0)}`,
+            "share of a step": `${((1 - alone / step) * 100).toFixed(0)} %`,
+            "step": `${step.toFixed(0)} ms`,
+            "without exchange": `${alone.toFixed(0)} ms`,
+            "gradients": `${(bytes / 2 ** 20).toFixed(1)} MiB`,
+          },
+        });
+      const [{ gradientBytes }] = times;
+      if (ranks === 1) {
+        row("", alone, 0);
+        continue;
+      }
+      row("", slowest((t) => t.exchangedMs), gradientBytes);
+      row(", --compress f16", slowest((t) => t.compressedMs), gradientBytes / 2);
     }
   }
   return rows;

@@ -1,6 +1,7 @@
 /** One rank of `deno task bench scale`: times steps that are exchanged with the other ranks, and the same steps without. */
 import type gradientExchange from "../actors/gradient_exchange.ts";
 import { DeviceExchange } from "../actors/ranks/device_exchange.ts";
+import type { GradientCompression } from "../actors/ranks/ranks.ts";
 import { joinWorld } from "../actors/ranks/world.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
 import { openGpu } from "../kernels/gpu.ts";
@@ -12,22 +13,25 @@ import { DIMENSION, type RankTimes, SCALED, type ScaleWork } from "./scale.ts";
 
 const [name, steps] = Deno.args;
 const { encoder, batch, imageSize }: ScaleWork = SCALED[Number(name)];
-const world = joinWorld()!;
-const { rank, size, settings } = world;
+const world = joinWorld(); // none of a single rank
+const { rank, size } = world ?? { rank: 0, size: 1 };
 const gpu = await openGpu("scale");
 const system = new ActorSystem();
 await system.run(async () => {
-  const { ref } = system.spawn<typeof gradientExchange>(
+  const actor = world && system.spawn<typeof gradientExchange>(
     "gradient_exchange",
     import.meta.resolve("../actors/gradient_exchange.ts"),
-    { rank, size, library: settings.exchange.library as string },
+    { rank, size, library: world.settings.exchange.library as string },
   );
+  using exchanges = new DisposableStack();
   const options: StudentStepOptions = {
     ...{ encoder: findEncoder(encoder), head: { kind: "mlp", dimension: DIMENSION } },
     ...{ batch: batch / size, imageSize, queueSize: 1024, temperature: 0.2, teacherTemperature: 0.01 },
     ...{ momentum: 0.9, weightDecay: 1e-4 },
   };
-  const start = async (exchange?: DeviceExchange) => {
+  const start = async (compress?: GradientCompression) => {
+    const exchange = compress && actor &&
+      exchanges.use(new DeviceExchange(gpu, { rank, size }, actor.ref, compress));
     const step = await StudentStep.create(
       gpu,
       { ...options, ...exchange && { ranks: size } },
@@ -36,11 +40,10 @@ await system.run(async () => {
     const weights = initialize(step.state, 1);
     await step.load((key) => weights.get(key)!);
     step.queues[0].load(initializeQueue(options.queueSize, DIMENSION, 1));
-    return step;
+    return exchanges.use(step);
   };
-  using exchange = new DeviceExchange(gpu, { rank, size }, ref);
-  using exchanged = await start(exchange);
-  using alone = await start();
+  const alone = await start();
+  const shared = world && [await start("none"), await start("f16")];
   const views = {
     images: new Uint8Array(options.batch * imageSize * imageSize * 4).fill(100 + rank),
     teacher: initializeQueue(options.batch, DIMENSION, 2 + rank),
@@ -52,25 +55,20 @@ await system.run(async () => {
     await step.run(views);
     return performance.now() - begin;
   };
-  const times = { exchanged: [] as number[], alone: [] as number[] };
+  const timed = [alone, ...shared ?? []];
+  const times = timed.map((): number[] => []);
   for (let i = -2; i < Number(steps); i++) {
-    // All ranks compute at the same time in either case.
-    await world.meet();
-    const without = await timeOf(alone);
-    await world.meet();
-    const withOthers = await timeOf(exchanged);
-    if (i < 0) continue;
-    times.alone.push(without);
-    times.exchanged.push(withOthers);
+    for (const [of, step] of timed.entries()) {
+      await world?.meet(); // all ranks compute at the same time, with an exchange or without
+      const ms = await timeOf(step);
+      if (i >= 0) times[of].push(ms);
+    }
   }
-  const gradientBytes = exchanged.parameters.segments("gradient").reduce((sum, { size }) => sum + size, 0);
-  const told: RankTimes = {
-    exchangedMs: median(times.exchanged),
-    aloneMs: median(times.alone),
-    gradientBytes,
-  };
-  const all = await world.gather(JSON.stringify(told));
+  const [aloneMs, exchangedMs = aloneMs, compressedMs = aloneMs] = times.map(median);
+  const gradientBytes = alone.parameters.segments("gradient").reduce((sum, { size }) => sum + size, 0);
+  const told: RankTimes = { aloneMs, exchangedMs, compressedMs, gradientBytes };
+  const all = await world?.gather(JSON.stringify(told)) ?? [JSON.stringify(told)];
   if (rank === 0) console.log(JSON.stringify(all.map((text) => JSON.parse(text))));
 });
 gpu.destroy();
-await world.leave();
+await world?.leave();

@@ -260,7 +260,8 @@ async function benchScale(_: Gpu, rounds: number): Promise<Omit<Section, "name">
   return {
     title: "Steps shared by several ranks",
     about:
-      "The slowest rank's median step with the exchange of gradients and keys by Open MPI, against the same step without. " +
+      "The slowest rank's median step with the exchange of gradients and keys by Open MPI, against the same step without; " +
+      "with `--compress f16` gradients travel as float16. " +
       "All ranks are on this machine and share its device: what is measured is the exchange, not what more devices would gain.",
     rows: await compareScales(rounds),
     figure: { fact: "share of a step", says: "time of a step that the exchange takes", unit: "%" },
@@ -573,6 +574,6 @@ export const SECTIONS: Readonly<Record<string, BenchSection>> = {
   pipeline: { help: "how well the stages of a distillation overlap", run: () => benchPipeline() },
   host: { help: "the host's part of a training step", run: benchHost },
   memory: { help: "the memory plan against what must be alive", run: (gpu) => benchMemory(gpu) },
-  scale: { help: "steps shared by 2 and 4 ranks of Open MPI on this machine", run: benchScale },
+  scale: { help: "steps of 1, 2 and 4 ranks of Open MPI on this machine", run: benchScale },
   tiles: { help: "this project's own register tiles on a software adapter", run: benchTiles },
 };

@@ -1,4 +1,5 @@
 /** Rows of flag tables that more than one task has. */
+import { GRADIENT_COMPRESSIONS } from "../actors/ranks/ranks.ts";
 import { FEATURES, STEMS } from "../models/encoder.ts";
 import { OPTIMIZERS } from "./encoder_training/step_options.ts";
 import { EVALUATION_RESIZES } from "../actors/evaluation_resize.ts";
@@ -289,6 +290,13 @@ export const STEP_FLAGS = {
     help:
       "take batch norm's statistics over all ranks, as torch.nn.SyncBatchNorm does, for few images a rank; over each rank's " +
       "own images otherwise",
+  },
+  compress: {
+    kind: "choice",
+    values: GRADIENT_COMPRESSIONS,
+    group: TRAINING,
+    help:
+      "what gradients become on their way between ranks: f16 sends half of the bytes, as fp16_compress_hook of PyTorch's DDP",
   },
   onNan: {
     kind: "choice",

@@ -7,7 +7,7 @@ import type { ExchangedResults, GradientExchange as StepExchange } from "../../m
 import type { GradientExchange } from "../messages.ts";
 import type { ActorRef } from "../runtime/mod.ts";
 import { areSame, PATIENCE } from "./peers.ts";
-import type { Ranks, RankSettings } from "./ranks.ts";
+import type { GradientCompression, Ranks, RankSettings } from "./ranks.ts";
 
 /** Bytes of gradients that are exchanged at once: as PyTorch's `bucket_cap_mb`. */
 const BUCKET_BYTES = 25 * 2 ** 20;
@@ -47,17 +47,23 @@ export class DeviceExchange implements StepExchange, Disposable {
   readonly #gpu: Gpu;
   readonly #exchange: ActorRef<GradientExchange>;
   readonly #buckets: Bucket[] = [];
+  readonly #sumGradients: "sum" | "sumHalves";
   readonly bucketBytes: number;
   /** What has begun of the step that is being exchanged. */
   #agreement: Promise<Int32Array> | undefined;
   #summed: Promise<void>[] = [];
 
-  /** @param exchange the actor of this process */
+  /**
+   * @param exchange the actor of this process
+   * @param compress what gradients become on their way; results and rows stay as they are
+   */
   constructor(
     gpu: Gpu,
     ranks: Ranks & Pick<RankSettings, "bucketBytes">,
     exchange: ActorRef<GradientExchange>,
+    compress: GradientCompression = "none",
   ) {
+    this.#sumGradients = compress === "f16" ? "sumHalves" : "sum";
     this.bucketBytes = ranks.bucketBytes ?? BUCKET_BYTES;
     this.#gpu = gpu;
     this.ranks = ranks;
@@ -110,7 +116,7 @@ export class DeviceExchange implements StepExchange, Disposable {
 
   #beginSum(bucket: Bucket): void {
     if (this.weight !== 1) bucket.values.forEach((value, i) => bucket.values[i] = value * this.weight);
-    this.#summed.push(this.#sum(bucket).then((values) => this.#write(bucket, values)));
+    this.#summed.push(this.#sum(bucket, this.#sumGradients).then((values) => this.#write(bucket, values)));
   }
 
   /** Gathers rows while a step is computed. */
@@ -147,8 +153,8 @@ export class DeviceExchange implements StepExchange, Disposable {
     return await this.#exchange.ask("agree", Int32Array.from(values), PATIENCE);
   }
 
-  async #sum(bucket: Bucket): Promise<Float32Array<ArrayBuffer>> {
-    return bucket.values = await this.#exchange.ask("sum", bucket.values, PATIENCE);
+  async #sum(bucket: Bucket, how: "sum" | "sumHalves" = "sum"): Promise<Float32Array<ArrayBuffer>> {
+    return bucket.values = await this.#exchange.ask(how, bucket.values, PATIENCE);
   }
 
   #bucketsOf(buffer: GPUBuffer): Bucket[] {

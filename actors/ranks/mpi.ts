@@ -77,6 +77,11 @@ const CALLS = {
     result: "i32",
     nonblocking: true,
   },
+  MPI_Alltoall: {
+    parameters: ["buffer", "i32", HANDLE, "buffer", "i32", HANDLE, HANDLE],
+    result: "i32",
+    nonblocking: true,
+  },
   MPI_Allreduce: {
     parameters: ["u64", "buffer", "i32", HANDLE, HANDLE, HANDLE],
     result: "i32",
@@ -266,6 +271,19 @@ export class Mpi {
     const count = bytes.length;
     await this.#calls.MPI_Allgather(bytes, count, types.byte, all, count, types.byte, world);
     return all;
+  }
+
+  /**
+   * Gives every process one of as many equal parts of these bytes. It waits for all of them.
+   *
+   * @returns the parts that this one is given, in the order of the ranks
+   */
+  async swap(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    const { types, world } = this.#handles;
+    const parts = new Uint8Array(bytes.length);
+    const count = bytes.length / this.size;
+    await this.#calls.MPI_Alltoall(bytes, count, types.byte, parts, count, types.byte, world);
+    return parts;
   }
 
   /** Gives every process the bytes of the first one, in place. It waits. */

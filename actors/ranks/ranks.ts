@@ -8,6 +8,12 @@ export interface Ranks {
   size: number;
 }
 
+/** What gradients become on their way between ranks: float32s as they are, or float16s with a common factor. */
+export type GradientCompression = "none" | "f16";
+
+/** Every {@linkcode GradientCompression}. */
+export const GRADIENT_COMPRESSIONS: readonly GradientCompression[] = ["none", "f16"];
+
 /** {@linkcode Ranks} with what the actor is told that exchanges with the others. */
 export interface RankSettings extends Ranks {
   /** Configuration of `gradient_exchange`, besides rank and size: with MPI, the library's path. */

@@ -21,6 +21,7 @@ export const ENCODER_TRAINING_DEFAULTS = {
   maxPixels: DEFAULT_MAX_PIXELS,
   evalResize: "auto",
   syncBn: false,
+  compress: "none",
   checkpointActivations: false,
   maxRestarts: 5,
   knnK: 200,

@@ -189,7 +189,7 @@ export class EncoderTraining<
     const { options, queue, ranks } = config;
     const saved = await readProgress(method, options);
     const encoder = method.encoder(options);
-    const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange);
+    const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange, options.compress);
     const optimized = optimizedBy(options, saved.lossScale, saved.steps);
     const duties = await create(trainer.gpu, {
       encoder: findEncoder(encoder.arch),

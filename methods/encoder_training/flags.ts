@@ -68,7 +68,7 @@ export function dataFlags() {
 }
 
 const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum } = SGD_FLAGS;
-const { optimizer, dropPath, accumulate, clipGrad, statsEvery, amp, onNan, syncBn } = STEP_FLAGS;
+const { optimizer, dropPath, accumulate, clipGrad, statsEvery, amp, onNan, syncBn, compress } = STEP_FLAGS;
 
 /** Epochs, batches, optimizer, memory. */
 export const TRAINING_FLAGS = {
@@ -100,6 +100,7 @@ export const TRAINING_FLAGS = {
   clipGrad,
   statsEvery,
   syncBn,
+  compress,
   checkpointActivations: {
     kind: "boolean",
     group: TRAINING,

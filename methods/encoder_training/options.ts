@@ -1,4 +1,5 @@
 /** What every method that trains an encoder can be told. */
+import type { GradientCompression } from "../../actors/ranks/ranks.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import { UserError } from "../../errors.ts";
 import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
@@ -27,6 +28,8 @@ export interface EncoderTrainingOptions extends TrainingOptions, StepOptions {
   keep: number;
   /** Take batch norm's statistics over the images of all ranks; over a rank's own otherwise. */
   syncBn: boolean;
+  /** What gradients become on their way between ranks: `f16` sends half of the bytes. */
+  compress: GradientCompression;
   /** Recompute the encoder's activations in the backward pass instead of storing them: less memory, more time. */
   checkpointActivations: boolean;
   /** Kernel tuning of the adapter, from `tuneAdapter`; `null` for the defaults of its kind. */

@@ -455,7 +455,7 @@ export default defineTrainer<FinetuneTrainer, FinetuneTrainerConfig>(async (trai
   const { options, classes, ranks } = config;
   const { arch, batchSize, imageSize, syncBn } = options;
   const batch = rowsOf(batchSize, ranks);
-  const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange);
+  const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange, options.compress);
   const initial = await readInitialState(options, classes);
   const { values, normalization, optimizer } = initial;
   const fresh = initialLossScale(options);

@@ -62,6 +62,7 @@ export const FINETUNE_ONLY = {
   amp: { ...STEP_FLAGS.amp, group: FINETUNING },
   onNan: { ...STEP_FLAGS.onNan, group: FINETUNING },
   syncBn: { ...STEP_FLAGS.syncBn, group: FINETUNING },
+  compress: { ...STEP_FLAGS.compress, group: FINETUNING },
 } as const satisfies FlagTable;
 
 /** The flags of a linear evaluation that a fine-tuning does not have. */

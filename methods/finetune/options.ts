@@ -1,4 +1,5 @@
 /** Everything that a fine-tuning can be told: SwAV's `eval_semisup.py`, with the names that `lincls` has where it has any. */
+import type { GradientCompression } from "../../actors/ranks/ranks.ts";
 import {
   LINEAR_DEFAULTS,
   LINEAR_SAMPLE_DEFAULTS,
@@ -21,6 +22,8 @@ export interface FinetuneOptions
   gamma: number;
   /** Take batch norm's statistics over the images of all ranks; over a rank's own otherwise. */
   syncBn: boolean;
+  /** What gradients become on their way between ranks: `f16` sends half of the bytes. */
+  compress: GradientCompression;
 }
 
 /** What has a default that is the same on every machine. */
@@ -47,6 +50,7 @@ export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
   evalResize: LINEAR_DEFAULTS.evalResize,
   labelFraction: 1,
   syncBn: false,
+  compress: "none",
 };
 
 /** Defaults for the bundled images: SwAV's rate of the classifier is too high for the features of the bundled teacher. */

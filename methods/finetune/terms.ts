@@ -14,11 +14,12 @@ export function finetuneTerms(
 ): Term[] {
   const { arch, imageSize, evalResize, cos } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, lrLastLayer, scaleLr, warmupEpochs } = options;
-  const { schedule, gamma, accumulate, clipGrad, syncBn, epochs } = options;
+  const { schedule, gamma, accumulate, clipGrad, syncBn, compress, epochs } = options;
   const ifSet = {
     ...accumulate > 1 && { accumulate },
     ...clipGrad !== null && { clipGrad },
     ...syncBn && { syncBn },
+    ...compress !== "none" && { compress },
   };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, lrLastLayer, scaleLr, warmupEpochs, cos };
   return [

@@ -7,7 +7,7 @@ import { augmentationOf, type PretrainOptions } from "./options.ts";
 export function pretrainTerms(options: PretrainOptions): Term[] {
   const { arch, mocoDim, mocoK, mocoM, mocoT, mlp, bnSplits, imageSize } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos, schedule } = options;
-  const { accumulate, clipGrad, syncBn } = options;
+  const { accumulate, clipGrad, syncBn, compress } = options;
   const essential = { arch, mlp, mocoDim, mocoK, mocoM, mocoT, bnSplits, imageSize };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [
@@ -18,6 +18,7 @@ export function pretrainTerms(options: PretrainOptions): Term[] {
     ...accumulate === 1 ? [] : [termOf("accumulate", accumulate, false)],
     ...clipGrad === null ? [] : [termOf("clipGrad", clipGrad, false)],
     ...syncBn ? [termOf("syncBn", true, false)] : [],
+    ...compress === "none" ? [] : [termOf("compress", compress, false)],
     ...dropPathTerm(arch, options),
     termOf("epochs", options.epochs, false),
   ];

@@ -11,7 +11,7 @@ export function distillTerms(
 ): Term[] {
   const { dim, queue, temp, distillT, studentMlp, imageSize, smallViews, smallSize } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos, schedule } = options;
-  const { accumulate, clipGrad, syncBn } = options;
+  const { accumulate, clipGrad, syncBn, compress } = options;
   const usesTokens = usesMaps(options.loss ?? DEFAULT_LOSS);
   const essential = {
     studentArch: options.studentArch,
@@ -39,6 +39,7 @@ export function distillTerms(
     ...accumulate === 1 ? [] : [termOf("accumulate", accumulate, false)],
     ...clipGrad === null ? [] : [termOf("clipGrad", clipGrad, false)],
     ...syncBn ? [termOf("syncBn", true, false)] : [],
+    ...compress === "none" ? [] : [termOf("compress", compress, false)],
     ...dropPathTerm(options.studentArch, options),
     termOf("epochs", options.epochs, false),
   ];

@@ -94,6 +94,8 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "accumulate": MORE,
     "clip-grad": MORE,
     "sync-bn": "actors/ranks/ranks_test.ts: 2 and 4 ranks take the ",
+    "compress":
+      "actors/ranks/ranks_test.ts: gradients that travel as float16 give steps near those of float32",
     "checkpoint-activations":
       "- the step uses less memory (models/student_step_test.ts); that the trainer asks for it is not seen",
     "amp": "methods/seed/run_test.ts: in mixed precision gives the same bits",
@@ -155,6 +157,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "clip-grad": SAME,
     "stats-every": PRETRAIN,
     "sync-bn": "actors/ranks/ranks_test.ts: 2 ranks pretrain as one by itself",
+    "compress": "actors/ranks/ranks_test.ts: 2 ranks pretrain with gradients that travel as float16",
     "checkpoint-activations": "methods/moco/step_test.ts: activations that are computed again",
     "amp": "methods/moco/step_test.ts: in mixed precision",
     "limit-steps": MOCO,
@@ -226,6 +229,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "amp":
       "- the step keeps float16 as a distillation's does (methods/seed/run_test.ts), where an adapter can",
     "sync-bn": "actors/ranks/evaluations_test.ts: 2 and 4 ranks fine-tune as one by itself",
+    "compress": "actors/ranks/evaluations_test.ts: 2 ranks fine-tune with gradients that travel as float16",
     "on-nan": "methods/finetune/run_test.ts: that are not finite, where it is told to",
     "trace-actors": SAME,
     "profile": "cli/commands/lincls_finetune_test.ts: lincls --finetune trains a checkpoint",

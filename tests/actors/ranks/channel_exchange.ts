@@ -1,5 +1,6 @@
 /** An exchange between ranks in one process, by a channel that all of them name: what another program can put in the place of MPI. */
 import type { GradientExchange } from "../../../actors/messages.ts";
+import { addHalves, fromHalves, halfScale, largestBits, toHalves } from "../../../actors/ranks/half_sums.ts";
 import type { Ranks } from "../../../actors/ranks/ranks.ts";
 import { defineActor } from "../../../actors/runtime/mod.ts";
 
@@ -20,6 +21,18 @@ interface Said {
 }
 
 const AGAIN_MS = 20;
+
+/** What all parts that ranks add up are when they are put together again. */
+function sumAsHalves(all: readonly Float32Array<ArrayBuffer>[]): Float32Array<ArrayBuffer> {
+  const ranks = all.length;
+  const scale = halfScale(Math.max(...all.map(largestBits)), ranks);
+  const halves = all.map((numbers) => toHalves(numbers, scale, 1));
+  const joined = new Float16Array(ranks * halves[0].length);
+  for (const [rank, of] of halves.entries()) joined.set(of, rank * of.length);
+  const sums = new Float32Array(all[0].length);
+  fromHalves(addHalves(joined, ranks), scale, sums);
+  return sums;
+}
 
 export default defineActor<GradientExchange, ChannelExchangeConfig>((config, context) => {
   const { rank, size } = config;
@@ -78,6 +91,7 @@ export default defineActor<GradientExchange, ChannelExchangeConfig>((config, con
         combine(values, (all) => all[0].map((_, i) => Math.max(...all.map((numbers) => numbers[i])))),
       sum: (values) =>
         combine(values, (all) => all.reduce((sum, numbers) => sum.map((value, i) => value + numbers[i]))),
+      sumHalves: (values) => combine(values, sumAsHalves),
       gather: (values) => combine(values, (all) => Float32Array.from(all.flatMap((numbers) => [...numbers]))),
       broadcast: (values) => combine(values, (all) => all[0]),
     },

@@ -19,12 +19,14 @@ await system.run(async () => {
   await ref.ask("agree", Int32Array.of(0), { timeoutMs: Infinity });
   // Larger than what is sent at once, and no whole number of anything.
   const numbers = Float32Array.from({ length: 300_001 }, (_, i) => (rank + 1) * (i % 1000));
+  const halves = await ref.ask("sumHalves", numbers.slice());
   const sum = await ref.ask("sum", numbers);
   const gathered = await ref.ask("gather", Float32Array.of(rank, 0.5));
   const broadcast = await ref.ask("broadcast", Float32Array.of(rank + 3));
   console.log(JSON.stringify({
     ...{ rank, size, shared, texts, agreed: [...agreed], gathered: [...gathered], broadcast: [...broadcast] },
     sum: [sum.length, sum[1], sum[299_999], sum[300_000]],
+    halves: [halves.length, halves[1], halves[299_999], halves[300_000]],
   }));
 }).catch((error) => {
   console.error(error.failure.message);

@@ -1,7 +1,7 @@
 /** Evaluations by several ranks of one process find exactly what one by itself finds. */
 import { assert, assertAlmostEquals, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
+import { type GradientCompression, type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
 import type { Run } from "../../../actors/run.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { UserError } from "../../../errors.ts";
@@ -14,6 +14,7 @@ import { LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts
 import type { LinearResult } from "../../../methods/linear_probe/run.ts";
 import { embed, finetune, knn, linearProbe } from "../../../methods/runs.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { assertRounded } from "./near_weights.ts";
 import { relativeError } from "../../kernels/check_op.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../small_run.ts";
 
@@ -293,6 +294,19 @@ async function weightsOf(checkpoint: string): Promise<Map<string, Float32Array>>
   }
   return weights;
 }
+
+Deno.test("2 ranks fine-tune with gradients that travel as float16", async () => {
+  using folder = new RunFolder(35, 21);
+  const runBy = async (compress: GradientCompression) => {
+    const input = finetuneIn(folder, compress, { compress, epochs: 1 });
+    const { results } = await runRanks<FinetuneEvent, FinetuneResult>(
+      2,
+      (settings) => finetune(input, settings),
+    );
+    return await weightsOf(results[0].checkpoint!);
+  };
+  assertRounded(await runBy("f16"), await runBy("none"));
+});
 
 Deno.test("a rank of a fine-tuning that is stopped has all save at the same step, and they go on to the same bits", async () => {
   using folder = new RunFolder(35, 21);

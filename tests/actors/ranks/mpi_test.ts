@@ -36,6 +36,7 @@ mpiTest(
         gathered: [0, 0.5, 1, 0.5, 2, 0.5],
         broadcast: [3],
         sum: [300_001, 6, 6 * 999, 0],
+        halves: [300_001, 6, 5992, 0], // 2 * 2997 has 12 bits, and so has 2 * 5994
       });
     }
   },

@@ -2,11 +2,12 @@
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import type { Run } from "../../../actors/run.ts";
 import type { ActorRef, ActorSystem, Message } from "../../../actors/runtime/mod.ts";
-import { type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
+import { type GradientCompression, type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { UserError } from "../../../errors.ts";
 import { distill, pretrain } from "../../../methods/runs.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
+import type { PretrainInput } from "../../../methods/moco/mod.ts";
 import type { DistillEvent } from "../../../methods/seed/events.ts";
 import type { DistillResult } from "../../../methods/seed/run.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
@@ -16,6 +17,7 @@ import {
 } from "../../../methods/encoder_training/checkpoint.ts";
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
+import { assertRounded } from "./near_weights.ts";
 import { relativeError } from "../../kernels/check_op.ts";
 import { RunFolder, TINY_ENCODER } from "../small_run.ts";
 
@@ -121,6 +123,38 @@ Deno.test("gradients that are exchanged bucket by bucket, while others are compu
   assertEquals((await runBy("apart", 2048)).contents, contents);
 });
 
+Deno.test("gradients that travel as float16 give steps near those of float32, and the same bits again", async () => {
+  using folder = new RunFolder(24);
+  const runBy = (name: string, compress: GradientCompression) =>
+    runRanks(folder.options(name, { batchSize: 8, queue: 32, compress }), 2, { bucketBytes: 2048 });
+  const plain = await runBy("plain", "none");
+  const { losses, contents } = await runBy("halves", "f16");
+  assertEquals((await runBy("again", "f16")).contents, contents);
+  assert(relativeError(losses, plain.losses) < 1e-4, `losses ${losses}, not ${plain.losses}`);
+  assertRounded(contents, plain.contents);
+});
+
+/** Pretrains by so many ranks, and returns the last checkpoint's contents. */
+async function pretrainBy(
+  folder: RunFolder,
+  size: number,
+  changes: Partial<PretrainInput>,
+): Promise<Map<string, Float32Array>> {
+  const channel = crypto.randomUUID();
+  const input = {
+    ...{ data: folder.data, testData: null, output: folder.makeOutput(crypto.randomUUID()), imageSize: 32 },
+    ...{ batchSize: 8, mocoK: 32, epochs: 1, workers: 1, insight: false },
+    ...{ arch: "tiny_convnet", plugins: [TINY_ENCODER], ...changes },
+  };
+  const runs = Array.from({ length: size }, (_, rank) =>
+    pretrain(
+      { ...input, actors: { gradient_exchange: CHANNEL } },
+      size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
+    ));
+  const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
+  return await contentsOf(checkpoint, MOCO_CHECKPOINT);
+}
+
 for (
   const [encoder, [{ studentArch = "tiny_convnet", plugins = [TINY_ENCODER], syncBn }]] of Object.entries(
     CASES,
@@ -128,28 +162,7 @@ for (
 ) {
   Deno.test(`2 ranks pretrain as one by itself, ${encoder}`, async () => {
     using folder = new RunFolder(24);
-    const runBy = async (size: number) => {
-      const channel = crypto.randomUUID();
-      const input = {
-        ...{ data: folder.data, testData: null, output: folder.makeOutput(`${size}`), plugins, syncBn },
-        ...{
-          arch: studentArch,
-          imageSize: 32,
-          batchSize: 8,
-          mocoK: 32,
-          epochs: 1,
-          workers: 1,
-          insight: false,
-        },
-      };
-      const runs = Array.from({ length: size }, (_, rank) =>
-        pretrain(
-          { ...input, actors: { gradient_exchange: CHANNEL } },
-          size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
-        ));
-      const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
-      return await contentsOf(checkpoint, MOCO_CHECKPOINT);
-    };
+    const runBy = (size: number) => pretrainBy(folder, size, { arch: studentArch, plugins, syncBn });
     const [alone, both] = [await runBy(1), await runBy(2)];
     assertEquals([...both.keys()], [...alone.keys()]);
     for (const [key, values] of both) {
@@ -158,6 +171,12 @@ for (
     }
   });
 }
+
+Deno.test("2 ranks pretrain with gradients that travel as float16", async () => {
+  using folder = new RunFolder(24);
+  const runBy = (compress: GradientCompression) => pretrainBy(folder, 2, { compress });
+  assertRounded(await runBy("f16"), await runBy("none"));
+});
 
 /** How runs end that are to fail. */
 async function errorsOf(runs: readonly Run<DistillEvent, DistillResult>[]): Promise<unknown[]> {
