@@ -35,6 +35,8 @@ export interface ImageCacheOptions {
   maxPixels?: number;
   /** How much memory there is; asked of the system where it is left out. */
   memory?: SystemMemory;
+  /** Processes of the run that share that memory; 1 where it is left out. */
+  processes?: number;
 }
 
 /** The caches of a run; disposed of at its end. */
@@ -48,11 +50,11 @@ export class ImageCaches implements Disposable {
   readonly #kept: string[] = [];
   readonly #left: string[] = [];
 
-  private constructor(cache: string, memory: SystemMemory | undefined) {
-    const free = memory && memory.available * FREE_SHARE;
+  private constructor(cache: string, memory: SystemMemory | undefined, processes: number) {
+    const free = memory && memory.available * FREE_SHARE / processes;
     this.#limit = cache === "memory"
       ? free ?? Infinity
-      : memory && Math.min(memory.total * AUTO_SHARE, free!);
+      : memory && Math.min(memory.total * AUTO_SHARE / processes, free!);
     this.#free = this.#limit ?? 0;
   }
 
@@ -62,8 +64,9 @@ export class ImageCaches implements Disposable {
    * @throws {UserError} where the file cannot be used
    */
   static async open(options: ImageCacheOptions, emit: Emit<NoticeEvent> = () => {}): Promise<ImageCaches> {
-    const { cache, data, rows, isReadOnce = false, maxPixels, memory = systemMemory() } = options;
-    const caches = new ImageCaches(cache, memory);
+    const { cache, data, rows, isReadOnce = false, maxPixels, memory = systemMemory(), processes = 1 } =
+      options;
+    const caches = new ImageCaches(cache, memory, processes);
     const path = cacheFileOf(cache);
     using files = new DisposableStack();
     for (const [i, name] of [...new Set(data)].entries()) {

@@ -1,5 +1,7 @@
 /** How actors that embed come by their encoder. */
 import type { Gpu } from "../kernels/gpu.ts";
+import { fingerprintWeights } from "../models/checkpoint/fingerprint_weights.ts";
+import type { EncoderPart } from "../models/encoder_parts.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder, type FrozenEncoderOptions } from "../models/inference.ts";
 import { initialize } from "../models/initialize.ts";
@@ -13,6 +15,24 @@ export type EncoderChoice =
   | { path: string; arch?: string; which?: EncoderRole; weights?: string }
   /** With fresh weights: what a trained one is compared with. */
   | { arch: string; seed: number };
+
+/**
+ * Returns what the same weights are known by again: of a checkpoint's encoder, or of given values. Fresh ones follow from what is chosen.
+ *
+ * @param part which weights are read
+ */
+export async function identifyEncoder(
+  choice: EncoderChoice | EvaluatedEncoder,
+  part: EncoderPart,
+): Promise<string> {
+  if ("seed" in choice) return JSON.stringify(choice);
+  if ("values" in choice) {
+    const shaped = choice.values.map(([key, data]) => ({ key, shape: [data.length], data }));
+    return await fingerprintWeights(shaped);
+  }
+  using source = await openEncoderSource(choice.path, { ...choice, part });
+  return await source.fingerprint();
+}
 
 /**
  * Opens a checkpoint's encoder, or one with fresh weights, or one whose values are given.

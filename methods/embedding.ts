@@ -19,12 +19,12 @@ import {
 } from "../actors/evaluation_resize.ts";
 import type { ActorsEvent, Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import { labelsOf, rowsOf } from "../actors/labelled_features.ts";
-import type { EncoderChoice } from "../actors/load_encoder.ts";
+import { type EncoderChoice, identifyEncoder } from "../actors/load_encoder.ts";
 import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
 import { dataListener, describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
 import { Origins } from "../actors/origins.ts";
 import { Pipeline } from "../actors/pipeline.ts";
-import { CANNOT_BEGIN_AGAIN, gatherRows, type RankPeers, requireSame } from "../actors/ranks/peers.ts";
+import { CANNOT_BEGIN_AGAIN, gatherRows, type RankPeers, requireSameFacts } from "../actors/ranks/peers.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { type WholeBatches, wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
@@ -280,8 +280,11 @@ export async function runEmbedding(
     return await abortable(signal, async () => {
       await pipeline.connect();
       if (shared !== undefined) {
-        const content = await fingerprintDataset(dataset);
-        await requireSame(shared.peers, [content, batchSize, imageSize, dimension]);
+        await requireSameFacts(shared.peers, {
+          "settings": [batchSize, imageSize, dimension, options.part, evalResize],
+          "images": await fingerprintDataset(dataset),
+          "weights of the encoder": await identifyEncoder(options.encoder, options.part),
+        });
       }
       return await supervisor.retry(async () => {
         const search = await consumer.begin();

@@ -3,7 +3,7 @@
  * similarity of an encoder's pooled features.
  */
 import { abortable } from "../actors/abort.ts";
-import { checkSameClasses, readDataFacts, withMaxPixels } from "../actors/data_facts.ts";
+import { checkSameClasses, identifyData, withMaxPixels } from "../actors/data_facts.ts";
 import { BATCH, type EvaluationSettings, type KnnSettings, spawnEvaluation } from "../actors/evaluation.ts";
 import {
   type EvaluationResize,
@@ -11,9 +11,10 @@ import {
   resolveEvaluationResize,
 } from "../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
+import { identifyEncoder } from "../actors/load_encoder.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
-import { CANNOT_BEGIN_AGAIN, requireSame } from "../actors/ranks/peers.ts";
+import { CANNOT_BEGIN_AGAIN, requireSameFacts } from "../actors/ranks/peers.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
@@ -77,8 +78,8 @@ export async function runKnnEvaluation(
 ): Promise<Accuracy[]> {
   options = await withMaxPixels(options);
   emit = withWarningsOnce(emit);
-  const bank = await readDataFacts(options.bankData, emit);
-  const queries = await readDataFacts(options.queryData, emit);
+  const bank = await identifyData(options.bankData, emit);
+  const queries = await identifyData(options.queryData, emit);
   checkSameClasses(bank, queries);
   const { imageSize, bankData } = options;
   const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);
@@ -119,7 +120,13 @@ export async function runKnnEvaluation(
       onNoProbeSet() {}, // there is none
     });
     const { accuracies, noAccuracies } = await abortable(signal, async () => {
-      if (peers !== undefined) await requireSame(peers, [encoder.arch, counts, imageSize, options.ks]);
+      if (peers !== undefined) {
+        await requireSameFacts(peers, {
+          "settings": [encoder.arch, counts, imageSize, evalResize, options.ks, options.temperature],
+          "images": [bank.fingerprint, queries.fingerprint],
+          "weights of the encoder": await identifyEncoder(encoder, "backbone"),
+        });
+      }
       return await evaluate(encoder, { onProgress });
     });
     if (noAccuracies !== undefined) throw new UserError(noAccuracies);

@@ -1,4 +1,5 @@
 /** The images of an evaluation that trains: those to learn from, or a share of each class of them, and those to classify. */
+import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { checkSameClasses, type DataFacts, factsOf, withMaxPixels } from "../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../actors/evaluation_resize.ts";
 import type { Emit, NoteEvent, NoticeEvent, ProgressEvent, WarningEvent } from "../actors/events.ts";
@@ -124,6 +125,7 @@ function describeRows(
  * Makes the caches of a run: room for the rows that are learnt from, and for the images to classify.
  *
  * @param isReadOnce whether no image is read a second time
+ * @param ranks where several share the machine's memory
  */
 export function openCaches(
   { data, testData, cache, evaluate, maxPixels }: LabelledDataOptions & {
@@ -134,10 +136,15 @@ export function openCaches(
   { rows }: LabelledData,
   isReadOnce: boolean,
   emit: Emit<NoticeEvent>,
+  ranks?: Pick<RankSettings, "onMachine">,
 ): Promise<ImageCaches> {
   const read = evaluate ? [testData] : [data, testData];
   const isShare = !evaluate && data !== testData; // else all rows are read
-  return ImageCaches.open({ cache, data: read, ...isShare && { rows }, isReadOnce, maxPixels }, emit);
+  const processes = ranks?.onMachine;
+  return ImageCaches.open(
+    { cache, data: read, ...isShare && { rows }, isReadOnce, maxPixels, processes },
+    emit,
+  );
 }
 
 /** The terms of the images: the same images, and the same share of them. */

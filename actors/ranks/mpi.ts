@@ -65,6 +65,7 @@ const CALLS = {
   MPI_Abort: { parameters: [HANDLE, "i32"], result: "i32" },
   MPI_Comm_rank: { parameters: [HANDLE, "buffer"], result: "i32" },
   MPI_Comm_size: { parameters: [HANDLE, "buffer"], result: "i32" },
+  MPI_Get_processor_name: { parameters: ["buffer", "buffer"], result: "i32" },
   MPI_Get_library_version: { parameters: ["buffer", "buffer"], result: "i32" },
   // Those that wait do so on a thread of their own, so that a process that hangs does not hang those who wait for it.
   MPI_Bcast: {
@@ -194,9 +195,19 @@ export class Mpi {
 
   /** The library's own name and version, in one line. */
   get version(): string {
+    return this.#lineOf("MPI_Get_library_version");
+  }
+
+  /** The name of this process's machine. */
+  get machine(): string {
+    return this.#lineOf("MPI_Get_processor_name");
+  }
+
+  /** The first line of what a call writes. */
+  #lineOf(call: "MPI_Get_library_version" | "MPI_Get_processor_name"): string {
     const text = new Uint8Array(new ArrayBuffer(8192));
     const length = int32s(1);
-    this.#calls.MPI_Get_library_version(text, length);
+    this.#calls[call](text, length);
     const [line] = new TextDecoder().decode(text.subarray(0, length[0])).split("\n");
     return line.replace(/\0.*$/, "").replaceAll(/\s+/g, " ").trim();
   }

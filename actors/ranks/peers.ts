@@ -93,11 +93,41 @@ export async function areSame(
  * @throws {UserError}
  */
 export async function requireSame({ exchange }: RankPeers, facts: unknown, own?: string): Promise<void> {
-  if (await areSame(exchange, [crc32(new TextEncoder().encode(JSON.stringify(facts))) | 0])) return;
+  if (await areSame(exchange, [checksumOf(facts)])) return;
   throw new UserError(
     "the ranks do not do the same: expected equal settings, data and checkpoints on all of them. Start all with the same " +
       `command line, and give all the same files${own === undefined ? "" : ` (${own})`}`,
   );
+}
+
+/**
+ * Fails where a rank has something else than the first one, and says which rank, and what.
+ *
+ * @param facts what all must have in common, by its name; fit for JSON
+ * @throws {UserError}
+ */
+export async function requireSameFacts(
+  peers: RankPeers,
+  facts: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const names = Object.keys(facts);
+  const sums = Object.values(facts).map((fact) => checksumOf(fact));
+  const [first, ...others] = await gatherIntegers(peers, sums);
+  const problems = others.flatMap((found, i) => {
+    const other = names.filter((_, at) => found[at] !== first[at]);
+    return other.length === 0 ? [] : [`rank ${i + 1} has other ${other.join(" and other ")} than rank 0`];
+  });
+  if (problems.length === 0) return;
+  throw new UserError(
+    `the ranks do not do the same: ${
+      problems.join("; ")
+    }. Start all with the same command line, and give all the same files`,
+  );
+}
+
+/** CRC-32 of what is fit for JSON, as an int32. */
+function checksumOf(fact: unknown): number {
+  return crc32(new TextEncoder().encode(JSON.stringify(fact))) | 0;
 }
 
 /** Of several ranks one alone cannot begin again. */

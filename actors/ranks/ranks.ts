@@ -20,6 +20,8 @@ export interface RankSettings extends Ranks {
   exchange: Readonly<Record<string, unknown>>;
   /** Bytes of gradients that are exchanged together, a multiple of 4. Default: 25 MiB, as PyTorch's `bucket_cap_mb`. */
   bucketBytes?: number;
+  /** How many of the ranks are on this machine, and share its memory. Default: 1. */
+  onMachine?: number;
 }
 
 /** Which part of a batch. */

@@ -16,6 +16,7 @@ export class World implements Ranks {
   readonly size: number;
   readonly launched: LaunchedProcess;
   readonly #mpi: Mpi;
+  #onMachine = 1;
 
   /** @throws {UserError} where the library of MPI is not the launcher's */
   constructor(launched: LaunchedProcess, mpi: Mpi) {
@@ -41,7 +42,15 @@ export class World implements Ranks {
 
   /** What a run is told of it. */
   get settings(): RankSettings {
-    return { rank: this.rank, size: this.size, exchange: { library: this.#mpi.path } };
+    const exchange = { library: this.#mpi.path };
+    return { rank: this.rank, size: this.size, exchange, onMachine: this.#onMachine };
+  }
+
+  /** Finds out how many of the processes share a machine; all of them call this. */
+  async findNeighbours(): Promise<void> {
+    const own = this.#mpi.machine;
+    const all = await this.gather(own);
+    this.#onMachine = all.filter((machine) => machine === own).length;
   }
 
   /** Waits for all processes. */

@@ -50,6 +50,7 @@ export function onRanks(
     if (world.rank > 0) speakAsRank(world.rank);
     let code: number | void;
     try {
+      await world.findNeighbours();
       code = await main(world);
     } catch (caught) {
       const error = caught instanceof StoppedByRank ? new Interrupted() : caught;

@@ -82,6 +82,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
       ...test === null || test.heldOut !== undefined ? [] : [test.path],
     ],
     maxPixels: prepared.options.maxPixels,
+    processes: ranks?.onMachine,
   }, emit);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });
   const isTrained = prepared.firstStep === prepared.totalSteps;

@@ -58,7 +58,7 @@ export async function runFinetune(
   if (ranks !== undefined) requireEqualShares(options.batchSize, ranks);
   emit = withWarningsOnce(emit);
   const prepared = await prepareFinetune(options, emit, isUnfinished);
-  using caches = await openCaches(prepared.options, prepared.data, options.evaluate, emit);
+  using caches = await openCaches(prepared.options, prepared.data, options.evaluate, emit, ranks);
   return await runActors(
     options.plugins,
     wanted,

@@ -83,7 +83,7 @@ export async function runLinearEvaluation(
   emit = withWarningsOnce(emit);
   const prepared = await prepareEvaluation(options, emit, isUnfinished);
   const isReadOnce = options.evaluate || options.cacheFeatures;
-  using caches = await openCaches(prepared.options, prepared.data, isReadOnce, emit);
+  using caches = await openCaches(prepared.options, prepared.data, isReadOnce, emit, ranks);
   const system = openSystem(options.plugins, emit);
   return await system.run(() => new LinearEvaluation(system, prepared, caches, emit, signal, ranks).run());
 }

@@ -44,6 +44,22 @@ Deno.test("images are kept in a tenth of the memory and in half of what is free,
   }
 });
 
+Deno.test("processes of one run on a machine share that room", async () => {
+  using folder = new RunFolder(40, 10);
+  const much = 1e9;
+  const roomsOf = async (memory: { total: number; available: number }, processes: number) =>
+    (await openWith(folder, { memory, processes })).rooms[0];
+  for (
+    const memory of [{ total: 20 * TRAIN_BYTES, available: much }, {
+      total: much,
+      available: 4 * TRAIN_BYTES,
+    }]
+  ) {
+    assertEquals(await roomsOf(memory, 2), TRAIN_BYTES);
+    assertEquals(await roomsOf(memory, 3), undefined);
+  }
+});
+
 Deno.test("room is made for the rows that are read, which may fit where all do not", async () => {
   using folder = new RunFolder(40, 10);
   const rows = Uint32Array.of(3, 8, 9, 21, 39);

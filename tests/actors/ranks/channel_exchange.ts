@@ -38,7 +38,11 @@ export default defineActor<GradientExchange, ChannelExchangeConfig>((config, con
   const { rank, size } = config;
   const channel = new BroadcastChannel(config.channel);
   context.onStop(() => {
-    channel.postMessage({ ...own, values: undefined, isGone: true });
+    try {
+      channel.postMessage({ ...own, values: undefined, isGone: true });
+    } catch {
+      // Deno 2.9.6 has let go of it together with another rank's of this thread, which has ended too.
+    }
     channel.close();
   });
   const gone: number[] = [];

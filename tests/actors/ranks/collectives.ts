@@ -5,6 +5,8 @@ import { joinWorld } from "../../../actors/ranks/world.ts";
 
 const world = joinWorld()!;
 const { rank, size, settings } = world;
+await world.findNeighbours();
+const { onMachine } = world.settings;
 const shared = await world.share(() => ({ from: rank, text: "é" }));
 const texts = await world.gather(`rank ${rank}${"!".repeat(rank)}`);
 const system = new ActorSystem();
@@ -24,7 +26,16 @@ await system.run(async () => {
   const gathered = await ref.ask("gather", Float32Array.of(rank, 0.5));
   const broadcast = await ref.ask("broadcast", Float32Array.of(rank + 3));
   console.log(JSON.stringify({
-    ...{ rank, size, shared, texts, agreed: [...agreed], gathered: [...gathered], broadcast: [...broadcast] },
+    ...{
+      rank,
+      size,
+      onMachine,
+      shared,
+      texts,
+      agreed: [...agreed],
+      gathered: [...gathered],
+      broadcast: [...broadcast],
+    },
     sum: [sum.length, sum[1], sum[299_999], sum[300_000]],
     halves: [halves.length, halves[1], halves[299_999], halves[300_000]],
   }));

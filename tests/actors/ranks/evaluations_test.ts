@@ -16,6 +16,7 @@ import { embed, finetune, knn, linearProbe } from "../../../methods/runs.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import { assertRounded } from "./near_weights.ts";
 import { relativeError } from "../../kernels/check_op.ts";
+import { drawTeacher } from "../drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../small_run.ts";
 
 const CHANNEL = import.meta.resolve("./channel_exchange.ts");
@@ -41,6 +42,7 @@ async function runRanks<Event extends { type: string }, Result>(
     }
     return await run.result;
   });
+  await Promise.allSettled(hear); // of two that fail, the second one has not ended with the first
   return { results: await Promise.all(hear), told, warnings };
 }
 
@@ -92,6 +94,31 @@ Deno.test("2 ranks that find no image, or do not do the same, say so", async () 
   await assertRejects(() => runBy([2, 3]), UserError, "the ranks do not do the same");
   spoil(data, [0, 1, 2, 3, 4]);
   await assertRejects(() => runBy([2, 2]), UserError, "found no usable image");
+});
+
+Deno.test("ranks that see other images or another encoder are named, with what they have", async () => {
+  using folder = new RunFolder(12, 6);
+  using other = new RunFolder(13, 6);
+  const teacher = join(folder.path, "teacher.pth.tar");
+  await drawTeacher(teacher, "tiny_convnet", { kind: "mlp", dimension: 128 }, 2);
+  const changes: [Partial<typeof ENCODER & { data: string }>, string][] = [
+    [{ data: other.data }, "rank 1 has other images than rank 0"],
+    [{ pretrained: teacher }, "rank 1 has other weights of the encoder than rank 0"],
+    [{ pretrained: teacher, imageSize: 24 }, "rank 1 has other settings and other weights of the encoder"],
+  ];
+  for (const [change, message] of changes) {
+    const inputOf = (rank: number) => ({ ...ENCODER, data: folder.data, ...rank === 1 && change });
+    await assertRejects(
+      () => runRanks(2, (settings, rank) => embed({ ...inputOf(rank), workers: 1 }, settings)),
+      UserError,
+      message,
+    );
+    await assertRejects(
+      () => runRanks(2, (settings, rank) => knn({ ...inputOf(rank), knnK: [1] }, settings)),
+      UserError,
+      message.includes("images") ? "rank 1 has other settings and other images than rank 0" : message,
+    );
+  }
 });
 
 Deno.test("2 and 3 ranks classify by kNN exactly as one does", async () => {

@@ -30,6 +30,7 @@ mpiTest(
     for (const { rank: _, ...rest } of told) {
       assertEquals(rest, {
         size: 3,
+        onMachine: 3,
         shared: { from: 0, text: "é" },
         texts: ["rank 0", "rank 1!", "rank 2!!"],
         agreed: [2, 0, 7],
