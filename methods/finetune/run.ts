@@ -264,8 +264,9 @@ class FinetuneRun {
   }
 
   /**
-   * Has a checkpoint of where training is written; nothing where nothing was trained, or where it has been told of. Between batches that accumulate it comes
-   * after the last of them, by itself; or at the end, where actors are started again before that.
+   * Has a checkpoint of where training is written; nothing where nothing was trained, or where it has been told of. Between
+   * batches that accumulate it comes after the last of them, by itself; of several ranks, when they meet next; or at the end, where
+   * actors are started again before that.
    */
   async #save(how: { ends: boolean }): Promise<string | null> {
     if (this.#prepared.options.evaluate || this.#hasSavedLast) return null;
