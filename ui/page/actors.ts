@@ -8,13 +8,13 @@ import type { Run, State } from "page/state.ts";
 /** Roles of actors that do the same side by side. */
 type Stage = readonly string[];
 
-/** The ways of a batch in a distillation, a linear evaluation and a fine-tuning, stage by stage. */
+/** The ways of a batch in trainings and linear evaluations, stage by stage. */
 const TRAINING: readonly Stage[] = [
   ["tsv_reader", "train_reader"],
   ["augmenter", "train_augmenter"],
   ["teacher_encoder"],
   ["queue_keeper"],
-  ["student_trainer"],
+  ["student_trainer", "moco_trainer"],
   ["feature_encoder"],
   ["linear_trainer"],
   ["finetune_trainer"],
