@@ -2,8 +2,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { RunReader } from "../../../ui/run_reader.ts";
-import { launchers, mpiTest } from "../../actors/ranks/launch.ts";
+import { ended, launch, launchers, mpiTest } from "../../actors/ranks/launch.ts";
 import { RunFolder } from "../../actors/small_run.ts";
+import { taskFlags } from "../run_program.ts";
 import { checkpoints, digestLast, distillBy, EPOCHS, pidOf, untilSaved } from "./ranked_distill.ts";
 
 mpiTest("two ranks distil: one writes and speaks; ended, they go on to the same bits", async (launcher) => {
@@ -54,4 +55,12 @@ mpiTest("ranks that cannot begin say so once, and end", async (launcher) => {
   assertEquals(stderr.split("\n").filter((line) => line.includes("error: ")), [
     "error: --batch-size 5 cannot be shared by 2 ranks: expected a multiple of 2, such as 4 or 6",
   ]);
+});
+
+mpiTest("a task that is no run of several ranks runs once", async (launcher) => {
+  const program = "cli/commands/models.ts";
+  const { code, stdout, stderr } = await ended(
+    launch(launcher, 2, [...taskFlags(program).slice(1), program]),
+  );
+  assertEquals([code, stdout.match(/^resnet18 /gm)?.length], [0, 1], stderr);
 });
