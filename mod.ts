@@ -39,10 +39,14 @@ export { StoppedError } from "./actors/stopped_error.ts";
 export {
   type ActorShare,
   chromeTrace,
+  type KernelShare,
+  kernelShares,
   type RunProfile,
   sharesOf,
   type TraceEvent,
+  worstKernels,
 } from "./actors/run_profile.ts";
+export type { Ceilings } from "./kernels/ceilings.ts";
 export {
   type BufferBytes,
   EVALUATION_ORDER,

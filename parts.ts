@@ -27,6 +27,7 @@ export type { Target } from "./kernels/gpu.ts";
 export { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "./kernels/wgsl.ts";
 export type { ConvolutionAttributes } from "./kernels/ops/conv2d/geometry.ts";
 export { add } from "./kernels/ops/add/add.ts";
+export { attention, type AttentionAttributes } from "./kernels/ops/attention/attention.ts";
 export { affine, type AffineAttributes } from "./kernels/ops/affine/affine.ts";
 export { crossEntropy, type CrossEntropyAttributes } from "./kernels/ops/cross_entropy/cross_entropy.ts";
 export { swiglu } from "./kernels/ops/gated_activation/gated_activation.ts";

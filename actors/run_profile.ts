@@ -1,4 +1,5 @@
 /** Where a run's time goes: what each actor did when, and how long each kernel of each program takes. */
+import type { Ceilings } from "../kernels/ceilings.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import type { ProgramProfile } from "./messages.ts";
 import type { TraceSpan } from "./runtime/mod.ts";
@@ -12,6 +13,8 @@ export interface RunProfile {
   spans: ReadonlyMap<string, readonly TraceSpan[]>;
   /** Time of every kernel on an idle device, measured after the run; empty if the run did not finish. */
   programs: readonly (ProgramProfile & { actor: string })[];
+  /** What the adapter does at most, measured after the programs; missing where there are none. */
+  ceilings?: Ceilings;
 }
 
 /** Gathers a {@linkcode RunProfile}. */
@@ -29,6 +32,11 @@ export class ProfileCollector {
   /** How long an actor's kernels take. */
   add(actor: string, programs: readonly ProgramProfile[]): void {
     this.#programs.push(...programs.map((program) => ({ actor, ...program })));
+  }
+
+  /** Whether any kernels were timed. */
+  get hasPrograms(): boolean {
+    return this.#programs.length > 0;
   }
 
   /** All that was given; actors in the order in which each was first busy. */
@@ -102,6 +110,56 @@ export function sharesOf(
   });
 }
 
+/** A kind of kernel of a program, all of its dispatches together. */
+export interface KernelShare {
+  /** Actor that it belongs to. */
+  actor: string;
+  /** Program of that actor. */
+  program: string;
+  /** Label, such as `conv2d 3x3`. */
+  label: string;
+  /** Dispatches of one run. */
+  dispatches: number;
+  /** Time of one run, in ms. */
+  milliseconds: number;
+  /** Floating-point operations of products, of one run. */
+  flops: number;
+  /** Bytes of one run. */
+  bytes: number;
+  /** The least time that the adapter's ceilings allow, in ms: for its operations or for its bytes, what is longer. */
+  leastMs: number;
+}
+
+/** Returns what each kind of kernel takes in a run of its program, and could take at least; the longest first. */
+export function kernelShares({ programs, ceilings }: RunProfile): KernelShare[] {
+  return programs.flatMap(({ actor, program, kernels }) =>
+    [...Map.groupBy(kernels, ({ label }) => label)].map(([label, times]): KernelShare => {
+      const sum = (amount: (time: KernelTime) => number) =>
+        times.reduce((all, time) => all + amount(time), 0);
+      return {
+        ...{ actor, program, label, dispatches: times.length },
+        milliseconds: sum((time) => time.milliseconds),
+        flops: sum((time) => time.flops),
+        bytes: sum((time) => time.bytes),
+        leastMs: sum((time) => leastMs(time, ceilings)),
+      };
+    })
+  ).toSorted((a, b) => b.milliseconds - a.milliseconds);
+}
+
+function leastMs({ flops, bytes }: KernelTime, ceilings: Ceilings | undefined): number {
+  return ceilings === undefined ? 0 : 1000 * Math.max(flops / ceilings.flops, bytes / ceilings.bytes);
+}
+
+/** Returns the kinds of kernels that lose most time against the adapter's ceilings, the worst first. */
+export function worstKernels(profile: RunProfile, count = 3): KernelShare[] {
+  if (profile.ceilings === undefined) return [];
+  const lost = ({ milliseconds, leastMs }: KernelShare) => milliseconds - leastMs;
+  return kernelShares(profile).filter((kernel) => lost(kernel) > 0)
+    .toSorted((a, b) => lost(b) - lost(a))
+    .slice(0, count);
+}
+
 /** Length of what some spans cover between two moments; what several cover counts once. */
 function lengthOfUnion(spans: readonly TraceSpan[], begin: number, end: number): number {
   let length = 0;
@@ -143,7 +201,9 @@ const KERNELS = 2;
  * Returns the profile as a trace for `chrome://tracing`, Perfetto or speedscope. It has a row per actor, with the
  * messages it handled and its waits, and a row per program, with the kernels of one run.
  */
-export function chromeTrace({ spans, programs }: RunProfile): { traceEvents: TraceEvent[] } {
+export function chromeTrace(
+  { spans, programs, ceilings }: RunProfile,
+): { traceEvents: TraceEvent[]; otherData?: Record<string, unknown> } {
   const all = spans.values().flatMap((list) => list);
   const begin = all.reduce((least, { startMs }) => Math.min(least, startMs), Infinity);
   const named = (pid: number, tid: number, kind: string, name: string): TraceEvent => ({
@@ -194,5 +254,5 @@ export function chromeTrace({ spans, programs }: RunProfile): { traceEvents: Tra
       ts += dur;
     }
   }
-  return { traceEvents };
+  return { traceEvents, ...ceilings && { otherData: { ceilings } } };
 }

@@ -1,4 +1,5 @@
 /** Charts of what benches found, as SVG: how many times faster, or a figure beside its target. */
+import { drawCurves } from "./curves.ts";
 import { ratioOf, times } from "./measure.ts";
 import type { Figure, Section } from "./section.ts";
 
@@ -57,6 +58,8 @@ export function othersOf(rows: Section["rows"]): string[] {
 
 /** The chart of a section; `undefined` where nothing is compared and nothing has a target. */
 export function drawChart(section: Section): Chart | undefined {
+  const { title, curves } = section;
+  if (curves !== undefined) return { title, svg: drawCurves(title, curves) };
   return drawRatios(section) ?? drawFigures(section);
 }
 

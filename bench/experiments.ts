@@ -77,6 +77,8 @@ const BETWEEN_LINES = 30_000;
 /** Runs experiments, and keeps what they find. */
 export class Experiments {
   readonly #options: ExperimentsOptions;
+  /** Where encoders are that were not made here: not always where they were when they were evaluated. */
+  readonly #given = new Map<string, string>();
 
   constructor(options: ExperimentsOptions) {
     this.#options = options;
@@ -98,6 +100,7 @@ export class Experiments {
     const { name, arch, work } = experiment;
     const folder = this.#folder(name, seed);
     await this.#claim(folder, { ...experiment, seed });
+    if (work.method === "given") this.#given.set(name, work.path);
     const known = this.result(name, seed);
     if (known !== undefined) return known;
     const say = (text: string) => this.#options.say(`${name}, seed ${seed}: ${text}`);
@@ -187,9 +190,9 @@ export class Experiments {
 
   /** The checkpoint of a teacher: that of the same seed, where it has been made for each. */
   #teacherOf(name: string, seed: number): string {
-    const teacher = this.result(name, seed) ?? this.result(name);
-    if (teacher === undefined) throw new Error(`the teacher ${name} has not been made`);
-    return teacher.checkpoint;
+    const checkpoint = this.#given.get(name) ?? (this.result(name, seed) ?? this.result(name))?.checkpoint;
+    if (checkpoint === undefined) throw new Error(`the teacher ${name} has not been made`);
+    return checkpoint;
   }
 
   async #evaluate(

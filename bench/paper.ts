@@ -39,8 +39,9 @@ async function main(): Promise<number> {
   try {
     for (const [i, { experiment, seed }] of table ? [] : plan.steps.entries()) {
       signal.throwIfAborted();
-      if (experiments.result(experiment.name, seed) !== undefined) continue;
-      sayTime(`run ${i + 1} of ${plan.steps.length}`);
+      if (experiments.result(experiment.name, seed) === undefined) {
+        sayTime(`run ${i + 1} of ${plan.steps.length}`);
+      }
       await experiments.run(experiment, seed);
     }
   } catch (error) {

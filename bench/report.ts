@@ -38,6 +38,7 @@ export const SECTION_ORDER = [
   "pipeline",
   "host",
   "memory",
+  "growth",
   "scale",
   "tiles",
 ];

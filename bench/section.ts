@@ -23,6 +23,15 @@ export interface Figure {
   target?: number;
 }
 
+/** How something grows with something else. */
+export interface Curve {
+  title: string;
+  /** Names of the axes. */
+  x: string;
+  y: string;
+  points: readonly { x: number; measured: number; expected: number }[];
+}
+
 /** What a section found. */
 export interface Section {
   /** Its name on the command line. */
@@ -33,6 +42,8 @@ export interface Section {
   rows: readonly Row[];
   /** What its chart shows, where no times are compared: a bar for each row by one of the facts. */
   figure?: Figure;
+  /** The same, where what counts is how it grows. */
+  curves?: readonly Curve[];
   /** How many times faster than another this project is to be, by the other's name. */
   targets?: Readonly<Record<string, number>>;
 }

@@ -10,11 +10,10 @@ import { queueCrossEntropy } from "../kernels/ops/queue_cross_entropy/queue_cros
 import { runPrograms } from "../kernels/program.ts";
 import { DIRECT_TILES, GPU_TUNING } from "../kernels/tuning/tuning.ts";
 import { initializeQueue } from "../models/initialize.ts";
-import { findEncoder } from "../models/registry.ts";
-import { scheduleStep, StudentStep, type StudentStepOptions } from "../methods/seed/step.ts";
+import { scheduleStep, StudentStep } from "../methods/seed/step.ts";
 import { compareAttention } from "./attention.ts";
 import { compareAugmentation } from "./augmentation.ts";
-import { multiplyAdds } from "./ceiling.ts";
+import { measureMultiplyAdds } from "../kernels/ceilings.ts";
 import {
   type DistillationTimes,
   type DistillationWork,
@@ -29,6 +28,7 @@ import * as ours from "./ours.ts";
 import { compareCaches, compareRuns } from "./image_cache.ts";
 import { measurePipeline, type PipelineFacts } from "./pipeline.ts";
 import { runPython } from "./python.ts";
+import { measureGrowth } from "./growth.ts";
 import { compareScales } from "./scale.ts";
 import type { Row, Section } from "./section.ts";
 import {
@@ -39,6 +39,7 @@ import {
   PRODUCTS,
   weightLength,
 } from "./shapes.ts";
+import { stepOptions } from "./step_options.ts";
 import * as tfjs from "./tfjs.ts";
 import { tiledProduct } from "./tiles.ts";
 import { compareVits, planVits } from "./vit.ts";
@@ -87,7 +88,7 @@ async function benchProducts(gpu: Gpu, rounds: number): Promise<Omit<Section, "n
       jax.product(size, a, b),
     ], rounds);
     const torch = await runPython(TORCH_PRODUCT, String(size), String(rounds));
-    const most = await multiplyAdds(gpu, rounds);
+    const most = await measureMultiplyAdds(gpu, rounds) / 1e9;
     const operations = 2 * size ** 3;
     const own = operations / timings.ours.median / 1e6;
     rows.push({
@@ -328,23 +329,15 @@ async function benchLoss(gpu: Gpu, rounds: number): Promise<Omit<Section, "name"
   };
 }
 
-function stepOptions(name: string, batch: number, imageSize: number): StudentStepOptions {
-  return {
-    encoder: findEncoder(name),
-    head: { kind: "mlp", dimension: 128 },
-    batch,
-    imageSize,
-    queueSize: 65_536,
-    temperature: 0.2,
-    teacherTemperature: 0.01,
-    momentum: 0.9,
-    weightDecay: 1e-4,
-  };
-}
+/** Keys of the queue in a step, the paper's. */
+const QUEUE = 65_536;
 
 /** Milliseconds that a training step takes on the device where steps follow one another. */
 async function timeStep(gpu: Gpu, name: string, batch: number, rounds: number): Promise<number> {
-  using step = await StudentStep.create(gpu, stepOptions(name, batch, 224));
+  using step = await StudentStep.create(
+    gpu,
+    stepOptions({ encoder: name, batch, imageSize: 224, queueSize: QUEUE }),
+  );
   const { median } = await timeBatches(rounds, async (count) => {
     for (let i = 0; i < count; i++) runPrograms(gpu, step.programs);
     await gpu.device.queue.onSubmittedWorkDone();
@@ -368,7 +361,10 @@ async function benchHost(gpu: Gpu, rounds: number): Promise<Omit<Section, "name"
   const devices = gpu.target.isSoftware ? [gpu, forGpus] : [gpu];
   for (const [device, name] of devices.flatMap((device) => STEPS.map((name) => [device, name] as const))) {
     // A small batch: the same dispatches, and the device is done before the next step.
-    using step = await StudentStep.create(device, stepOptions(name, 4, 32));
+    using step = await StudentStep.create(
+      device,
+      stepOptions({ encoder: name, batch: 4, imageSize: 32, queueSize: QUEUE }),
+    );
     const host: number[] = [];
     for (let i = 0; i < rounds + 2; i++) {
       const start = performance.now();
@@ -406,7 +402,10 @@ function benchMemory(gpu: Gpu): Promise<Omit<Section, "name">> {
   for (const [batch, imageSize] of [[32, 64], [32, 224]]) {
     for (const name of [...STEPS, "resnet50"]) {
       for (const checkpointActivations of [false, true]) {
-        const options = { ...stepOptions(name, batch, imageSize), checkpointActivations };
+        const options = {
+          ...stepOptions({ encoder: name, batch, imageSize, queueSize: QUEUE }),
+          checkpointActivations,
+        };
         // As on a device that binds as much as it is given.
         const target = { ...gpu.target, maxStorageBufferBindingSize: 2 ** 40 };
         const [{ plan: { bytes, peakBytes } }] = scheduleStep(target, options); // the optimizer's takes next to none
@@ -431,6 +430,18 @@ function benchMemory(gpu: Gpu): Promise<Omit<Section, "name">> {
       "the peak, summed over the tensors of the graph, and what the plan takes. Target: 1.15 times.",
     rows,
   });
+}
+
+async function benchGrowth(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  return {
+    title: "How the cost grows",
+    about:
+      "A step of MobileNetV3-Small with 32 images of 32 pixels and 4,096 keys, where one of these grows, or the student " +
+      "does; images of growing size come 8 at a time. And a TSV's opening by its rows. Steps are waited for one by one. " +
+      "`expected` is proportional to images, pixels, operations or rows, through the last value; by keys it is what the fewest " +
+      "take and a line through the last. MiB are those of the step's plan and its queue, or of the index in memory.",
+    ...await measureGrowth(gpu, rounds),
+  };
 }
 
 async function benchAugmentation(_gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
@@ -573,6 +584,11 @@ export const SECTIONS: Readonly<Record<string, BenchSection>> = {
   pipeline: { help: "how well the stages of a distillation overlap", run: () => benchPipeline() },
   host: { help: "the host's part of a training step", run: benchHost },
   memory: { help: "the memory plan against what must be alive", run: (gpu) => benchMemory(gpu) },
+  growth: {
+    help: "a step by batch, image size, queue and student, and a TSV by its rows",
+    isTuned: true,
+    run: benchGrowth,
+  },
   scale: { help: "steps shared by 2 and 4 ranks of Open MPI on this machine", run: benchScale },
   tiles: { help: "this project's own register tiles on a software adapter", run: benchTiles },
 };

@@ -111,7 +111,7 @@ export function makeSchedule(
   }
   for (const output of outputs) extend(output, nodes.length, nodes.length);
 
-  refuseUnbindable(target, label, nodes, lowered);
+  refuseUnbindable(target, label, lowered.flatMap(({ dispatches }) => dispatches));
   let before = 0;
   const gathers = lowered.flatMap(({ dispatches, gathers }) => {
     const start = before;
@@ -145,16 +145,12 @@ export function totalWork({ dispatches }: Pick<Schedule, "dispatches">): Work & 
   };
 }
 
-/** Fails when a tensor is larger than what the device binds at once. */
-function refuseUnbindable(
-  target: Target,
-  label: string,
-  nodes: readonly Node[],
-  lowered: readonly { scratch: Tensor[] }[],
-): void {
+/** Fails when a tensor, or the part of it that a kernel sees, is larger than what the device binds at once. */
+function refuseUnbindable(target: Target, label: string, dispatches: readonly Dispatch[]): void {
   const limit = target.maxStorageBufferBindingSize;
-  for (const [i, node] of nodes.entries()) {
-    for (const tensor of [...node.inputs, ...node.outputs, ...lowered[i].scratch]) {
+  for (const { bindings } of dispatches) {
+    for (const binding of bindings) {
+      const tensor = "texture" in binding ? binding.texture : binding;
       if (byteLength(tensor) <= limit) continue;
       throw new UserError(
         `${label}: ${tensor.label} [${tensor.shape}] takes ${

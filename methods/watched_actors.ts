@@ -5,6 +5,8 @@ import { isOneThread } from "../actors/one_thread.ts";
 import { workerImports } from "../actors/plugins.ts";
 import { ProfileCollector, type RunProfile } from "../actors/run_profile.ts";
 import { ActorSystem, type SystemOptions, type TraceSpan } from "../actors/runtime/mod.ts";
+import { type Ceilings, measureCeilings } from "../kernels/ceilings.ts";
+import { openGpu } from "../kernels/gpu.ts";
 
 /** Diagnostics that cost time. */
 export interface Wanted {
@@ -58,6 +60,19 @@ export async function runActors<Result>(
   try {
     return await system.run(() => work(system, profile));
   } finally {
-    if (profile !== undefined) emit({ type: "profile", ...profile.result() });
+    if (profile !== undefined) {
+      const ceilings = profile.hasPrograms ? await ceilingsOfAdapter() : undefined;
+      emit({ type: "profile", ...profile.result(), ...ceilings && { ceilings } });
+    }
+  }
+}
+
+/** Measures what the adapter does at most, when no actor uses it any more. */
+async function ceilingsOfAdapter(): Promise<Ceilings> {
+  const gpu = await openGpu("ceilings");
+  try {
+    return await measureCeilings(gpu);
+  } finally {
+    gpu.destroy();
   }
 }

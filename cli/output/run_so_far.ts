@@ -21,6 +21,7 @@ const KNN_OPTIONS = [
   "imageSize",
   "maxPixels",
   "knnK",
+  "knnImages",
   "knnT",
 ] as const;
 

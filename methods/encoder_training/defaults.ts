@@ -24,6 +24,7 @@ export const ENCODER_TRAINING_DEFAULTS = {
   checkpointActivations: false,
   maxRestarts: 5,
   knnK: 200,
+  knnImages: 100_000,
   knnT: 0.07,
   knnEvery: 10,
   insight: true,

@@ -15,6 +15,7 @@ import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
+import { sampleRows } from "../../data/sample_rows.ts";
 import type { HeldOutRows } from "../held_out.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { EncoderTrainingEvent } from "./events.ts";
@@ -26,14 +27,34 @@ import { originalWeights, savedWeights } from "./start.ts";
 export interface ClassifiedImages extends DataFacts {
   /** The rows that vote and those that are classified, where all are training images. */
   heldOut?: HeldOutRows;
+  /** The same, where there are more than are wanted. */
+  sampled?: Partial<HeldOutRows>;
 }
 
 /** Returns how many images vote, and how many are classified; broken ones included. */
 export function countVote(
   train: DataFacts,
-  { rowCount, heldOut }: ClassifiedImages,
+  { rowCount, heldOut, sampled }: ClassifiedImages,
 ): { bank: number; queries: number } {
-  return { bank: heldOut?.bankRows.length ?? train.rowCount, queries: heldOut?.queryRows.length ?? rowCount };
+  const { bankRows, queryRows } = { ...heldOut, ...sampled };
+  return { bank: bankRows?.length ?? train.rowCount, queries: queryRows?.length ?? rowCount };
+}
+
+/** Chooses so many rows at most of those that vote, and of those that are classified. */
+export function sampleVote(
+  train: DataFacts,
+  test: ClassifiedImages,
+  { knnImages, seed }: Pick<EncoderTrainingOptions, "knnImages" | "seed">,
+): Partial<HeldOutRows> {
+  const sample = (rows: Uint32Array<ArrayBuffer> | undefined, count: number) => {
+    if (count <= knnImages) return undefined;
+    const chosen = sampleRows(count, knnImages, seed);
+    return rows === undefined ? chosen : chosen.map((place) => rows[place]);
+  };
+  const { bank, queries } = countVote(train, test);
+  const bankRows = sample(test.heldOut?.bankRows, bank);
+  const queryRows = sample(test.heldOut?.queryRows, queries);
+  return { ...bankRows && { bankRows }, ...queryRows && { queryRows } };
 }
 
 /** What evaluations are made by. */
@@ -105,6 +126,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
               bankData: train.path,
               queryData: test.path,
               ...test.heldOut,
+              ...test.sampled,
               ks: [knnK],
               temperature: knnT,
             },

@@ -139,6 +139,13 @@ export const EVALUATION_FLAGS = {
     group: EVALUATION,
     help: "number of neighbours (k) in the kNN evaluation",
   },
+  knnImages: {
+    kind: "integer",
+    min: 1,
+    group: EVALUATION,
+    help:
+      "training images that vote in the kNN evaluation at most, and images that are classified; of more, a sample",
+  },
   knnT: { kind: "number", above: 0, group: EVALUATION, help: "temperature of the weighted kNN votes" },
   knnEvery: {
     kind: "integer",

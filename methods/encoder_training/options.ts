@@ -37,6 +37,8 @@ export interface EncoderTrainingOptions extends TrainingOptions, StepOptions {
   images?: number;
   /** Number of neighbours that vote in kNN. */
   knnK: number;
+  /** Number of training images that vote in kNN at most, and of images that are classified; of more, a sample by `seed`. */
+  knnImages: number;
   /** Temperature of the votes in kNN. */
   knnT: number;
   /** Epochs between evaluations; 0 evaluates only before the first epoch and after the last. */

@@ -11,7 +11,7 @@ import { HELD_OUT, holdOut } from "../held_out.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
 import { contentTerm, type RunIdentity } from "../terms.ts";
-import type { ClassifiedImages, KnownAccuracy } from "./evaluations.ts";
+import { type ClassifiedImages, countVote, type KnownAccuracy, sampleVote } from "./evaluations.ts";
 import type { EncoderTrainingEvent } from "./events.ts";
 import { openInitialCheckpoint } from "./initial_weights.ts";
 import type { EncoderMethod } from "./method.ts";
@@ -151,6 +151,27 @@ async function findImages(
 
 /** The images to evaluate on; `null` where there are none, or no labels to learn them by. */
 async function findTestData(
+  images: DataFacts,
+  options: EncoderTrainingOptions,
+  emit: Emit<EncoderTrainingEvent>,
+): Promise<ClassifiedImages | null> {
+  const test = await findClassified(images, options, emit);
+  if (test === null) return null;
+  const sampled = sampleVote(images, test, options);
+  const { bank, queries } = countVote(images, test);
+  const told = ([[sampled.bankRows, bank, "vote"], [sampled.queryRows, queries, "are classified"]] as const)
+    .flatMap(([rows, of, what]) => rows === undefined ? [] : [`${rows.length} of ${of} images ${what}`]);
+  if (told.length > 0) {
+    const text = `kNN by a sample: ${
+      told.join(", ")
+    }, chosen by --seed ${options.seed}; --knn-images takes more`;
+    emit({ type: "note", text });
+  }
+  return { ...test, sampled };
+}
+
+/** All images that could be evaluated on. */
+async function findClassified(
   images: DataFacts,
   { testData, seed, images: made }: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,

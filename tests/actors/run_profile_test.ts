@@ -1,5 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { chromeTrace, ProfileCollector, sharesOf } from "../../actors/run_profile.ts";
+import {
+  chromeTrace,
+  kernelShares,
+  ProfileCollector,
+  sharesOf,
+  worstKernels,
+} from "../../actors/run_profile.ts";
 
 /** A trainer of two steps, of which one waits, and a reader that was at work before them and within. */
 function collect(): ProfileCollector {
@@ -70,4 +76,41 @@ Deno.test("chromeTrace() has a row for each actor and each program, in microseco
   assertEquals([sgd.ts, sgd.dur], [2000, 1000]);
   assert(traceEvents.every(({ ph, ts, dur }) => ph === "M" || (ts! >= 0 && dur! >= 0)));
   assertAlmostEquals(traceEvents.find(({ name }) => name.startsWith("waits: contents"))!.ts!, 320_000);
+});
+
+Deno.test("kernelShares() adds up kinds of kernels, and worstKernels() ranks them by the time above the ceilings", () => {
+  const collector = new ProfileCollector();
+  const kernel = (label: string, milliseconds: number, flops: number, bytes: number) => ({
+    ...{ label, milliseconds, flops, bytes },
+  });
+  collector.add("student_trainer", [{
+    program: "step",
+    kernels: [
+      kernel("conv2d", 2, 100, 10), // 1 ms at least, by its operations
+      kernel("conv2d", 4, 100, 300), // 3 ms at least, by its bytes
+      kernel("sgd", 5, 0, 200), // 2 ms at least
+      kernel("from a cache", 1, 0, 500), // above the ceiling
+    ],
+  }]);
+  const ceilings = { flops: 100_000, bytes: 100_000 };
+  const profile = { ...collector.result(), ceilings };
+  const sgd = {
+    ...{ actor: "student_trainer", program: "step", label: "sgd", dispatches: 1 },
+    ...{ milliseconds: 5, flops: 0, bytes: 200, leastMs: 2 },
+  };
+  const conv2d = {
+    ...sgd,
+    label: "conv2d",
+    dispatches: 2,
+    milliseconds: 6,
+    flops: 200,
+    bytes: 310,
+    leastMs: 4,
+  };
+  assertEquals(kernelShares(profile).slice(0, 2), [conv2d, sgd]);
+  assertEquals(worstKernels(profile), [sgd, conv2d]);
+  assertEquals(worstKernels(profile, 1), [sgd]);
+  assertEquals(chromeTrace(profile).otherData, { ceilings });
+  // Without the ceilings nothing can be said of it.
+  assertEquals(worstKernels(collector.result()), []);
 });

@@ -1,12 +1,14 @@
 // The kNN's settings through the actors, compared with a classifier that is given the features by hand.
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { countVote, sampleVote } from "../../methods/encoder_training/evaluations.ts";
 import { runDistillation } from "../../methods/seed/run.ts";
 import { runKnnEvaluation } from "../../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { BatchReader } from "../../data/batch_reader.ts";
 import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
+import { sampleRows } from "../../data/sample_rows.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { ViewMaker } from "../../kernels/image/view_maker.ts";
@@ -101,3 +103,46 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
     }));
     assertEquals(knn!.teacher, expected[0]);
   }));
+
+Deno.test("kNN of a run takes a sample of the images where there are more than it is to take", async () => {
+  using folder = new RunFolder(60, 40);
+  const [bankData, queryData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const path = join(folder.path, "encoder.pth.tar");
+  await drawTeacher(path, "tiny_convnet", { kind: "mlp", dimension: 20 }, 7);
+  const [knnImages, seed] = [30, 3];
+  const notes: string[] = [];
+  const { knn } = await runDistillation(
+    folder.options("run", {
+      ...{ distill: path, teacherArch: "tiny_convnet", dim: 20, imageSize: SIZE, testData: queryData },
+      ...{ knnK: 5, evalResize: "none", limitSteps: 1, knnImages, seed },
+    }),
+    (event) => event.type === "note" && notes.push(event.text),
+  );
+  assert(
+    notes.includes(
+      "kNN by a sample: 30 of 60 images vote, 30 of 40 images are classified, chosen by --seed 3; --knn-images takes more",
+    ),
+    notes.join("\n"),
+  );
+  const [expected] = await runKnnEvaluation({ path, arch: "tiny_convnet", which: "student" }, {
+    ...{ bankData, queryData, imageSize: SIZE, maxPixels: DEFAULT_MAX_PIXELS, ks: [5], temperature: 0.07 },
+    ...{ evalResize: "none", plugins: [TINY_ENCODER] },
+    bankRows: sampleRows(60, knnImages, seed),
+    queryRows: sampleRows(40, knnImages, seed),
+  });
+  assertEquals(knn!.teacher, expected);
+});
+
+Deno.test("of held-out labels a sample votes and is classified", () => {
+  const train = { path: "train.tsv", rowCount: 50, hasLabels: true, classNames: undefined };
+  const heldOut = {
+    bankRows: Uint32Array.from({ length: 40 }, (_, i) => i),
+    queryRows: Uint32Array.from({ length: 10 }, (_, i) => 40 + i),
+  };
+  const test = { ...train, heldOut };
+  assertEquals(sampleVote(train, test, { knnImages: 40, seed: 1 }), {});
+  const sampled = sampleVote(train, test, { knnImages: 5, seed: 1 });
+  assertEquals(sampled.bankRows, sampleRows(40, 5, 1));
+  assertEquals(sampled.queryRows, sampleRows(10, 5, 1).map((place) => 40 + place));
+  assertEquals(countVote(train, { ...test, sampled }), { bank: 5, queries: 5 });
+});

@@ -8,6 +8,7 @@ const MORE = "methods/seed/settings_test.ts: steps of the rate";
 const LINEAR = "methods/linear_probe/settings_test.ts: does with each of its settings";
 const FINETUNE = "methods/finetune/settings_test.ts: does with each of its settings";
 const KNN = "methods/knn_settings_test.ts: kNN votes with as many neighbours";
+const KNN_SAMPLE = "methods/knn_settings_test.ts: kNN of a run takes a sample";
 const PIXELS = "actors/max_pixels_test.ts: an image of more pixels";
 const SAVING = "methods/seed/saving_test.ts: student_trainer saves every so many steps";
 const DISTILL = "cli/commands/distill_test.ts: distill writes its files";
@@ -106,6 +107,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "small-views": MORE,
     "small-size": MORE,
     "knn-k": KNN,
+    "knn-images": KNN_SAMPLE,
     "knn-t": KNN,
     "stats-every":
       "methods/seed/accumulate_test.ts: with batches that accumulate ends and stops between steps",
@@ -168,6 +170,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "bn-splits": MOCO,
     "cache": SAME,
     "knn-k": MOCO_RUN,
+    "knn-images": KNN_SAMPLE,
     "knn-t": SAME,
     "knn-every": MOCO_RUN,
     "max-restarts": SAME,

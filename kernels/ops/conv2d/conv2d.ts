@@ -129,7 +129,7 @@ export const conv2d: Op<Conv2dAttributes> = {
     const tile = chooseTile(lowering.target, "forward", rows, g.outputVec4s * 4);
     lowering.dispatch({
       label,
-      source: forwardSource(tile, epilogue, !isPointwise(g)),
+      source: forwardSource(tile, epilogue, { isPadded: !isPointwise(g), isThin: g.inputVec4s === 1 }),
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(
         g,

@@ -1,5 +1,6 @@
 struct Params {
-  vec4s: u32, columns: u32, per_part: u32, inverse_temperature: f32, inverse_target_temperature: f32,
+  vec4s: u32, columns: u32, per_part: u32, inverse_temperature: f32,
+  inverse_target_temperature: f32, first_part: u32, parts: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>; // [n, k]
@@ -17,7 +18,6 @@ fn counts(q: u32) -> vec4<bool> {
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
   let row = group.x;
@@ -68,7 +68,7 @@ fn main(
   }
   if (lane == 0u) {
     let sums = shared_values[0];
-    let at = 2u * (row * groups.y + part);
+    let at = 2u * (row * p.parts + p.first_part + part);
     parts[at] = vec4<f32>(top, sums.x, target_top, sums.y);
     parts[at + 1u] = vec4<f32>(sums.z, 0.0, 0.0, 0.0);
   }

@@ -6,9 +6,12 @@
  * The similarities of a batch of 256 to 65,536 keys would take 64 MiB a matrix. So the rows are taken some at a time:
  * their similarities, the softmax, its gradient and that of the embeddings, before the next rows use the same memory. No
  * product is computed twice. The gradient comes with the loss, since the loss is where differentiation starts.
+ *
+ * A queue that is larger than what the device binds at once is compared in chunks of keys.
  */
-import { expectShape, type Node, type Op, padTo4, type Tensor } from "../../graph.ts";
+import { expectShape, type Lowering, type Node, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { meanLoss } from "../../mean_loss.ts";
+import { rowChunks } from "../../row_chunks.ts";
 import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import { conv2d } from "../conv2d/conv2d.ts";
 import { POINTWISE } from "../conv2d/geometry.ts";
@@ -28,6 +31,8 @@ export interface QueueCrossEntropyAttributes {
   queueSize: number;
   /** Maximum bytes of a similarity matrix, if that allows {@linkcode BLOCK_ROWS} rows. */
   blockBytes?: number;
+  /** Maximum bytes that a kernel sees of the queue or of similarities. Default: what the device binds at once. */
+  chunkBytes?: number;
 }
 
 const BLOCK_BYTES = 16 * 2 ** 20;
@@ -43,6 +48,12 @@ function targetWgsl(hasTeacher: boolean, binding: number): string {
     ? lowest + storage(binding, "target_z") +
       "fn target_similarities(i: u32) -> vec4<f32> { return target_z[i]; }\n"
     : lowest + "fn target_similarities(i: u32) -> vec4<f32> { return vec4<f32>(LOWEST); }\n";
+}
+
+/** Some keys [1, 1, count, d] of a queue [1, 1, k, d]. */
+function keysOf(lowering: Lowering, queue: Tensor, first: number, count: number): Tensor {
+  const [, , keys, d] = queue.shape;
+  return { ...lowering.rows({ ...queue, shape: [keys, 1, 1, d] }, first, count), shape: [1, 1, count, d] };
 }
 
 /**
@@ -77,26 +88,36 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
     return [node.outputs[1], undefined, undefined];
   },
 
-  lower(lowering, node, { temperature, teacherTemperature, queueSize, blockBytes = BLOCK_BYTES }) {
+  lower(lowering, node, attributes) {
+    const { temperature, teacherTemperature, queueSize, blockBytes = BLOCK_BYTES } = attributes;
     const [student, teacher, queue] = node.inputs;
     const [loss, gradient] = node.outputs;
     const [rows] = student.shape;
     const keys = queue.shape[2];
-    const vec4s = padTo4(keys) / 4;
     const inBlock = Math.max(1, Math.floor(blockBytes / (keys * 4 * BLOCK_ROWS))) * BLOCK_ROWS;
     const most = Math.min(rows, inBlock);
 
     // Invocations that share a part of a row, and parts of a row: there are few rows, and GPUs want many invocations.
     const { isSoftware, parallelism } = lowering.target;
     const lanes = isSoftware ? 64 : 256;
-    const perPart = Math.ceil(vec4s / (isSoftware ? 1 : Math.min(parallelism / most, vec4s / lanes)));
-    const parts = Math.ceil(vec4s / perPart);
-
-    const similarities = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the student"); // and gradient
     const hasTeacher = teacherTemperature !== undefined;
-    const wanted = hasTeacher
-      ? [lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the teacher")]
-      : [];
+    const bytesPerKey = 4 * Math.max(padTo4(queue.shape[3]), most);
+    let parts = 0;
+    const { chunkBytes = lowering.target.maxStorageBufferBindingSize } = attributes;
+    const chunks = rowChunks(keys, bytesPerKey, chunkBytes).map(({ first, count }) => {
+      const vec4s = padTo4(count) / 4;
+      const perPart = Math.ceil(vec4s / (isSoftware ? 1 : Math.min(parallelism / most, vec4s / lanes)));
+      const firstPart = parts;
+      parts += Math.ceil(vec4s / perPart);
+      const shape = [most, 1, 1, count];
+      return {
+        ...{ vec4s, perPart, firstPart, parts: parts - firstPart },
+        queueSize: Math.min(Math.max(queueSize - first, 0), count),
+        queue: count === keys ? queue : keysOf(lowering, queue, first, count),
+        similarities: lowering.scratch({ shape }, "similarities of the student"), // and their gradient
+        wanted: hasTeacher ? [lowering.scratch({ shape }, "similarities of the teacher")] : [],
+      };
+    });
     const own = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of student and teacher");
     const wantedOwn = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of the teacher to itself");
     const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of own similarities");
@@ -106,6 +127,9 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
     );
     const partial = lowering.scratch({ shape: [most, parts, 8] }, "softmax of parts of a row");
     const state = lowering.scratch({ shape: [rows, 8] }, "softmax of a row"); // and its loss
+    const sums = chunks.slice(1).map(() =>
+      lowering.scratch({ shape: [rows, 1, 1, student.shape[3]] }, "gradient of the chunks so far")
+    );
     const lower = <A>(op: Op<A>, inputs: Tensor[], outputs: Tensor[], attributes: A) =>
       op.lower(lowering, { ...node, inputs, outputs } satisfies Node, attributes);
 
@@ -115,18 +139,21 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
       const count = Math.min(most, rows - first);
       const of = (tensor: Tensor) => count === rows ? tensor : lowering.rows(tensor, first, count);
       const head = (tensor: Tensor) => count === most ? tensor : lowering.rows(tensor, 0, count);
-      const z = head(similarities);
-      const targetZ = wanted.map(head);
-      lower(matmulTransposed, [of(student), queue], [z], {});
-      if (hasTeacher) lower(matmulTransposed, [of(teacher), queue], targetZ, {});
       const temperatures = [f32(1 / temperature), f32(1 / (teacherTemperature ?? 1))];
-      lowering.dispatch({
-        label: "queue_cross_entropy rows",
-        source: targetWgsl(hasTeacher, 3) + rowsWgsl.replaceAll(/\b64/g, String(lanes)),
-        bindings: [z, partial, ...targetZ],
-        uniforms: uniforms(vec4s, queueSize, perPart, ...temperatures),
-        workgroups: [count, parts, 1],
-      });
+      for (const chunk of chunks) {
+        const z = head(chunk.similarities);
+        const targetZ = chunk.wanted.map(head);
+        lower(matmulTransposed, [of(student), chunk.queue], [z], {});
+        if (hasTeacher) lower(matmulTransposed, [of(teacher), chunk.queue], targetZ, {});
+        const { vec4s, queueSize, perPart, firstPart } = chunk;
+        lowering.dispatch({
+          label: "queue_cross_entropy rows",
+          source: targetWgsl(hasTeacher, 3) + rowsWgsl.replaceAll(/\b64/g, String(lanes)),
+          bindings: [z, partial, ...targetZ],
+          uniforms: uniforms(vec4s, queueSize, perPart, ...temperatures, firstPart, parts),
+          workgroups: [count, chunk.parts, 1],
+        });
+      }
       lowering.dispatch({
         label: "queue_cross_entropy combine",
         source: LINEAR_MAIN + combineWgsl,
@@ -134,15 +161,24 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
         uniforms: uniforms(count, parts, ...temperatures),
         workgroups: linearWorkgroups(count, LINEAR_SIZE),
       });
-      lowering.dispatch({
-        label: "queue_cross_entropy gradient",
-        source: LINEAR_MAIN + targetWgsl(hasTeacher, 6) + gradientWgsl,
-        bindings: [z, of(own), of(wantedOwn), of(state), of(ownSlope), ...targetZ],
-        uniforms: uniforms(count, vec4s, queueSize, ...temperatures, f32(1 / (rows * temperature))),
-        workgroups: linearWorkgroups(count * vec4s, LINEAR_SIZE),
-      });
+      for (const { similarities, wanted, vec4s, queueSize } of chunks) {
+        lowering.dispatch({
+          label: "queue_cross_entropy gradient",
+          source: LINEAR_MAIN + targetWgsl(hasTeacher, 6) + gradientWgsl,
+          bindings: [
+            ...[head(similarities), of(own), of(wantedOwn), of(state), of(ownSlope)],
+            ...wanted.map(head),
+          ],
+          uniforms: uniforms(count, vec4s, queueSize, ...temperatures, f32(1 / (rows * temperature))),
+          workgroups: linearWorkgroups(count * vec4s, LINEAR_SIZE),
+        });
+      }
       lower(scaleRows, [of(teacher), of(ownSlope)], [of(fromOwn)], {});
-      lower(conv2d, [z, queue, of(fromOwn)], [of(gradient)], { ...POINTWISE, addend: true });
+      for (const [i, { similarities, queue }] of chunks.entries()) {
+        const addend = i === 0 ? fromOwn : sums[i - 1];
+        const sum = sums[i] ?? gradient;
+        lower(conv2d, [head(similarities), queue, of(addend)], [of(sum)], { ...POINTWISE, addend: true });
+      }
     }
     lowering.dispatch({
       label: "queue_cross_entropy mean",

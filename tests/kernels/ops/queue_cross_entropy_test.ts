@@ -37,7 +37,7 @@ function reference(
 }
 
 for (
-  const [rows, keys, padded, d, t, teacherT, blockBytes] of [
+  const [rows, keys, padded, d, t, teacherT, blockBytes, chunkBytes] of [
     [1, 1, 4, 1, 0.2, 0.1, undefined],
     [3, 6, 8, 5, 0.2, 0.01, undefined],
     [5, 272, 272, 7, 1, 0.05, undefined],
@@ -53,12 +53,17 @@ for (
     [2 * BLOCK_ROWS + 2, 7, 8, 3, 0.2, 0.05, 1],
     // Two blocks of two times the least.
     [3 * BLOCK_ROWS, 8, 8, 2, 0.5, 0.5, 2 * BLOCK_ROWS * 8 * 4],
+    // Queues that are bound in chunks of 128 keys, of which the last has few or none that count.
+    [5, 270, 272, 7, 0.2, 0.05, undefined, 128 * 8 * 4],
+    [5, 250, 272, 7, 0.2, undefined, undefined, 128 * 8 * 4],
+    // And in blocks of rows too.
+    [BLOCK_ROWS + 1, 150, 152, 3, 0.2, 0.05, 1, 128 * BLOCK_ROWS * 4],
   ] as const
 ) {
   for (const hardware of [false, true]) {
     const title =
       `queueCrossEntropy of ${rows} rows over ${keys} keys, temperatures ${t} and ${teacherT ?? "none"}` +
-      (hardware ? ", in workgroup memory" : "");
+      (hardware ? ", in workgroup memory" : "") + (chunkBytes === undefined ? "" : ", in chunks");
     Deno.test(`${title}, equals a float64 loop, and so does its gradient`, () =>
       withGpu((gpu) =>
         checkOp(hardware ? asHardware(gpu) : gpu, {
@@ -74,6 +79,7 @@ for (
               teacherTemperature: teacherT,
               queueSize: keys,
               blockBytes,
+              chunkBytes,
             })[0],
           reference: (...inputs) => reference({ rows, keys, t, teacherT }, inputs[0], inputs[1], inputs[2]),
         })

@@ -1,0 +1,129 @@
+/** What an adapter does at most: how fast it multiplies and adds, and how fast it reads and writes memory. */
+import type { Gpu } from "./gpu.ts";
+import { type TimedDispatch, timeDispatches } from "./profiler.ts";
+import { range } from "./wgsl.ts";
+
+/** What no kernel of an adapter exceeds, but for reads from its caches. */
+export interface Ceilings {
+  /** Floating-point operations a second, in float32; a multiply-add counts two. */
+  flops: number;
+  /** Bytes a second that are read from memory and written to it. */
+  bytes: number;
+}
+
+const LANES = 64;
+
+/** Multiplications and additions of an accumulator. */
+const STEPS = 1024;
+
+/** Accumulators of an invocation: enough that none waits for itself, and few enough for the registers. */
+const CHAINS = [3, 4, 6, 16];
+
+/** Steps in a turn of the loop: its own instructions should not count. */
+const STEPS_PER_TURN = [4, 8];
+
+/** Bytes of each of two buffers, which no cache holds, as far as the device's limit allows. */
+const COPIED_BYTES = 128 * 2 ** 20;
+
+/** Workgroups of a dispatch: enough for every core or multiprocessor, many times over on a GPU. */
+function workgroupsOf({ target }: Gpu): number {
+  return target.isSoftware ? 256 : 32_768;
+}
+
+/** Measures both. Takes a second or so, mostly for compiling kernels. The device should be idle. */
+export async function measureCeilings(gpu: Gpu, rounds = 3): Promise<Ceilings> {
+  return { flops: await measureMultiplyAdds(gpu, rounds), bytes: await measureCopy(gpu, rounds) };
+}
+
+/** Returns the operations a second of the fastest of some kernels that keep everything in registers. */
+export async function measureMultiplyAdds(gpu: Gpu, rounds: number): Promise<number> {
+  const { device } = gpu;
+  const workgroups = workgroupsOf(gpu);
+  const buffer = device.createBuffer({ size: LANES * workgroups * 16, usage: GPUBufferUsage.STORAGE });
+  try {
+    let most = 0;
+    for (
+      const [chains, perTurn] of CHAINS.flatMap((chains) => STEPS_PER_TURN.map((steps) => [chains, steps]))
+    ) {
+      const all = range(chains);
+      const step = all.map((i) => `a${i} = a${i} * scale + shift;`).join(" ");
+      const code = `@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+@compute @workgroup_size(${LANES})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let scale = vec4<f32>(1.0 - f32(id.x) * 1e-9);
+  let shift = vec4<f32>(f32(id.x) * 1e-9);
+  ${all.map((i) => `var a${i} = vec4<f32>(f32(id.x + ${i}u));`).join(" ")}
+  for (var turn = 0u; turn < ${STEPS / perTurn}u; turn++) { ${step.repeat(perTurn)} }
+  y[id.x] = ${all.map((i) => `a${i}`).join(" + ")};
+}`;
+      const seconds = await timeKernel(gpu, code, [buffer], workgroups, rounds);
+      most = Math.max(most, LANES * workgroups * STEPS * chains * 4 * 2 / seconds);
+    }
+    return most;
+  } finally {
+    buffer.destroy();
+  }
+}
+
+/**
+ * Returns the bytes a second of the faster of two copies of a buffer, by a kernel and by the driver. Software adapters load
+ * from storage buffers one number at a time, which is far below what memory gives.
+ */
+export async function measureCopy(gpu: Gpu, rounds: number): Promise<number> {
+  const { device, target } = gpu;
+  const workgroups = 32_768;
+  const invocations = LANES * workgroups;
+  const each = Math.floor(Math.min(COPIED_BYTES, target.maxStorageBufferBindingSize) / 16 / invocations);
+  const size = 16 * each * invocations;
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+  const [x, y] = [1, 2].map(() => device.createBuffer({ size, usage }));
+  try {
+    const code = `@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
+@compute @workgroup_size(${LANES})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  ${range(each).map((i) => `y[id.x + ${i * invocations}u] = x[id.x + ${i * invocations}u];`).join("\n  ")}
+}`;
+    const copy = {
+      bytes: 2 * size,
+      encode: (encoder: GPUCommandEncoder) => encoder.copyBufferToBuffer(x, 0, y, 0, size),
+    };
+    return 2 * size / await timeKernel(gpu, code, [x, y], workgroups, rounds, copy);
+  } finally {
+    x.destroy();
+    y.destroy();
+  }
+}
+
+/** Returns the seconds that a kernel takes, or the copy that does the same, by the fastest of some rounds. */
+async function timeKernel(
+  gpu: Gpu,
+  code: string,
+  buffers: readonly GPUBuffer[],
+  workgroups: number,
+  rounds: number,
+  copy?: TimedDispatch["copy"],
+): Promise<number> {
+  const { device } = gpu;
+  const pipeline = device.createComputePipeline({
+    layout: "auto",
+    compute: { module: device.createShaderModule({ code }), entryPoint: "main" },
+  });
+  const bindGroup = device.createBindGroup({
+    layout: pipeline.getBindGroupLayout(0),
+    entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
+  });
+  const encode = (pass: GPUComputePassEncoder) => {
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bindGroup);
+    pass.dispatchWorkgroups(workgroups);
+  };
+  // The first one compiles the kernel, and touches the memory for the first time.
+  const dispatch = { label: "ceiling", flops: 0, bytes: 0, encode, copy };
+  let best = Infinity;
+  for (let round = 0; round <= rounds; round++) {
+    const times = await timeDispatches(gpu, [dispatch], 1);
+    if (round > 0) best = Math.min(best, ...times.map(({ milliseconds }) => milliseconds));
+  }
+  return best / 1000;
+}
