@@ -112,6 +112,20 @@ export async function describeAdapter(): Promise<AdapterDescription> {
   return describe(await requestAdapter());
 }
 
+/**
+ * Returns the numbers of the adapter's vendor and device as `VENDOR:DEVICE` in hexadecimal, with its name; only Vulkan has numbers.
+ *
+ * @throws {NoAdapterError}
+ */
+export async function identifyAdapter(): Promise<{ id: string; name: string }> {
+  const adapter = await requestAdapter();
+  const { vendor, device } = adapter.info;
+  return {
+    id: [vendor, device].map((number) => Number(number).toString(16)).join(":"),
+    ...describe(adapter),
+  };
+}
+
 async function requestAdapter(): Promise<GPUAdapter> {
   preferVulkan();
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });

@@ -8,6 +8,8 @@ import type {
   MetricsRow,
   NeighboursRecord,
   ProbeSetRecord,
+  RankActorsRecord,
+  RankRecord,
   RunFigure,
   RunInput,
   RunRecord,
@@ -143,9 +145,24 @@ const ACTOR = v.object(
   } satisfies Fields<ActorRecord>,
 );
 
+const RANK = v.object(
+  {
+    rank: COUNT,
+    size: COUNT,
+    host: v.string(),
+    adapter: v.string(),
+    images_per_second: v.nullable(NUMBER),
+  } satisfies Fields<RankRecord>,
+);
+
 /** Of `actors.json`. */
 export const ACTORS_RECORD = v.object(
-  { at: v.string(), actors: v.array(ACTOR) } satisfies Fields<ActorsRecord>,
+  { at: v.string(), rank: v.optional(RANK), actors: v.array(ACTOR) } satisfies Fields<ActorsRecord>,
+);
+
+/** Of `actors_rank1.json` and its like. */
+export const RANK_ACTORS_RECORD = v.object(
+  { at: v.string(), rank: RANK, actors: v.array(ACTOR) } satisfies Fields<RankActorsRecord>,
 );
 
 /** Of `config.json`: its settings are those of the version that wrote it. */
@@ -207,6 +224,7 @@ export type SchemasTakeAll = [
   Taken<typeof SCORE_ROW, ScoreRow>,
   Taken<typeof STATS_ROW, StatsRow>,
   Taken<typeof ACTORS_RECORD, ActorsRecord>,
+  Taken<typeof RANK_ACTORS_RECORD, RankActorsRecord>,
 ];
 
 /** What was read, or why it was not: `expected ..., found ...`. */

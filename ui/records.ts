@@ -113,12 +113,32 @@ export interface StatsRow {
   process_bytes: number;
 }
 
-/** `actors.json`: how the actors stand; replaced every two seconds, and when the run ends. */
+/** Which of a run's processes tells of its actors. */
+export interface RankRecord {
+  /** Its number, from 0, and how many there are. */
+  rank: number;
+  size: number;
+  /** Names of its machine and of its adapter. */
+  host: string;
+  adapter: string;
+  /** Of its share of the batches, a moving average over 30 seconds; `null` until it is of a second at least. */
+  images_per_second: number | null;
+}
+
+/**
+ * `actors.json`, and of ranks beside the first `actors_rank1.json` and so on: how the actors stand; replaced every two seconds,
+ * and when the run ends.
+ */
 export interface ActorsRecord {
   /** ISO 8601, UTC. */
   at: string;
+  /** Where the run has several processes. */
+  rank?: RankRecord;
   actors: ActorRecord[];
 }
+
+/** The actors of a rank beside the first one. */
+export type RankActorsRecord = ActorsRecord & { rank: RankRecord };
 
 /** How one actor stands. Shares are of the time since the record before, from 0 to 1. */
 export interface ActorRecord {
@@ -211,6 +231,7 @@ export type PageMessage =
   | { kind: "scores"; run: number; reset: boolean; rows: ScoreRow[] }
   | { kind: "stats"; run: number; reset: boolean; rows: StatsRow[] }
   | { kind: "actors"; run: number; record: ActorsRecord }
+  | { kind: "rank"; run: number; record: RankActorsRecord }
   | {
     kind: "diagnostics";
     run: number;

@@ -9,6 +9,7 @@ import {
   DIAGNOSTICS,
   METRICS_ROW,
   parseRecord,
+  RANK_ACTORS_RECORD,
   RUN_RECORD,
   SCORE_ROW,
   STATS_ROW,
@@ -19,6 +20,7 @@ import type {
   EvaluationRecord,
   MetricsRow,
   PageMessage,
+  RankActorsRecord,
   RunRecord,
   ScoreRow,
   StatsRow,
@@ -273,6 +275,9 @@ class StatusFile {
   }
 }
 
+/** How the actors of a rank beside the first one stand. */
+const RANK_FILE = /^actors_rank\d+\.json$/;
+
 const warn: PassOver = (sentence) => console.error(`warning: ${sentence}`);
 
 /** One run's folder. */
@@ -286,6 +291,8 @@ export class RunReader {
   readonly #wholes: readonly (() => Promise<PageMessage | undefined>)[];
   /** Records of evaluations in this folder, by the names of theirs. */
   readonly #evaluations = new Map<string, { file: StatusFile; record?: RunRecord }>();
+  /** How the actors of ranks beside the first one stand, by the names of their files. */
+  readonly #ranks = new Map<string, WholeFile<RankActorsRecord>>();
   /** What there is, by what it replaces. */
   readonly #newest = new Map<string, PageMessage>();
   readonly #points: number;
@@ -345,7 +352,9 @@ export class RunReader {
       this.#newest.set(news.kind === "diagnostics" ? news.name : news.kind, news);
       messages.push(news);
     }
-    const evaluations = await this.#pollEvaluations();
+    const entries = await Array.fromAsync(Deno.readDir(this.folder)).catch(() => []);
+    messages.push(...await this.#pollRanks(entries));
+    const evaluations = await this.#pollEvaluations(entries);
     if (evaluations !== undefined) {
       const news: PageMessage = { kind: "evaluations", run: this.#run, evaluations };
       this.#newest.set(news.kind, news);
@@ -383,10 +392,27 @@ export class RunReader {
     return messages;
   }
 
+  /** What ranks beside the first one tell anew. */
+  async #pollRanks(entries: readonly Deno.DirEntry[]): Promise<PageMessage[]> {
+    const news: PageMessage[] = [];
+    for (const { name } of entries) {
+      if (!RANK_FILE.test(name)) continue;
+      const file = this.#ranks.get(name) ??
+        new WholeFile(join(this.folder, name), RANK_ACTORS_RECORD, this.#passOver);
+      this.#ranks.set(name, file);
+      const record = await file.read();
+      if (record === undefined) continue;
+      const message: PageMessage = { kind: "rank", run: this.#run, record };
+      this.#newest.set(name, message);
+      news.push(message);
+    }
+    return news;
+  }
+
   /** The evaluations, where one has changed. */
-  async #pollEvaluations(): Promise<EvaluationRecord[] | undefined> {
+  async #pollEvaluations(entries: readonly Deno.DirEntry[]): Promise<EvaluationRecord[] | undefined> {
     let hasChanged = false;
-    for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(this.folder)).catch(() => [])) {
+    for (const { name, isDirectory } of entries) {
       if (!isDirectory) continue;
       const known = this.#evaluations.get(name) ??
         { file: new StatusFile(join(this.folder, name), this.#passOver) };

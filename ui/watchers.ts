@@ -178,13 +178,13 @@ export class Watchers {
   }
 
   #tellNews(news: readonly PageMessage[]): void {
-    const shared = news.filter((message) => message.kind !== "diagnostics");
+    const shared = news.filter((message) => !isDetail(message));
     if (shared.length > 0) this.#tell(this.#encode(shared));
-    const diagnostics = news.filter((message) => message.kind === "diagnostics");
-    if (diagnostics.length === 0) return;
-    const bytes = this.#encode(diagnostics);
+    const details = news.filter(isDetail);
+    if (details.length === 0) return;
+    const bytes = this.#encode(details);
     for (const client of this.#clients) {
-      if (client.isReady && client.run === diagnostics[0].run) client.send(bytes);
+      if (client.isReady && client.run === details[0].run) client.send(bytes);
     }
   }
 
@@ -194,7 +194,12 @@ export class Watchers {
   }
 }
 
-/** Whether a client is told a message: images and neighbours are of the run that it looks into. */
+/** A message that only those need who look into its run: images, neighbours, actors of its ranks. */
+function isDetail(message: PageMessage): message is Extract<PageMessage, { kind: "diagnostics" | "rank" }> {
+  return message.kind === "diagnostics" || message.kind === "rank";
+}
+
+/** Whether a client is told a message. */
 function isFor({ run }: Client, message: PageMessage): boolean {
-  return message.kind !== "diagnostics" || message.run === run;
+  return !isDetail(message) || message.run === run;
 }

@@ -91,6 +91,7 @@ export async function main(world?: World): Promise<void> {
     options,
     command,
     inputs: inputsOf(options),
+    step: WORDING.step,
     before: () => readRunSoFar("distill", options),
     run: (settings, soFar) => distill({ ...options, ...asked }, { ...settings, profile, trace, soFar }),
     show(stage, soFar) {

@@ -56,6 +56,7 @@ export async function main(world?: World): Promise<void> {
     options,
     command,
     inputs: [{ role: "images", path: options.data, kind: "images" }, ...testImagesOf(options)],
+    step: WORDING.step,
     before: () => readRunSoFar("pretrain", options),
     run: (settings, soFar) => pretrain(options, { ...settings, profile, trace, soFar }),
     show: (stage, soFar) => showEncoderTraining(stage, options, WORDING, printFreq, soFar),

@@ -1,6 +1,7 @@
 /** What commands that train have in common: a folder that is locked, a run that is shown and recorded, and how it ends. */
 import { relative } from "node:path";
-import type { TrainingEvents, WarningEvent } from "../../actors/events.ts";
+import type { TrainingEvents } from "../../actors/events.ts";
+import { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import type { World } from "../../actors/ranks/world.ts";
 import type { Run } from "../../actors/run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
@@ -14,14 +15,18 @@ import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { RunChoices } from "../flags/run_flags.ts";
 import { OutputFolder } from "../output/output_folder.ts";
+import { describeStart, gatherFacts, type RankFacts } from "../output/rank_facts.ts";
+import { type RankEvent, RankFiles } from "../output/rank_files.ts";
+import { RankRate } from "../output/rank_rate.ts";
 import { readStartsBefore } from "../output/run_so_far.ts";
 import { endOf, type RecordedInput, type RunEnd, type RunRecorder } from "../output/run_recorder.ts";
 import { findTuning } from "../output/run_tuning.ts";
 import { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { watchRun } from "../output/watched_run.ts";
 import { formatDuration } from "../terminal/duration.ts";
-import { interruptSignal } from "../terminal/interrupt.ts";
+import { Interrupted, interruptSignal } from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
+import { reportError } from "../terminal/run_main.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 
 /** What a run will be. */
@@ -118,6 +123,8 @@ export interface Training<Event, Result, Before> {
   command: RunChoices & { resumesIfThere: boolean; warnings: readonly string[] };
   /** What the run reads, for its record. */
   inputs: readonly RecordedInput[];
+  /** The message that a step is, where the run may be profiled. */
+  step?: { actor: string; message: string };
   /** Reads what is known of the run that is gone on with, when its folder is locked. */
   before(): Promise<Before>;
   run(settings: OutputSettings & { signal: AbortSignal }, before: Before): Run<Event, Result>;
@@ -155,28 +162,51 @@ export async function shared<T>(world: World | undefined, make: () => Promise<T>
   return world === undefined ? await make() : await world.share(make);
 }
 
-/** Trains as one of the ranks that write nothing. */
+/**
+ * Has all ranks begin one run: its folder is the first one's, which has opened it.
+ *
+ * @param readBefore is called by the first one
+ */
+async function beginTogether<Before>(
+  world: World,
+  options: { output: string },
+  readBefore: () => Promise<Before>,
+): Promise<{ before: Before; ranks: RankFacts[] }> {
+  const { output } = options;
+  const shared = await world.share(async () => ({ output, before: await readBefore() }));
+  options.output = shared.output; // without --output its name is the time
+  return { before: shared.before, ranks: await gatherFacts(world) };
+}
+
+/** Trains as one of the ranks beside the first, which write only what is theirs. */
 async function follow<Event extends { type: string }, Result extends object, Before>(
-  { options, command, run, before: readBefore }: Training<Event, Result, Before>,
+  { options, command, run, before: readBefore, step }: Training<Event, Result, Before>,
   world: World,
 ): Promise<void> {
   using interrupt = interruptSignal(() => {});
-  const before = await world.share(readBefore);
+  const { before, ranks } = await beginTogether(world, options, readBefore);
   if (command.tune) options.tuning = await world.share<Tuning | null>(() => null);
+  const { output, batchSize } = options;
+  const facts = ranks[world.rank];
+  using files = new RankFiles({ output, batchSize, ranks: world, facts, step, warn: printWarning });
+  let how = "finished";
   try {
     await using running = run({ signal: interrupt.signal, ranks: world.settings }, before);
-    for await (const event of running) {
-      if (event.type === "warning") printWarning((event as unknown as WarningEvent).text);
-    }
+    for await (const event of running) files.take(event as { type: string } as RankEvent);
     await running.result;
   } catch (caught) {
     const error = caught instanceof StoppedError ? caught.cause : caught;
-    if (!(error instanceof NothingToDoError && command.resumesIfThere)) throw error;
+    if (error instanceof NothingToDoError && command.resumesIfThere) return;
+    how = error instanceof StoppedByRank || error instanceof Interrupted ? "interrupted" : "failed";
+    if (how === "failed") files.log(reportError(error).text);
+    throw error;
+  } finally {
+    await files.finish(how);
   }
 }
 
 /** Trains alone, or as the first rank. */
-async function lead<Event, Result extends object, Before>(
+async function lead<Event extends { type: string }, Result extends object, Before>(
   { task, options, command, inputs, world, ...training }: Training<Event, Result, Before>,
 ): Promise<void> {
   const resume = command.resumesIfThere ? "auto" : options.resume;
@@ -184,7 +214,8 @@ async function lead<Event, Result extends object, Before>(
   const { name: adapter } = await describeAdapter();
   using folder = OutputFolder.open(options.output, resume, world && RELAUNCH_PATIENCE_MS);
   if (isResuming) await removeLeftovers(options.output);
-  const before = await shared(world, training.before);
+  const start = world && await beginTogether(world, options, training.before);
+  const before = start === undefined ? await training.before() : start.before;
   using interrupt = interruptSignal();
   const started = performance.now();
   const startsBefore = await readStartsBefore(task, options.resume);
@@ -192,9 +223,19 @@ async function lead<Event, Result extends object, Before>(
     const seconds = (performance.now() - started) / 1000;
     return { seconds, ...startsBefore && { secondsInAll: seconds + startsBefore.seconds } };
   };
+  const rate = start && world &&
+    new RankRate(
+      { rank: world.rank, size: world.size, host: start.ranks[0].host, adapter },
+      options.batchSize,
+    );
   const facts = { task, args: Deno.args, adapter, inputs, started, before: startsBefore };
-  await using watched = await watchRun(folder, command, facts);
+  await using watched = await watchRun(folder, command, { ...facts, rank: rate && (() => rate.record()) });
   const { shown, recorder } = watched;
+  if (start !== undefined) {
+    const { lines, warnings } = describeStart(start.ranks);
+    for (const line of lines) shown.say(line);
+    for (const warning of warnings) shown.warn(warning);
+  }
   shown.tell("start", { task, adapter, output: options.output });
   using files = new DisposableStack();
   const tensorBoard = <T>(work: () => T) => shown.effort.attempt("the TensorBoard event file", work);
@@ -236,7 +277,10 @@ async function lead<Event, Result extends object, Before>(
     // Where what it must write cannot be written, it is stopped, and saves what it has.
     const signal = AbortSignal.any([interrupt.signal, folder.failed]);
     await using run = training.run({ signal, lock: folder.lock, ranks: world?.settings }, before);
-    for await (const event of run) view.take(event);
+    for await (const event of run) {
+      if (event.type === "step") rate?.step();
+      view.take(event);
+    }
     result = await run.result;
     end = { status: "finished", results: view.figures(result, elapsed()) };
   } catch (caught) {

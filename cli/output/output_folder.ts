@@ -3,17 +3,17 @@
  * their owner).
  */
 
-import { printable } from "../../data/printable.ts";
 import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
 import type { TraceSpan } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
 import { takeOutputFolder } from "../../methods/output_folder.ts";
 import type { FolderLock } from "../../data/folder_lock.ts";
-import { replaceTextFileSync, writeAll } from "../../data/replace_file.ts";
+import { replaceTextFileSync } from "../../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../../kernels/tuning/tuning.ts";
 import { METRICS_ROW, parseRecord, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { MetricsRow, ScoreRow, StatsRow } from "../../ui/records.ts";
+import { attemptWrite, formatLog, formatTrace, LineFile } from "./line_file.ts";
 import { snakeCase } from "./snake_case.ts";
 
 /** What must be known of a row of `metrics.jsonl` to tell whether a resumed run makes it again. */
@@ -21,33 +21,6 @@ const STEP_OF_ROW = pick(METRICS_ROW, ["epoch", "step"]);
 
 /** The run's choice of kernels. */
 export const TUNING_FILE = "tuning.json";
-
-// What the system says about a write that failed, by its error number, for people.
-const REASONS: readonly [pattern: RegExp, reason: string][] = [
-  [/os error 28\b/, "the disk is full"],
-  [/os error 122\b/, "the disk quota is used up"],
-  [/os error 30\b/, "the file system is read-only"],
-  [/os error 20\b|os error 17\b/, "expected a folder, found a file"],
-  [/os error (1|13)\b/, "permission denied"],
-  [/Requires all access/, "Deno does not allow programs to write there"],
-];
-
-/** Says why a file or folder cannot be written, and that `--output` is where to change that. */
-export function describeWriteError(error: unknown, path: string): UserError {
-  const message = error instanceof Error ? error.message : String(error);
-  const reason = REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? message;
-  return new UserError(`cannot write ${path}: ${reason}. Choose another output directory with --output`, {
-    cause: error,
-  });
-}
-
-function attempt<T>(path: string, write: () => T): T {
-  try {
-    return write();
-  } catch (error) {
-    throw error instanceof UserError ? error : describeWriteError(error, path);
-  }
-}
 
 /** Whether there is anything at a path. */
 export function isThere(path: string): boolean {
@@ -67,7 +40,7 @@ export function isThere(path: string): boolean {
  */
 export function probe(file: string, named: string): void {
   try {
-    attempt(named, () => Deno.writeFileSync(file, new Uint8Array(4096)));
+    attemptWrite(named, () => Deno.writeFileSync(file, new Uint8Array(4096)));
   } finally {
     removeIfThere(file);
   }
@@ -82,7 +55,7 @@ function removeIfThere(path: string): void {
 }
 
 function writeWhole(path: string, text: string): void {
-  attempt(path, () => replaceTextFileSync(path, text));
+  attemptWrite(path, () => replaceTextFileSync(path, text));
 }
 
 function readIfThere(path: string): string {
@@ -115,45 +88,6 @@ function dropRows<Row>(
   const keptText = kept.map((row) => row + "\n").join("");
   if (keptText !== text) writeWhole(path, keptText);
   return rows.length - kept.length;
-}
-
-/** `2025-11-25T01:45:12Z`. */
-function timestamp(): string {
-  return new Date().toISOString().replace(/\.\d+/, "");
-}
-
-/** A file that grows by whole lines. */
-class LineFile implements Disposable {
-  readonly #path: string;
-  readonly #file: Deno.FsFile;
-  #size: number;
-
-  /** @throws {UserError} where it cannot be written */
-  constructor(path: string) {
-    this.#path = path;
-    this.#file = attempt(path, () => Deno.openSync(path, { append: true, create: true }));
-    this.#size = this.#file.statSync().size;
-  }
-
-  /** Adds lines, or nothing: of a full disk half a line may fit, which the next one would be added to. */
-  append(text: string): void {
-    const bytes = new TextEncoder().encode(text);
-    try {
-      attempt(this.#path, () => writeAll(this.#file, bytes));
-      this.#size += bytes.length;
-    } catch (error) {
-      try {
-        if (this.#file.statSync().size > this.#size) this.#file.truncateSync(this.#size);
-      } catch {
-        // the disk does not even do that
-      }
-      throw error;
-    }
-  }
-
-  [Symbol.dispose](): void {
-    this.#file.close();
-  }
 }
 
 /**
@@ -202,11 +136,11 @@ export class OutputFolder implements Disposable {
    */
   static open(path: string, resume: string | null = null, patienceMs?: number): OutputFolder {
     const isNew = !isThere(path);
-    attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
+    attemptWrite(path, () => Deno.mkdirSync(path, { recursive: true }));
     let lock: FolderLock | undefined;
     let folder: OutputFolder;
     try {
-      lock = attempt(path, () => takeOutputFolder(path, resume, patienceMs));
+      lock = attemptWrite(path, () => takeOutputFolder(path, resume, patienceMs));
       folder = new OutputFolder(path, lock, isNew);
     } catch (error) {
       lock?.[Symbol.dispose]();
@@ -256,7 +190,7 @@ export class OutputFolder implements Disposable {
     this.lock.identity.check();
     const path = join(this.path, name);
     const folder = dirname(path);
-    if (folder !== this.path && !isThere(folder)) attempt(folder, () => Deno.mkdirSync(folder));
+    if (folder !== this.path && !isThere(folder)) attemptWrite(folder, () => Deno.mkdirSync(folder));
     writeWhole(path, JSON.stringify(record));
   }
 
@@ -272,14 +206,9 @@ export class OutputFolder implements Disposable {
     this.#stats.append(JSON.stringify(row) + "\n");
   }
 
-  /**
-   * Adds lines to `log.txt`, each with the time. Those after the first begin with `| `, so that no line feed in a name makes
-   * what looks like an entry of its own.
-   */
+  /** Adds lines to `log.txt`, each with the time. */
   log(text: string): void {
-    const stamp = timestamp();
-    const lines = printable(text).replaceAll("\n", `\n${stamp} | `);
-    this.#must(() => this.#log.append(`${stamp} ${lines}\n`));
+    this.#must(() => this.#log.append(formatLog(text)));
   }
 
   /** Adds a row to `metrics.jsonl`. */
@@ -343,12 +272,7 @@ export class OutputFolder implements Disposable {
   /** Adds a line to `actors.jsonl` for each thing that an actor did. */
   trace(actor: string, spans: readonly TraceSpan[]): void {
     this.#trace ??= this.#openToAppend("actors.jsonl");
-    const lines = spans.map(({ startMs, durationMs, kind, name, from }) => {
-      const at = new Date(startMs).toISOString();
-      return JSON.stringify({ at, actor, [kind]: name, from, ms: Math.round(1000 * durationMs) / 1000 }) +
-        "\n";
-    });
-    this.#trace.append(lines.join(""));
+    this.#trace.append(formatTrace(actor, spans));
   }
 
   #openToAppend(name: string): LineFile {

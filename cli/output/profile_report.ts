@@ -27,8 +27,8 @@ function percent(part: number, whole: number): string {
 }
 
 /** Writes the trace into the output folder, and says where it is. */
-export async function writeTrace(output: string, profile: RunProfile): Promise<string> {
-  const path = join(output, FILE);
+export async function writeTrace(output: string, profile: RunProfile, file: string = FILE): Promise<string> {
+  const path = join(output, file);
   await replaceTextFile(path, JSON.stringify(chromeTrace(profile)));
   return path;
 }

@@ -8,7 +8,9 @@ import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
 import type {
+  ActorsRecord,
   DiagnosticsRecords,
+  RankRecord,
   RunInput,
   RunRecord,
   RunStatus,
@@ -47,6 +49,8 @@ export interface RecorderOptions {
   started: number;
   /** Of a run that is resumed. */
   before?: RunRecord["before"];
+  /** Says how this rank stands, where there are several. */
+  rank?: () => RankRecord;
   /** Does the recording: where it fails, the run goes on. */
   effort: BestEffort;
 }
@@ -122,7 +126,15 @@ export class RunRecorder {
       (records) =>
         this.#options.effort.attempt(
           "actors.json",
-          () => this.#folder.writeRecord("actors.json", { at: new Date().toISOString(), actors: records }),
+          () =>
+            this.#folder.writeRecord(
+              "actors.json",
+              {
+                at: new Date().toISOString(),
+                rank: this.#options.rank?.(),
+                actors: records,
+              } satisfies ActorsRecord,
+            ),
         ),
     );
   }

@@ -1,4 +1,5 @@
 /** Commands that several processes run together: who speaks, and how all of them end. */
+import { chooseAdapter } from "../../actors/ranks/choose_adapter.ts";
 import { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { joinWorld, type World } from "../../actors/ranks/world.ts";
 import { Interrupted } from "./interrupt.ts";
@@ -51,6 +52,7 @@ export function onRanks(
     let code: number | void;
     try {
       await world.findNeighbours();
+      await chooseAdapter(world.launched);
       code = await main(world);
     } catch (caught) {
       const error = caught instanceof StoppedByRank ? new Interrupted() : caught;

@@ -2,7 +2,7 @@
 import { RateMeter } from "./rate_meter.ts";
 
 /** Steps that a trainer has under way: the results of the first ones come together, when shaders are compiled. */
-const STEPS_UNDER_WAY = 2;
+export const STEPS_UNDER_WAY = 2;
 
 /** What evaluations there will be. */
 export interface ExpectedEvaluations {

@@ -83,6 +83,64 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   assert(requests.every((url) => url.startsWith(server.url) || url.startsWith("data:")), requests.join("\n"));
 });
 
+testInBrowser(
+  "the page shows how all ranks stand, and the actors of the one that is chosen",
+  async (open) => {
+    using run = new RecordedRun();
+    await run.writeAll();
+    run.addSteps(1, 50);
+    await using server = await servePage([run.path], { port: 0 });
+    await using opened = await open({ viewport: { width: 360, height: 800 } });
+    const { page, complaints } = opened;
+    await page.goto(server.url);
+    await says(page, "bottleneck", /student_trainer/);
+    assertEquals(await page.locator("#ranks").isVisible(), false, "one process has no ranks");
+
+    run.writeRanks(3, [2]);
+    await says(
+      page,
+      "ranks-said",
+      /^Rank 0 waits least for the others, 10.% of its time; rank 1 waits most, 20.%\./,
+    );
+    await says(page, "ranks-said", /Of 1 of 3 ranks there are no records\.$/);
+    run.writeRanks(3);
+    await says(page, "ranks-list", /node2/);
+    const table = await page.locator("#ranks-list tr").evaluateAll((rows) =>
+      rows.map((row) => Array.from(row.children, ({ textContent }) => textContent))
+    );
+    assertEquals([table[0].slice(0, 6), table[0].at(-1)], [
+      ["rank", "host", "device", "images per second", "waiting for other ranks", "tsv_reader busy"],
+      "gradient_exchange busy",
+    ]);
+    assertEquals(table.slice(1).map((row) => [...row.slice(0, 5), row.at(-2), row.at(-1)]), [
+      ["0", "node0", "an adapter", "100", "10 %", "90 %", "5 %"],
+      ["1", "node1", "an adapter", "101", "20 %", "90 %", "5 %"],
+      ["2", "node2", "an adapter", "102", "30 %", "90 %", "5 %"],
+    ]);
+    assertEquals(await violations(page), []);
+    assertEquals(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0);
+
+    const names = () => page.locator("#actors li strong").allTextContents();
+    assert((await names()).includes("teacher_encoder"));
+    await page.locator("#rank").selectOption("1");
+    await page.waitForFunction(() => document.querySelectorAll("#actors li strong").length === 3);
+    assertEquals(await names(), ["tsv_reader 0", "student_trainer", "gradient_exchange"]);
+    // News do not take the choice away.
+    run.writeRanks(4);
+    await says(page, "ranks-list", /node3/);
+    assertEquals([await page.locator("#rank").inputValue(), (await names()).length], ["1", 3]);
+    assertEquals(complaints, []);
+
+    // The report has them too, but those of an earlier start by more ranks.
+    run.writeRanks(2);
+    run.write("run.json", { ...recordOf(), status: "finished" });
+    const { page: report } = await open();
+    await report.goto(pathToFileURL(await writeReport(run.path)).href);
+    await says(report, "ranks-list", /node1/);
+    assertEquals(await report.locator("#ranks-list tbody tr").count(), 2);
+  },
+);
+
 testInBrowser("the page says when the program is gone, and goes on when it is back", async (open) => {
   using run = new RecordedRun();
   await run.writeAll();

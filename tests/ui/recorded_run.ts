@@ -1,7 +1,7 @@
 /** The folder of a run as `deno task distill` leaves it, made without a run. */
 import { join } from "node:path";
 import { FolderLock } from "../../data/folder_lock.ts";
-import type { MetricsRow, RunRecord, StatsRow } from "../../ui/records.ts";
+import type { ActorsRecord, MetricsRow, RunRecord, StatsRow } from "../../ui/records.ts";
 import { makeSprite } from "../../ui/sprite.ts";
 
 /** A folder with records, which is gone when it is disposed of. */
@@ -87,6 +87,28 @@ export class RecordedRun implements Disposable {
         pca: points,
         umap: points.toReversed(),
       });
+    }
+  }
+
+  /** Makes it a run of several ranks; all but some of them leave a record, of which rank `r` waits `10 (r + 1)` % of the time. */
+  writeRanks(size: number, missing: readonly number[] = []): void {
+    const first: ActorsRecord = JSON.parse(Deno.readTextFileSync(join(this.path, "actors.json")));
+    const [trainer, reader] = first.actors;
+    for (let rank = 0; rank < size; rank++) {
+      if (missing.includes(rank)) continue;
+      const exchange = {
+        ...trainer,
+        name: "gradient_exchange",
+        busy: 0.05,
+        waiting: (rank + 1) / 10,
+        links: [],
+      };
+      const record: ActorsRecord = {
+        at: first.at,
+        rank: { rank, size, host: `node${rank}`, adapter: "an adapter", images_per_second: 100 + rank },
+        actors: rank === 0 ? [...first.actors, exchange] : [reader, trainer, exchange],
+      };
+      this.write(rank === 0 ? "actors.json" : `actors_rank${rank}.json`, record);
     }
   }
 

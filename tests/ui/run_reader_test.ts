@@ -254,6 +254,39 @@ Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for
   assertEquals([gone.reset, gone.points, gone.last], [true, [], null]);
 });
 
+Deno.test("RunReader tells of each rank's actors, and of each anew when they change", async () => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.writeRanks(3);
+  const reader = new RunReader(run.path, 1);
+  const first = await reader.poll();
+  assertEquals(only(first, "actors")[0].record.rank?.size, 3);
+  const told = only(first, "rank").map((
+    { run, record: { rank, actors } },
+  ) => [run, rank.rank, rank.host, actors.length]);
+  assertEquals(told.toSorted(), [[1, 1, "node1", 3], [1, 2, "node2", 3]]);
+  assertEquals(await reader.poll(), []);
+
+  const { actors: [actor], ...record } =
+    only(first, "rank").find(({ record }) => record.rank.rank === 2)!.record;
+  run.write("actors_rank2.json", { ...record, actors: [actor] });
+  const news = await reader.poll();
+  assertEquals(only(news, "rank").map(({ record }) => [record.rank.rank, record.actors.length]), [[2, 1]]);
+  assertEquals(news.length, 1);
+  assertEquals(only(reader.everything(), "rank").length, 2);
+});
+
+Deno.test("RunReader passes over a rank's record that does not say whose it is", async () => {
+  using run = new RecordedRun();
+  const said: string[] = [];
+  run.write("actors_rank1.json", { at: "2026-01-02T03:04:05.000Z", actors: [] });
+  const news = await new RunReader(run.path, 0, { passOver: (sentence) => said.push(sentence) }).poll();
+  assertEquals(news, []);
+  assertEquals(said, [
+    `${join(run.path, "actors_rank1.json")} is ignored: expected a field rank, found none`,
+  ]);
+});
+
 Deno.test("Curve keeps a million steps in some points, each the mean of as many steps", () => {
   const curve = new Curve(100);
   const steps = 100_000;

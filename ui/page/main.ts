@@ -4,7 +4,7 @@
  * report.
  */
 import { drawAbout, prepareCopy } from "page/about.ts";
-import { drawActors } from "page/actors.ts";
+import { Actors } from "page/actors.ts";
 import { Neighbours } from "page/neighbours.ts";
 import { Curves } from "page/curves.ts";
 import { find } from "page/elements.ts";
@@ -25,6 +25,7 @@ const CONNECT_EVERY_MS = 3_000;
 const state = new State();
 const runs = new Runs(() => redrawNow("runs", "curves"), lookInto);
 const curves = new Curves(() => redrawNow("curves"));
+const actors = new Actors(() => redrawNow("actors"));
 const snapshot = new Snapshot();
 const neighbours = new Neighbours(() => redrawNow("neighbours"));
 const stale = new Set<Topic>();
@@ -42,7 +43,7 @@ function draw(): void {
     drawHeader(state);
   }
   if (topics.includes("curves")) curves.draw(state);
-  if (topics.includes("actors")) drawActors(state);
+  if (topics.includes("actors")) actors.draw(state);
   if (topics.includes("snapshot")) snapshot.draw(state);
   if (topics.includes("neighbours")) neighbours.draw(state);
   if (topics.includes("about")) drawAbout(state);

@@ -7,6 +7,7 @@ import type {
   EvaluationRecord,
   MetricsRow,
   PageMessage,
+  RankActorsRecord,
   RunRecord,
   ScoreRow,
   StatsRow,
@@ -23,6 +24,8 @@ export interface Run {
   scores: ScoreRow[];
   stats: StatsRow[];
   actors?: ActorsRecord;
+  /** Actors of the ranks beside the first one, by their numbers. */
+  ranks: Map<number, RankActorsRecord>;
   diagnostics: Partial<DiagnosticsRecords>;
   /** Whether it is among the curves. */
   isShown: boolean;
@@ -104,6 +107,7 @@ export class State {
         scores: [],
         stats: [],
         evaluations: [],
+        ranks: new Map(),
         diagnostics: {},
         isShown: known.length + i < FIRST_SHOWN,
       }));
@@ -134,6 +138,9 @@ export class State {
         return ["curves"];
       case "actors":
         run.actors = message.record;
+        return ["actors"];
+      case "rank":
+        run.ranks.set(message.record.rank.rank, message.record);
         return ["actors"];
       case "diagnostics":
         run.diagnostics = { ...run.diagnostics, [message.name]: message.value };

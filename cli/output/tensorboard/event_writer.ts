@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import protobuf from "protobufjs";
 import { writeAll } from "../../../data/replace_file.ts";
-import { describeWriteError } from "../output_folder.ts";
+import { describeWriteError } from "../line_file.ts";
 import { maskedCrc32c } from "./crc32c.ts";
 import schema from "./event.proto" with { type: "text" };
 
