@@ -123,10 +123,10 @@ Deno.test("EpochOrder of some rows has these alone, substitutes too, in an order
 
 Deno.test("EpochOrder with a share has that part of each batch, of an incomplete one too", () => {
   const whole = new EpochOrder(43, 7, 1, 10, { dropLast: false });
-  for (const  of of[1, 2, 5]) {
+  for (const count of [1, 2, 5]) {
     const shares = Array.from(
-      { length: of },
-      (_, index) => new EpochOrder(43, 7, 1, 10, { dropLast: false, share: { index, of } }),
+      { length: count },
+      (_, index) => new EpochOrder(43, 7, 1, 10, { dropLast: false, share: { index, of: count } }),
     );
     for (let batch = 0; batch < whole.batchCount; batch++) {
       const rows = [...whole.batch(batch)];
@@ -140,7 +140,7 @@ Deno.test("EpochOrder with a share has that part of each batch, of an incomplete
         );
       }
     }
-    assertEquals(shares.map((share) => share.batch(0).length), Array(of).fill(10 / of));
-    assertEquals(shares.map((share) => share.batch(4).length).reduce((sum, count) => sum + count), 3);
+    assertEquals(shares.map((share) => share.batch(0).length), Array(count).fill(10 / count));
+    assertEquals(shares.map((share) => share.batch(4).length).reduce((sum, length) => sum + length), 3);
   }
 });
