@@ -278,7 +278,7 @@ const FINETUNING: readonly Mutant[] = [
   mutant("methods/finetune/pipeline.ts", "rows: data.rows,", "", FINETUNE_RUN),
   mutant(
     "methods/finetune/finetune_trainer.ts",
-    "this.#steps.savesNow(false)",
+    "this.#steps.savesNow(exchange?.agreed.save ?? false)",
     "false",
     FINETUNE_RUN,
     "accumulate",
