@@ -824,10 +824,10 @@ const SHOWN: readonly Mutant[] = [
   mutant("cli/terminal/run_main.ts", "printable(Deno.inspect(error.cause))", "Deno.inspect(error.cause)", [
     "cli/terminal/run_main_test.ts",
   ]),
-  mutant("cli/output/output_folder.ts", "printable(text).replaceAll", "text.replaceAll", [
+  mutant("cli/output/line_file.ts", "printable(text).replaceAll", "text.replaceAll", [
     "cli/output/output_folder_test.ts",
   ]),
-  mutant("cli/output/output_folder.ts", "\\n${stamp} | `", "\\n${stamp} `", [
+  mutant("cli/output/line_file.ts", "\\n${stamp} | `", "\\n${stamp} `", [
     "cli/output/output_folder_test.ts",
   ]),
   mutant("cli/terminal/progress.ts", "${CLEAR_LINE}${printable(text)}", "${CLEAR_LINE}${text}", [
