@@ -24,6 +24,8 @@ export interface RankTimes {
   aloneMs: number;
   /** The same with `--compress f16`. */
   compressedMs: number;
+  /** Of the sums of all gradients by MPI, while nothing else is done. */
+  sumMs: number;
   gradientBytes: number;
 }
 
@@ -58,7 +60,7 @@ export async function compareScales(steps: number): Promise<Row[]> {
       }
       const slowest = (of: (times: RankTimes) => number) => Math.max(...times.map(of));
       const alone = slowest((t) => t.aloneMs);
-      const row = (how: string, step: number, bytes: number) =>
+      const row = (how: string, step: number, bytes: number, sums = 0) =>
         rows.push({
           name: `${encoder}, batch ${batch} at ${imageSize} px, ${ranks} rank${ranks === 1 ? "" : "s"}${how}`,
           facts: {
@@ -66,6 +68,10 @@ export async function compareScales(steps: number): Promise<Row[]> {
             "share of a step": `${((1 - alone / step) * 100).toFixed(0)} %`,
             "step": `${step.toFixed(0)} ms`,
             "without exchange": `${alone.toFixed(0)} ms`,
+            ...sums > 0 && {
+              "sums alone": `${sums.toFixed(0)} ms`,
+              "hidden": `${(100 * Math.max(0, 1 - (step - alone) / sums)).toFixed(0)} %`,
+            },
             "gradients": `${(bytes / 2 ** 20).toFixed(1)} MiB`,
           },
         });
@@ -74,7 +80,7 @@ export async function compareScales(steps: number): Promise<Row[]> {
         row("", alone, 0);
         continue;
       }
-      row("", slowest((t) => t.exchangedMs), gradientBytes);
+      row("", slowest((t) => t.exchangedMs), gradientBytes, slowest((t) => t.sumMs));
       row(", --compress f16", slowest((t) => t.compressedMs), gradientBytes / 2);
     }
   }

@@ -1,10 +1,12 @@
 /** One rank of `deno task bench scale`: times steps that are exchanged with the other ranks, and the same steps without. */
 import type gradientExchange from "../actors/gradient_exchange.ts";
-import { DeviceExchange } from "../actors/ranks/device_exchange.ts";
+import { BUCKET_BYTES, DeviceExchange } from "../actors/ranks/device_exchange.ts";
 import type { GradientCompression } from "../actors/ranks/ranks.ts";
+import { PATIENCE } from "../actors/ranks/peers.ts";
 import { joinWorld } from "../actors/ranks/world.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
 import { openGpu } from "../kernels/gpu.ts";
+import { rowChunks } from "../kernels/row_chunks.ts";
 import { initialize, initializeQueue } from "../models/initialize.ts";
 import { findEncoder } from "../models/registry.ts";
 import { StudentStep, type StudentStepOptions } from "../methods/seed/step.ts";
@@ -64,9 +66,18 @@ await system.run(async () => {
       if (i >= 0) times[of].push(ms);
     }
   }
-  const [aloneMs, exchangedMs = aloneMs, compressedMs = aloneMs] = times.map(median);
   const gradientBytes = alone.parameters.segments("gradient").reduce((sum, { size }) => sum + size, 0);
-  const told: RankTimes = { aloneMs, exchangedMs, compressedMs, gradientBytes };
+  const sums: number[] = [];
+  for (let i = -2; actor && i < Number(steps); i++) {
+    const buckets = rowChunks(gradientBytes / 4, 4, BUCKET_BYTES).map(({ count }) => new Float32Array(count));
+    await world!.meet();
+    const begin = performance.now();
+    for (const bucket of buckets) await actor.ref.ask("sum", bucket, PATIENCE);
+    if (i >= 0) sums.push(performance.now() - begin);
+  }
+  const [aloneMs, exchangedMs = aloneMs, compressedMs = aloneMs] = times.map(median);
+  const sumMs = sums.length === 0 ? 0 : median(sums);
+  const told: RankTimes = { aloneMs, exchangedMs, compressedMs, sumMs, gradientBytes };
   const all = await world?.gather(JSON.stringify(told)) ?? [JSON.stringify(told)];
   if (rank === 0) console.log(JSON.stringify(all.map((text) => JSON.parse(text))));
 });

@@ -262,7 +262,8 @@ async function benchScale(_: Gpu, rounds: number): Promise<Omit<Section, "name">
     title: "Steps shared by several ranks",
     about:
       "The slowest rank's median step with the exchange of gradients and keys by Open MPI, against the same step without; " +
-      "with `--compress f16` gradients travel as float16. " +
+      "with `--compress f16` gradients travel as float16. `hidden` is the part of the sums, as they take alone, that a step " +
+      "does not become longer by. " +
       "All ranks are on this machine and share its device: what is measured is the exchange, not what more devices would gain.",
     rows: await compareScales(rounds),
     figure: { fact: "share of a step", says: "time of a step that the exchange takes", unit: "%" },

@@ -29,17 +29,12 @@ function textOf(file: string): string {
   return [text, ...imported].join("\n");
 }
 
-/**
- * Tests at once: one more than there are cores, since tests of pages, signals and processes wait a good part of their time.
- */
-const JOBS = Deno.env.get("DENO_JOBS") ?? `${navigator.hardwareConcurrency + 1}`;
-
 const skippedFile = Deno.makeTempFileSync({ prefix: "seed_skipped_" });
 const child = new Deno.Command(Deno.execPath(), {
   args: ["test", ...Deno.args],
   cwd: ROOT,
   stdout: "piped",
-  env: { [SKIPPED_FILE]: skippedFile, DENO_JOBS: JOBS },
+  env: { [SKIPPED_FILE]: skippedFile },
 }).spawn();
 // Ctrl-C reaches the child by itself; this program stays for what it says then.
 Deno.addSignalListener("SIGINT", () => {});

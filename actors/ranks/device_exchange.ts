@@ -10,7 +10,7 @@ import { areSame, PATIENCE } from "./peers.ts";
 import type { GradientCompression, Ranks, RankSettings } from "./ranks.ts";
 
 /** Bytes of gradients that are exchanged at once: as PyTorch's `bucket_cap_mb`. */
-const BUCKET_BYTES = 25 * 2 ** 20;
+export const BUCKET_BYTES = 25 * 2 ** 20;
 
 /** What one rank wishes, and all do then. */
 export interface Wishes {
