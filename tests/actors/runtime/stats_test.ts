@@ -46,7 +46,7 @@ Deno.test("Actor.stats() tells busy time, waits for other actors and what is in 
   withSystem(async (system) => {
     const sink = system.spawn<typeof probe>("sink", fixture("probe.ts"), {});
     const stage = system.spawn<typeof probe>("stage", fixture("probe.ts"), {});
-    await stage.ready;
+    await Promise.all([stage.ready, sink.ready]);
     const fresh = await stage.stats();
     await stage.ref.ask("spin", 100);
     const spun = await stage.stats();
@@ -56,6 +56,8 @@ Deno.test("Actor.stats() tells busy time, waits for other actors and what is in 
 
     const held = stage.ref.ask("askHold", sink.ref);
     held.catch(() => {}); // awaited below
+    // The message has gone, when the sink has given its credits.
+    await until(async () => (await stage.stats()).outgoing[0]?.pending === 1);
     await until(async () => (await stage.stats()).waitingMs > 0);
     const waiting = await stage.stats();
     let later = waiting;
