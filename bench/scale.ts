@@ -65,12 +65,12 @@ export async function compareScales(steps: number): Promise<Row[]> {
           name: `${encoder}, batch ${batch} at ${imageSize} px, ${ranks} rank${ranks === 1 ? "" : "s"}${how}`,
           facts: {
             "images/s": `${(1000 * batch / step).toFixed(0)}`,
-            "share of a step": `${((1 - alone / step) * 100).toFixed(0)} %`,
+            "share of a step": `${(100 * Math.max(0, 1 - alone / step)).toFixed(0)} %`,
             "step": `${step.toFixed(0)} ms`,
             "without exchange": `${alone.toFixed(0)} ms`,
             ...sums > 0 && {
               "sums alone": `${sums.toFixed(0)} ms`,
-              "hidden": `${(100 * Math.max(0, 1 - (step - alone) / sums)).toFixed(0)} %`,
+              "hidden": `${(100 * Math.min(1, Math.max(0, 1 - (step - alone) / sums))).toFixed(0)} %`,
             },
             "gradients": `${(bytes / 2 ** 20).toFixed(1)} MiB`,
           },
