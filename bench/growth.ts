@@ -2,11 +2,10 @@
 import { join } from "node:path";
 import type { Gpu } from "../kernels/gpu.ts";
 import { totalWork } from "../kernels/schedule.ts";
-import { scheduleStep, StudentStep } from "../methods/seed/step.ts";
-import { initialize, initializeQueue } from "../models/initialize.ts";
+import { scheduleStep } from "../methods/seed/step.ts";
 import { median } from "./measure.ts";
 import type { Curve, Row } from "./section.ts";
-import { DIMENSION, stepOptions, type StepSize } from "./step_options.ts";
+import { batchOf, DIMENSION, startStep, stepOptions, type StepSize } from "./student_step.ts";
 
 const USUAL: StepSize = { encoder: "mobilenetv3_small", batch: 32, imageSize: 32, queueSize: 4096 };
 const BATCHES = [8, 16, 32, 64, 128, 256, 512];
@@ -22,17 +21,8 @@ const PIXEL =
 /** Median ms of a step that is waited for, and the bytes of its plan and its queue. */
 async function timeStep(gpu: Gpu, size: StepSize, rounds: number): Promise<{ ms: number; bytes: number }> {
   const options = stepOptions(size);
-  const { batch, imageSize, queueSize } = size;
-  using step = await StudentStep.create(gpu, options);
-  const weights = initialize(step.state, 1);
-  await step.load((key) => weights.get(key)!);
-  step.queues[0].load(initializeQueue(queueSize, DIMENSION, 1));
-  const views = {
-    images: new Uint8Array(batch * imageSize * imageSize * 4).fill(100),
-    teacher: initializeQueue(batch, DIMENSION, 2),
-    learningRate: 0.01,
-    queuePointer: 0,
-  };
+  using step = await startStep(gpu, options);
+  const views = batchOf(options);
   const times: number[] = [];
   for (let round = -1; round < rounds; round++) {
     const start = performance.now();
@@ -40,7 +30,7 @@ async function timeStep(gpu: Gpu, size: StepSize, rounds: number): Promise<{ ms:
     if (round >= 0) times.push(performance.now() - start);
   }
   const [{ plan }] = scheduleStep(gpu.target, options);
-  return { ms: median(times), bytes: plan.bytes + queueSize * DIMENSION * 4 };
+  return { ms: median(times), bytes: plan.bytes + options.queueSize * DIMENSION * 4 };
 }
 
 /** Operations of a step. */

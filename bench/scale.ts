@@ -15,9 +15,6 @@ export const SCALED: readonly ScaleWork[] = [
   { encoder: "resnet18", batch: 64, imageSize: 64 },
 ];
 
-/** Numbers in an embedding. */
-export const DIMENSION = 128;
-
 /** Medians of a rank: of a step, and of the same step without an exchange, which a single rank has alone. */
 export interface RankTimes {
   exchangedMs: number;

@@ -7,11 +7,10 @@ import { joinWorld } from "../actors/ranks/world.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import { rowChunks } from "../kernels/row_chunks.ts";
-import { initialize, initializeQueue } from "../models/initialize.ts";
-import { findEncoder } from "../models/registry.ts";
-import { StudentStep, type StudentStepOptions } from "../methods/seed/step.ts";
+import type { StudentStep } from "../methods/seed/step.ts";
 import { median } from "./measure.ts";
-import { DIMENSION, type RankTimes, SCALED, type ScaleWork } from "./scale.ts";
+import { type RankTimes, SCALED, type ScaleWork } from "./scale.ts";
+import { batchOf, startStep, stepOptions } from "./student_step.ts";
 
 const [name, steps] = Deno.args;
 const { encoder, batch, imageSize }: ScaleWork = SCALED[Number(name)];
@@ -26,32 +25,15 @@ await system.run(async () => {
     { rank, size, library: world.settings.exchange.library as string },
   );
   using exchanges = new DisposableStack();
-  const options: StudentStepOptions = {
-    ...{ encoder: findEncoder(encoder), head: { kind: "mlp", dimension: DIMENSION } },
-    ...{ batch: batch / size, imageSize, queueSize: 1024, temperature: 0.2, teacherTemperature: 0.01 },
-    ...{ momentum: 0.9, weightDecay: 1e-4 },
-  };
+  const options = stepOptions({ encoder, batch: batch / size, imageSize, queueSize: 1024 });
   const start = async (compress?: GradientCompression) => {
     const exchange = compress && actor &&
       exchanges.use(new DeviceExchange(gpu, { rank, size }, actor.ref, compress));
-    const step = await StudentStep.create(
-      gpu,
-      { ...options, ...exchange && { ranks: size } },
-      exchange,
-    );
-    const weights = initialize(step.state, 1);
-    await step.load((key) => weights.get(key)!);
-    step.queues[0].load(initializeQueue(options.queueSize, DIMENSION, 1));
-    return exchanges.use(step);
+    return exchanges.use(await startStep(gpu, { ...options, ...exchange && { ranks: size } }, exchange));
   };
   const alone = await start();
   const shared = world && [await start("none"), await start("f16")];
-  const views = {
-    images: new Uint8Array(options.batch * imageSize * imageSize * 4).fill(100 + rank),
-    teacher: initializeQueue(options.batch, DIMENSION, 2 + rank),
-    learningRate: 0.01,
-    queuePointer: 0,
-  };
+  const views = batchOf(options, rank);
   const timeOf = async (step: StudentStep) => {
     const begin = performance.now();
     await step.run(views);

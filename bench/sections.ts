@@ -39,7 +39,7 @@ import {
   PRODUCTS,
   weightLength,
 } from "./shapes.ts";
-import { stepOptions } from "./step_options.ts";
+import { stepOptions } from "./student_step.ts";
 import * as tfjs from "./tfjs.ts";
 import { tiledProduct } from "./tiles.ts";
 import { compareVits, planVits } from "./vit.ts";

@@ -3,7 +3,13 @@
  * similarity of an encoder's pooled features.
  */
 import { abortable } from "../actors/abort.ts";
-import { checkSameClasses, identifyData, withMaxPixels } from "../actors/data_facts.ts";
+import {
+  checkSameClasses,
+  type DataFacts,
+  identifyData,
+  readDataFacts,
+  withMaxPixels,
+} from "../actors/data_facts.ts";
 import { BATCH, type EvaluationSettings, type KnnSettings, spawnEvaluation } from "../actors/evaluation.ts";
 import {
   type EvaluationResize,
@@ -78,8 +84,11 @@ export async function runKnnEvaluation(
 ): Promise<Accuracy[]> {
   options = await withMaxPixels(options);
   emit = withWarningsOnce(emit);
-  const bank = await identifyData(options.bankData, emit);
-  const queries = await identifyData(options.queryData, emit);
+  // Only ranks compare what they read.
+  const read: (...of: Parameters<typeof readDataFacts>) => Promise<DataFacts & { fingerprint?: string }> =
+    ranks === undefined ? readDataFacts : identifyData;
+  const bank = await read(options.bankData, emit);
+  const queries = await read(options.queryData, emit);
   checkSameClasses(bank, queries);
   const { imageSize, bankData } = options;
   const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);
