@@ -8,6 +8,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { UNOPTIMIZED_KERNELS } from "../unoptimized_kernels.ts";
 import { type Mutant, MUTANTS } from "./mutants.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -46,7 +47,13 @@ function writeResults(results: Results): void {
 }
 
 async function output(command: string, args: string[], cwd: string, signal?: AbortSignal) {
-  return await new Deno.Command(command, { args, cwd, signal, stdin: "null", env: { NO_COLOR: "1" } })
+  return await new Deno.Command(command, {
+    args,
+    cwd,
+    signal,
+    stdin: "null",
+    env: { NO_COLOR: "1", ...UNOPTIMIZED_KERNELS },
+  })
     .output();
 }
 
