@@ -7,6 +7,7 @@
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { IS_LONG } from "./long.ts";
 import { SKIPPED_FILE } from "./skip.ts";
 import { describeSkipped, IgnoredTests, type SkippedTest } from "./skipped_tests.ts";
 import { UNOPTIMIZED_KERNELS } from "./unoptimized_kernels.ts";
@@ -30,17 +31,16 @@ function textOf(file: string): string {
   return [text, ...imported].join("\n");
 }
 
-const isLong = Deno.env.get("SEED_LONG") === "1";
 const skippedFile = Deno.makeTempFileSync({ prefix: "seed_skipped_" });
 const child = new Deno.Command(Deno.execPath(), {
   args: ["test", ...Deno.args],
   cwd: ROOT,
   stdout: "piped",
-  env: { [SKIPPED_FILE]: skippedFile, ...(isLong ? {} : UNOPTIMIZED_KERNELS) },
+  env: { [SKIPPED_FILE]: skippedFile, ...(IS_LONG ? {} : UNOPTIMIZED_KERNELS) },
 }).spawn();
 // Ctrl-C reaches the child by itself; this program stays for what it says then.
 Deno.addSignalListener("SIGINT", () => {});
-const ignored = new IgnoredTests(textOf, isLong);
+const ignored = new IgnoredTests(textOf, IS_LONG);
 const [shown, read] = child.stdout.tee();
 const showing = shown.pipeTo(Deno.stdout.writable, { preventClose: true });
 for await (const line of read.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())) {

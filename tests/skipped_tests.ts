@@ -34,7 +34,7 @@ export class IgnoredTests {
     // With --parallel each line has its file in front.
     const [, file = this.#file, name] = /^(?:(\S+) => )?(.*\S) \.\.\. ignored \(\S+\)$/.exec(line) ?? [];
     if (name === undefined) return;
-    const isLong = !this.#isLong && /SEED_LONG/.test(this.#textOf(file));
+    const isLong = !this.#isLong && /IS_LONG/.test(this.#textOf(file));
     this.found.push({
       name,
       reason: isLong ? "it is long: SEED_LONG=1 runs it" : "not on this system, or not for this user",

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { describeSkipped, IgnoredTests } from "./skipped_tests.ts";
 
 const TEXTS: Readonly<Record<string, string>> = {
-  "./tests/a_test.ts": 'ignore: Deno.env.get("SEED_LONG") !== "1"',
+  "./tests/a_test.ts": "ignore: !IS_LONG",
   "./tests/b_test.ts": 'ignore: Deno.build.os === "windows"',
 };
 const OUTPUT = `running 3 tests from ./tests/a_test.ts

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type ActorRole, distill, type DistillOptions, knn } from "../../mod.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
+import { IS_LONG } from "../long.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 
 setOneThread(false); // what is torn down with a Worker is what these are about
@@ -136,7 +137,7 @@ import { existsSync } from "node:fs";`,
 });
 
 Deno.test("a clock that goes backwards, and a data file that is replaced in mid-run, make no difference", {
-  ignore: Deno.env.get("SEED_LONG") !== "1",
+  ignore: !IS_LONG,
 }, async () => {
   using folder = new RunFolder(24);
   const expected = await run(folder, "as it is");

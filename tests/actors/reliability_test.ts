@@ -1,8 +1,9 @@
 /** What `deno task bench:reliability` measures, as tests; both take long. */
 import { assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import { soak, storm, type Usage } from "../../bench/reliability.ts";
+import { IS_LONG } from "../long.ts";
 
-const ignore = Deno.env.get("SEED_LONG") !== "1";
+const ignore = !IS_LONG;
 
 async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
   const folder = Deno.makeTempDirSync({ prefix: "seed_reliability_" });

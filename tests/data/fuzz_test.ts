@@ -14,6 +14,7 @@ import { BrokenRowError } from "../../data/dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
 import { UserError } from "../../errors.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
+import { IS_LONG } from "../long.ts";
 import { referencePath } from "../reference.ts";
 import { TestFolder, touch } from "./folder.ts";
 import { filesOfManyKinds } from "./formats/files.ts";
@@ -44,7 +45,7 @@ function mutate(bytes: Uint8Array, random: Random): Uint8Array {
 }
 
 /** How many of each kind; with SEED_LONG=1 twenty times as many. */
-const COUNT = Deno.env.get("SEED_LONG") === "1" ? 4000 : 200;
+const COUNT = IS_LONG ? 4000 : 200;
 
 Deno.test(`TsvFile and decodeImage() survive ${COUNT} mutated rows`, async () => {
   const rows = Deno.readTextFileSync(referencePath("tsv/train.tsv")).trimEnd().split("\n");

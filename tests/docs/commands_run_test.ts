@@ -1,4 +1,5 @@
 // The commands in the documentation run as they are written, under the flags of their tasks.
+import { IS_LONG } from "../long.ts";
 import { ONE_THREAD } from "../one_thread.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { delimiter, dirname, join } from "node:path";
@@ -174,7 +175,7 @@ for (const page of PAGES) {
 }
 
 /** Those that compute take seconds each, and there are some thirty. */
-const IS_SHORT = Deno.env.get("SEED_LONG") !== "1";
+const IS_SHORT = !IS_LONG;
 
 /** Images of each part, and steps of a run that is not limited by itself: enough to see that it works. */
 const IMAGES = 128;

@@ -8,12 +8,13 @@ import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
 import { drawTeacher } from "../actors/drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
+import { IS_LONG } from "../long.ts";
 
 const HEAD = { kind: "mlp", dimension: 128 } as const;
 const PLUGINS = { plugins: [TINY_ENCODER], imageSize: 16 };
 
 Deno.test("--weights chooses among the encoders of a checkpoint, in every task", {
-  ignore: Deno.env.get("SEED_LONG") !== "1", // that it reaches every task is in every run of the tests
+  ignore: !IS_LONG, // that it reaches every task is in every run of the tests
 }, async () => {
   using folder = new RunFolder(12, 6);
   const [train, test] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));

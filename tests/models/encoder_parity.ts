@@ -9,6 +9,7 @@ import { ParameterStore } from "../../models/parameter_store.ts";
 import type { Encoder } from "../../models/encoder.ts";
 import { ENCODERS, summarize, usualHead } from "../../models/registry.ts";
 import { relativeError, withGpu } from "../kernels/check_op.ts";
+import { IS_LONG } from "../long.ts";
 import { GOLDEN_SEED, referenceJson } from "../reference.ts";
 import { formulaEncoder, formulaImages, formulaReader } from "./reference_encoder.ts";
 
@@ -54,7 +55,7 @@ const isLong = (name: string, test: string) =>
     /efficientnet_b[2-6]/.test(name) ||
     (/mobilenetv3/.test(name) && test === "eval224") ||
     (/efficientnet_b7|resnet152/.test(name) && test !== "eval64") || test === "eval96") &&
-  Deno.env.get("SEED_LONG") !== "1";
+  !IS_LONG;
 
 /** The families, which are tested apart, by the beginning of their names. */
 export type EncoderFamily = "resnet" | "mobile" | "ssl";

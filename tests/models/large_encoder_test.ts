@@ -7,6 +7,7 @@ import { OrderedDict, TensorValue, type TorchValue } from "../../models/checkpoi
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
 import { relativeError } from "../kernels/check_op.ts";
+import { IS_LONG } from "../long.ts";
 import { referenceJson } from "../reference.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
 import type { Embedded } from "./embed_main.ts";
@@ -34,7 +35,7 @@ async function writeFormulaCheckpoint(path: string, arch: string): Promise<numbe
 for (const arch of ["swav_resnet50w4", "swav_resnet50w5"]) {
   Deno.test({
     name: `parity: ${arch} loads from its file in less than 1.5 times the memory of its weights, and embeds`,
-    ignore: Deno.env.get("SEED_LONG") !== "1" || Deno.build.os !== "linux",
+    ignore: !IS_LONG || Deno.build.os !== "linux",
     fn: () =>
       withFolder(async (folder) => {
         const path = `${folder}/${arch}.pth.tar`;

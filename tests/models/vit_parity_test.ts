@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { recognizeEncoders } from "../../models/recognize.ts";
 import { summarize, usualHead } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
+import { IS_LONG } from "../long.ts";
 import { referenceJson } from "../reference.ts";
 import { HAS_VIT_FILES, vitTest } from "../vit_files.ts";
 import { differenceOf, embedReference, vitFormulaReader } from "./vit_reference.ts";
@@ -82,7 +83,7 @@ for (const [name, { outputs }] of Object.entries(MODELS)) {
   for (const [size, expected] of Object.entries(outputs)) {
     Deno.test({
       name: `parity: ${name} embeds images of ${size} pixels as the original does`,
-      ignore: !QUICK[name]?.includes(size) && Deno.env.get("SEED_LONG") !== "1",
+      ignore: !QUICK[name]?.includes(size) && !IS_LONG,
       fn: () =>
         withGpu(async (gpu) => {
           const encoder = recognize(name, size);

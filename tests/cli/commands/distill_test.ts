@@ -1,4 +1,5 @@
 // `deno task distill`, started as people start it.
+import { IS_LONG } from "../../long.ts";
 import { hostPrograms, type ProgramResult, taskFlags } from "../run_program.ts";
 import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
@@ -520,7 +521,7 @@ function lossesOf(output: string): number[] {
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 Deno.test("distill makes the loss fall within a hundred steps", {
-  ignore: Deno.env.get("SEED_LONG") !== "1",
+  ignore: !IS_LONG,
 }, async () => {
   using folder = new RunFolder(400);
   const flags = smallFlags(folder, "out", {
@@ -537,7 +538,7 @@ Deno.test("distill makes the loss fall within a hundred steps", {
 
 Deno.test({
   name: "distill without flags makes the loss fall and the student's kNN rise",
-  ignore: Deno.env.get("SEED_LONG") !== "1",
+  ignore: !IS_LONG,
   async fn() {
     const output = await Deno.makeTempDir({ prefix: "seed_learns_" });
     try {

@@ -5,9 +5,10 @@ import { Random } from "../../../data/random.ts";
 import { RunFolder } from "../../actors/small_run.ts";
 import { launchers, mpiTest } from "../../actors/ranks/launch.ts";
 import { withMachines } from "../../actors/ranks/machines.ts";
+import { IS_LONG } from "../../long.ts";
 import { checkpoints, digestLast, distillBy, EPOCHS, pidOf, untilSaved } from "./ranked_distill.ts";
 
-const ignore = Deno.env.get("SEED_LONG") !== "1";
+const ignore = !IS_LONG;
 
 mpiTest(
   "ranks that are killed ten times at random go on to the bits of an unbroken run",

@@ -6,11 +6,12 @@ import { Random } from "../../../data/random.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { listCheckpoints } from "../../../models/checkpoint/run_checkpoints.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { IS_LONG } from "../../long.ts";
 import { hostPrograms, taskFlags } from "../run_program.ts";
 
 const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/distill.ts", import.meta.url));
-const KILLS = Deno.env.get("SEED_LONG") === "1" ? 20 : 2;
+const KILLS = IS_LONG ? 20 : 2;
 /** Of eight steps each. */
 const EPOCHS = KILLS > 2 ? 12 : 2;
 

@@ -17,6 +17,7 @@ import {
   type ViewParameters,
 } from "../../../kernels/image/view_parameters.ts";
 import { type ImageBatch, ImageTooLargeError, maxImagePixels } from "../../../kernels/image/view_plan.ts";
+import { IS_LONG } from "../../long.ts";
 import { withLimits } from "../check_op.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import * as pillow from "./pillow.ts";
@@ -245,7 +246,7 @@ Deno.test("ViewMaker gives colours all over the cube the hue that Pillow's arith
 
 Deno.test({
   name: "ViewMaker gives each of the 2^24 colours the hue that Pillow's arithmetic gives",
-  ignore: Deno.env.get("SEED_LONG") !== "1", // a quarter of a minute
+  ignore: !IS_LONG, // a quarter of a minute
   async fn() {
     for (let part = 0; part < 64; part++) await assertHuesOf((i) => part << 18 | i, `part ${part} of 64`);
   },

@@ -12,6 +12,7 @@ import { UserError } from "../../../errors.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { hear } from "../../actors/hear.ts";
+import { IS_LONG } from "../../long.ts";
 
 function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptions> = {}): LinearOptions {
   return {
@@ -108,7 +109,7 @@ for (const cacheFeatures of [false, true]) {
 }
 
 Deno.test("runLinearEvaluation() goes on when actors crash, to the same bits, and tells nothing twice", {
-  ignore: Deno.env.get("SEED_LONG") !== "1", // a distillation and an embedding do so in every run of the tests
+  ignore: !IS_LONG, // a distillation and an embedding do so in every run of the tests
 }, async () => {
   const { folder, ran: whole } = await unbroken();
   const losses: number[] = [];
@@ -173,7 +174,7 @@ Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the 
 });
 
 Deno.test("runLinearEvaluation() with fresh weights says what training is worth", {
-  ignore: Deno.env.get("SEED_LONG") !== "1", // bench:learning shows it, and the other runs here that it learns
+  ignore: !IS_LONG, // bench:learning shows it, and the other runs here that it learns
 }, async () => {
   using folder = new RunFolder(200, 100);
   // A teacher that was trained.

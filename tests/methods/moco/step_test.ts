@@ -6,6 +6,7 @@ import { initialize, initializeQueue, type StateValues } from "../../../models/i
 import { findEncoder } from "../../../models/registry.ts";
 import { relativeError, withGpu } from "../../kernels/check_op.ts";
 import "../../actors/small_run.ts";
+import { IS_LONG } from "../../long.ts";
 import { skip } from "../../skip.ts";
 import { formulaTensor, GOLDEN_SEED } from "../../reference.ts";
 import { formulaImages, formulaReader } from "../../models/reference_encoder.ts";
@@ -223,7 +224,7 @@ for (const name of ["steps_1", "calm_1", "calm_2"]) {
     `parity: ${run.steps.length} steps of MoCo-v2, bn-splits ${splits}, lr ${lr}, equal the original's`,
     {
       // The other two have all that it has.
-      ignore: name === "calm_1" && Deno.env.get("SEED_LONG") !== "1",
+      ignore: name === "calm_1" && !IS_LONG,
     },
     () =>
       withGpu(async (gpu) => {

@@ -12,6 +12,7 @@ import { TensorValue, type TorchDict } from "../../../models/checkpoint/torch_va
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { digestFile, RunFolder, sampleRows, TINY_TEACHER } from "../../actors/small_run.ts";
 import { hear } from "../../actors/hear.ts";
+import { IS_LONG } from "../../long.ts";
 
 interface Told {
   result: DistillResult;
@@ -198,7 +199,7 @@ Deno.test("the student before is that of the run's own beginning, and what is kn
 });
 
 Deno.test("the student before is known from --student-init as it was, and unknown without it", {
-  ignore: Deno.env.get("SEED_LONG") !== "1", // what is made again from the seed is in every run of the tests
+  ignore: !IS_LONG, // what is made again from the seed is in every run of the tests
 }, async () => {
   using folder = new RunFolder(16, 10);
   const settings = { testData: join(folder.data, "test.tsv"), limitSteps: 1 };

@@ -12,6 +12,7 @@ import { describeAdapter } from "../../../kernels/gpu.ts";
 import { UserError } from "../../../errors.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import type { ActorSystem, TraceSpan } from "../../../actors/runtime/mod.ts";
+import { IS_LONG } from "../../long.ts";
 import { referencePath } from "../../reference.ts";
 import { hear } from "../../actors/hear.ts";
 import { digestFile, RunFolder } from "../../actors/small_run.ts";
@@ -117,7 +118,7 @@ Deno.test("runDistillation() gives the same bits for any number of readers, and 
 Deno.test(
   "runDistillation() with small views gives the same bits for any number of readers, and when it is resumed",
   {
-    ignore: Deno.env.get("SEED_LONG") !== "1", // without small views it does so in every run of the tests
+    ignore: !IS_LONG, // without small views it does so in every run of the tests
   },
   async () => {
     using folder = new RunFolder(16);
@@ -149,7 +150,7 @@ Deno.test(
 Deno.test({
   name:
     "runDistillation() in mixed precision gives the same bits when it is resumed, its loss scale included",
-  ignore: Deno.env.get("SEED_LONG") !== "1", // float16 kernels are slow to compile where they are emulated
+  ignore: !IS_LONG, // float16 kernels are slow to compile where they are emulated
   async fn({ name }) {
     if (!(await describeAdapter()).hasHalf) return skip(name, "the adapter has no float16");
     using folder = new RunFolder(ROWS);

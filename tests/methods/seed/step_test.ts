@@ -8,6 +8,7 @@ import type { Gpu } from "../../../kernels/gpu.ts";
 import { FIXED_SCALE, INITIAL_LOSS_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { Random } from "../../../data/random.ts";
 import { relativeError, withGpu } from "../../kernels/check_op.ts";
+import { IS_LONG } from "../../long.ts";
 import { formulaTensor, GOLDEN_SEED, REFERENCE_SEED, referenceJson } from "../../reference.ts";
 import {
   formulaEncoder,
@@ -212,8 +213,6 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
     }
   }));
 
-const isLong = Deno.env.get("SEED_LONG") === "1";
-
 const drawn = new Map<string, StateValues>();
 
 /** Weights of a seed, which are drawn once for the same entries. */
@@ -332,7 +331,7 @@ for (const counts of [true, false]) {
 }
 
 Deno.test("StudentStep in mixed precision comes near to what float32 gives", {
-  ignore: !isLong, // kernels in float16 take half a minute to compile on a software adapter
+  ignore: !IS_LONG, // kernels in float16 take half a minute to compile on a software adapter
 }, () =>
   withGpu(async (gpu) => {
     if (!gpu.adapter.hasHalf) {

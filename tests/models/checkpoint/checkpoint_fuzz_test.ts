@@ -15,10 +15,11 @@ import { loadStateDict, matchStateDict } from "../../../models/checkpoint/state_
 import { TensorValue } from "../../../models/checkpoint/torch_value.ts";
 import { ZipReader } from "../../../models/checkpoint/zip_reader.ts";
 import { inspectCheckpoint } from "../../../models/inspect.ts";
+import { IS_LONG } from "../../long.ts";
 import { referencePath } from "../../reference.ts";
 import { buildZip, deflate, type FixtureEntry, readWhole, withFolder } from "./fixtures.ts";
 
-const MUTANTS = Deno.env.get("SEED_LONG") === "1" ? 5000 : 400;
+const MUTANTS = IS_LONG ? 5000 : 400;
 const SEED = Number(Deno.env.get("SEED_FUZZ") ?? 1);
 const REFERENCES = ["moco", "simclr", "swav", "seed_student", "torchvision", "dtypes"];
 

@@ -1,5 +1,6 @@
 /** Small pickles that ask for all memory or for hours: each is refused in one line, within 512 MiB. */
 import { assertEquals, assertLess, assertMatch } from "@std/assert";
+import { IS_LONG } from "../../long.ts";
 import { pickleText, withFolder } from "./fixtures.ts";
 import { inspectPeak, writePacked } from "./inspect_peak.ts";
 
@@ -42,7 +43,7 @@ for (
   ] as const
 ) {
   Deno.test(`inspect takes little memory and time for ${what}`, {
-    ignore: SLOW.includes(what) && Deno.env.get("SEED_LONG") !== "1",
+    ignore: SLOW.includes(what) && !IS_LONG,
   }, async () => {
     await withFolder(async (folder) => {
       const path = `${folder}/bomb.pth`;

@@ -3,6 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { exportEncoder } from "../../../models/export/export_encoder.ts";
 import { pythonLines } from "../../../models/export/python_lines.ts";
 import type { HeadOptions } from "../../../models/heads.ts";
+import { IS_LONG } from "../../long.ts";
 import { testWithPython } from "../../python.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
 import { type ShapeOptions, writeShapes } from "../shape_checkpoint.ts";
@@ -26,8 +27,6 @@ const CASES: [arch: string, options: ShapeOptions, tensors: { backbone: number; 
   ["mobilenetv3_small", { head: MLP }, { backbone: 242, encoder: 246 }],
   ["efficientnet_b0", {}, { backbone: 358, encoder: 362 }],
 ];
-
-const IS_LONG = Deno.env.get("SEED_LONG") === "1";
 
 /** Python: a module for safetensors where there is none, then every script; how many tensors its result has. */
 const RUN = `

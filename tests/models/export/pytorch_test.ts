@@ -3,6 +3,7 @@ import { assertEquals, assertLess } from "@std/assert";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import { exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
 import { relativeError } from "../../kernels/check_op.ts";
+import { IS_LONG } from "../../long.ts";
 import { testWithPython } from "../../python.ts";
 import { formulaTensor, referenceJson } from "../../reference.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
@@ -43,7 +44,7 @@ model.load_state_dict(checkpoint["state_dict"], strict=True)
 saved = {**checkpoint, "state_dict": model.state_dict()}${FINISH}`;
 
 // A ResNet-50 differs in its blocks alone.
-for (const arch of Deno.env.get("SEED_LONG") === "1" ? ["resnet18", "resnet50"] : ["resnet18"]) {
+for (const arch of IS_LONG ? ["resnet18", "resnet50"] : ["resnet18"]) {
   testWithPython(
     `parity: an exported ${arch} loads strictly into torchvision and MoCo, computes the same, and comes back bit for bit`,
     MODULES,
