@@ -74,7 +74,7 @@ Deno.test("images without classes train without a kNN, which is said", async () 
   assert(notes.includes(`no kNN: ${data} has no class labels`), notes.join("\n"));
   await assertRejects(
     () =>
-      runKnnEvaluation({ arch: "resnet18", seed: 0 }, {
+      runKnnEvaluation({ arch: "tiny_convnet", seed: 0 }, {
         bankData: data,
         queryData: data,
         imageSize: 32,
@@ -91,7 +91,7 @@ Deno.test("a test set of other classes is refused", async () => {
   const { images } = await writeKinds(folder);
   Deno.renameSync(join(images, "test/class3"), join(images, "test/klass3"));
   const evaluate = async () =>
-    await runKnnEvaluation({ arch: "resnet18", seed: 0 }, {
+    await runKnnEvaluation({ arch: "tiny_convnet", seed: 0 }, {
       bankData: await resolveDataset(images, "train"),
       queryData: await resolveDataset(images, "test"),
       imageSize: 32,

@@ -128,7 +128,7 @@ import { existsSync } from "node:fs";`,
     "encoder",
     `const meddle = (handlers) => ({
   async encode(batch, context) {
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    await new Promise((resolve) => setTimeout(resolve, 50));
     return await handlers.encode(batch, context);
   },
 });`,

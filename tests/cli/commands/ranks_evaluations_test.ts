@@ -3,6 +3,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { ended, launch, type Launched, launchers, mpiTest } from "../../actors/ranks/launch.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { IS_LONG } from "../../long.ts";
 import { runProgram, taskFlags } from "../run_program.ts";
 import { pidOf } from "./ranked_distill.ts";
 
@@ -40,21 +41,26 @@ mpiTest(
   launchers.slice(0, 1),
 );
 
-mpiTest("lincls of two ranks is resumed by one", async (launcher) => {
-  using folder = new RunFolder(40, 20);
-  const output = join(folder.path, "linear");
-  const args = [...TINY, "--output", output, "-b", "8", "-j", "1", "--lr", "0.1", folder.data];
-  const shared = await runRanks(launcher, "lincls", [...args, "--epochs", "2"]);
-  assertEquals(shared.code, 0, shared.stderr);
-  assertEquals(shared.stdout.match(/^trained in/gm)?.length, 1);
-  const { stdout, code, stderr } = await runProgram(
-    program("lincls"),
-    ...[...args, "--epochs", "3", "--resume", "auto"],
-  );
-  assertEquals(code, 0, stderr);
-  assertMatch(stdout, /from epoch 2\n/);
-  for (const epoch of [1, 2]) Deno.statSync(join(output, `lincls_checkpoint_000${epoch}.pth.tar`));
-}, launchers.slice(0, 1));
+mpiTest(
+  "lincls of two ranks is resumed by one",
+  async (launcher) => {
+    using folder = new RunFolder(40, 20);
+    const output = join(folder.path, "linear");
+    const args = [...TINY, "--output", output, "-b", "8", "-j", "1", "--lr", "0.1", folder.data];
+    const shared = await runRanks(launcher, "lincls", [...args, "--epochs", "2"]);
+    assertEquals(shared.code, 0, shared.stderr);
+    assertEquals(shared.stdout.match(/^trained in/gm)?.length, 1);
+    const { stdout, code, stderr } = await runProgram(
+      program("lincls"),
+      ...[...args, "--epochs", "3", "--resume", "auto"],
+    );
+    assertEquals(code, 0, stderr);
+    assertMatch(stdout, /from epoch 2\n/);
+    for (const epoch of [1, 2]) Deno.statSync(join(output, `lincls_checkpoint_000${epoch}.pth.tar`));
+  },
+  launchers.slice(0, 1),
+  !IS_LONG,
+); // in one process, and from rank to rank, it is resumed in every run of the tests
 
 mpiTest(
   "lincls --finetune of two ranks saves where a signal stops it, and goes on by itself",

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { RunReader } from "../../../ui/run_reader.ts";
 import { ended, launch, launchers, mpiTest } from "../../actors/ranks/launch.ts";
 import { RunFolder } from "../../actors/small_run.ts";
+import { IS_LONG } from "../../long.ts";
 import { taskFlags } from "../run_program.ts";
 import { checkpoints, digestLast, distillBy, EPOCHS, pidOf, untilSaved } from "./ranked_distill.ts";
 
@@ -45,7 +46,7 @@ mpiTest("two ranks distil: one writes and speaks; ended, they go on to the same 
   assertEquals(resumed.code, 0, resumed.stderr);
   assertMatch(resumed.stdout, /from step \d+/);
   assertEquals(await digestLast(output), expected);
-});
+}, IS_LONG ? launchers : launchers.slice(0, 1)); // a fine-tuning is stopped under the other launcher
 
 mpiTest("ranks that cannot begin say so once, and end", async (launcher) => {
   using folder = new RunFolder(24);

@@ -69,9 +69,9 @@ vitTest("a run with a recipe prints its settings, and records its name", async (
   const output = join(folder.path, "run");
   const { code, stdout, stderr } = await runProgram(
     DISTILL,
-    ...["--recipe", "dinov2-vits14", "--distill", path("dinov2_width128.pth"), "--data", folder.data],
+    ...["--recipe", "dinov2-vits14", "--distill", path("dinov2_tiny_reg.pth"), "--data", folder.data],
     ...["--output", output, "--plugin", fileURLToPath(TINY_ENCODER), "-a", "tiny_convnet"],
-    ..."--image-size 28 -b 4 --queue 8 -j 1 --limit-steps 1 --no-insight".split(" "),
+    ..."--heads 2 --image-size 28 -b 4 --queue 8 -j 1 --limit-steps 1 --no-insight".split(" "),
   );
   assertEquals(code, 0, stderr);
   assertStringIncludes(stdout + stderr, "recipe    dinov2-vits14, with these settings:");
@@ -82,7 +82,7 @@ vitTest("a run with a recipe prints its settings, and records its name", async (
     recipe: "dinov2-vits14",
     temp: 0.07,
     distill_t: 0.07,
-    dim: 128,
+    dim: 64,
     student_mlp: false,
   });
 });
