@@ -120,7 +120,9 @@ function contentOf(output: string): Record<string, Uint8Array> {
   return Object.fromEntries(files.map(({ name }) => [name, Deno.readFileSync(join(output, name))]));
 }
 
-Deno.test("a run that is killed after its last checkpoint gets its result, and a whole one stays as it is", async () => {
+Deno.test("a run that is killed after its last checkpoint gets its result, and a whole one stays as it is", {
+  ignore: !IS_LONG, // what is known is not evaluated again, and the rest is: in one process, in every run of the tests
+}, async () => {
   using folder = new RunFolder(16, 200);
   const whole = join(folder.path, "whole");
   const unbroken = await runProgram(PROGRAM, ...evaluatedFlags(folder, whole));
