@@ -46,27 +46,35 @@ const trainTolerance = (name: string) =>
   /resnet(101|152)/.test(name) ? 1e-3 : /simclr|swav/.test(name) ? 4e-4 : 1e-4;
 
 /**
- * The formula takes seconds for the hundred million numbers of a wide encoder: one of them in eval mode is enough, the
- * rest is for `test:long`, like most of what the deepest of a family repeat of the others, those between two others, a size
- * between two others, and at 224 pixels the nets without EfficientNet's padding, which alone depends on the size.
+ * One encoder of each kind of block is in every run of the tests, in eval mode and in train mode. The rest repeats it with more
+ * blocks or other widths, for seconds each: it is for `test:long`. So are sizes other than 64 pixels, but of EfficientNet: its
+ * padding alone depends on the size.
  */
-const isLong = (name: string, test: string) =>
-  ((/50w\d/.test(name) && !(name === "moco_resnet50w2" && test === "eval64")) ||
-    /efficientnet_b[2-6]/.test(name) ||
-    (/mobilenetv3/.test(name) && test === "eval224") ||
-    (/efficientnet_b7|resnet152/.test(name) && test !== "eval64") || test === "eval96") &&
-  !IS_LONG;
+const QUICK: Readonly<Record<string, readonly string[]>> = {
+  resnet18: ["eval64", "train64"],
+  resnet50: ["eval64"],
+  mobilenetv3_small: ["eval64", "calm", "train64"],
+  efficientnet_b0: ["eval64", "eval224", "calm", "train64"],
+  simclr_resnet50: ["eval64"],
+  swav_resnet50: ["eval64", "train64"],
+};
 
-/** The families, which are tested apart, by the beginning of their names. */
-export type EncoderFamily = "resnet" | "mobile" | "ssl";
+const isLong = (name: string, test: string) => !QUICK[name]?.includes(test) && !IS_LONG;
 
-function familyOf({ name }: Encoder): EncoderFamily {
-  return name.startsWith("resnet") ? "resnet" : /^(mobile|efficient)net/.test(name) ? "mobile" : "ssl";
+/** The kinds of blocks, which are tested apart: encoders of one share kernels, which are compiled once a file. */
+export type EncoderBlocks = "basic" | "bottleneck" | "mobile";
+
+function blocksOf({ name }: Encoder): EncoderBlocks {
+  return /^(mobile|efficient)net/.test(name)
+    ? "mobile"
+    : /^resnet(18|34)$/.test(name)
+    ? "basic"
+    : "bottleneck";
 }
 
-/** Registers the tests of a family. */
-export function testEncoders(family: EncoderFamily): void {
-  const encoders = ENCODERS.filter((encoder) => familyOf(encoder) === family);
+/** Registers the tests of the encoders of one kind of block. */
+export function testEncoders(blocks: EncoderBlocks): void {
+  const encoders = ENCODERS.filter((encoder) => blocksOf(encoder) === blocks);
   for (const encoder of encoders) {
     Deno.test(`parity: ${encoder.name} has the original's state_dict, parameters and multiply-accumulates`, () => {
       const { state, parameters, multiplyAccumulates } = summarize(encoder, usualHead(encoder));

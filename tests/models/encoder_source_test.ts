@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { Buffer } from "node:buffer";
 import { UserError } from "../../errors.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { referencePath } from "../reference.ts";
@@ -52,12 +53,13 @@ Deno.test("openEncoderSource() reads entries whole or some of their rows", async
 
 Deno.test("openEncoderSource() finds damage in a tensor that is read in parts", async () => {
   await withFolder(async (folder) => {
-    const path = await writeMoco(`${folder}/moco.pth.tar`, formulaTensors("resnet18"));
-    const bytes = await Deno.readFile(path);
-    const values = formulaTensors("resnet18").find(({ key }) => key === "layer4.1.conv2.weight")!.data;
+    const tensors = formulaTensors("resnet18");
+    const path = await writeMoco(`${folder}/moco.pth.tar`, tensors);
+    const bytes = Buffer.from(await Deno.readFile(path));
+    const values = tensors.find(({ key }) => key === "layer4.1.conv2.weight")!.data;
     // A value of the middle of the tensor, by the four that come before it.
     const mark = new Uint8Array(values.buffer, 4_000_000, 16);
-    const at = bytes.findIndex((_, i) => mark.every((byte, j) => bytes[i + j] === byte));
+    const at = bytes.indexOf(mark);
     bytes[at + 16] ^= 1;
     await Deno.writeFile(path, bytes);
     using source = await openEncoderSource(path, { arch: "resnet18", part: "encoder" });

@@ -34,7 +34,7 @@ function pack(images: readonly Rgb[]): ImageBatch {
   images.forEach(({ width, height, data }, i) => {
     table.set([offset, width, height, 77, 88], i * 5);
     for (let p = 0; p < width * height; p++) {
-      pixels.set(data.subarray(p * 3, p * 3 + 3), (offset + p) * 4);
+      for (let i = 0; i < 3; i++) pixels[(offset + p) * 4 + i] = data[p * 3 + i];
       pixels[(offset + p) * 4 + 3] = p & 255; // must not matter
     }
     offset += width * height;
@@ -63,8 +63,10 @@ function split(views: ArrayBuffer, width: number, height: number): Rgb[] {
     const data = new Uint8Array(width * height * 3);
     for (let p = 0; p < width * height; p++) {
       const at = (v * width * height + p) * 4;
-      data.set(bytes.subarray(at, at + 3), p * 3);
-      assertEquals(bytes[at + 3], 255);
+      for (let i = 0; i < 3; i++) data[p * 3 + i] = bytes[at + i];
+      if (bytes[at + 3] !== 255) {
+        throw new Error(`expected the last byte of a pixel to be 255, found ${bytes[at + 3]}`);
+      }
     }
     return { width, height, data };
   });

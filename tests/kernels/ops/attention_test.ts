@@ -6,7 +6,9 @@ import { attention } from "../../../kernels/ops/attention/attention.ts";
 import { mean } from "../../../kernels/ops/mean/mean.ts";
 import { Program } from "../../../kernels/program.ts";
 import { makeSchedule } from "../../../kernels/schedule.ts";
+import { IS_LONG } from "../../long.ts";
 import {
+  asHardware,
   checkOp,
   KINDS,
   randomValues,
@@ -70,7 +72,7 @@ function reference(
 const CASES: Case[] = [
   { batch: 1, tokens: 1, heads: 1, width: 4 },
   { batch: 3, tokens: 3, heads: 3, width: 12 },
-  { batch: 3, tokens: 17, heads: 1, width: 12 },
+  { batch: 2, tokens: 17, heads: 2, width: 12 },
   { batch: 1, tokens: 17, heads: 1, width: 32 },
   { batch: 1, tokens: 3, heads: 2, width: 64 },
   { batch: 1, tokens: 3, heads: 1, width: 80 },
@@ -79,11 +81,20 @@ const CASES: Case[] = [
   { batch: 1, tokens: 3, heads: 1, width: 64, rope: true },
 ];
 
+/**
+ * The text of a wide head is that of a narrow one with more lines: seconds to compile. Of the quick cases kernels have four
+ * rows, or for GPUs one. An encoder with heads of 64 is in every run of the tests, in half_weights_test.ts.
+ */
+const isQuick = ({ tokens, width, rope }: Case, as: unknown) =>
+  (width <= 12 && tokens !== 3) || (width === 64 && !rope && as === asHardware);
+
 for (const [kind, as] of KINDS) {
   for (const test of CASES) {
     const { batch, tokens, heads, width, rope = false } = test;
     const title = `${batch} x ${tokens} tokens, ${heads} heads of ${width}${rope ? ", rotated" : ""}`;
-    Deno.test(`attention of ${title} equals a float64 loop, and so does its gradient: ${kind}`, () =>
+    Deno.test(`attention of ${title} equals a float64 loop, and so does its gradient: ${kind}`, {
+      ignore: !isQuick(test, as) && !IS_LONG,
+    }, () =>
       withGpu((gpu) => {
         const shape = [batch, tokens, 1, 3 * heads * width];
         const table = [tokens, width];
@@ -155,8 +166,9 @@ for (const [kind, as] of KINDS) {
 
 Deno.test("attention's gradient is the same where a workgroup stages keys in several parts", () =>
   withGpu(async (gpu) => {
-    const test: Case = { batch: 2, tokens: 71, heads: 3, width: 32 };
-    const qkv = randomValues("qkv", [2, 71, 1, 288], 2);
+    // A workgroup stages 168 rows at a time. The kernels are those of another test.
+    const test: Case = { batch: 2, tokens: 175, heads: 2, width: 12 };
+    const qkv = randomValues("qkv", [2, 175, 1, 72], 2);
     const [[, direct], [, staged]] = KINDS;
     const expected = await run(direct(gpu), test, qkv);
     const found = await run(staged(gpu), test, qkv);

@@ -5,6 +5,7 @@ import { Graph } from "../../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../../kernels/layout.ts";
 import { batchNorm, batchStatistics } from "../../../kernels/ops/batch_norm/batch_norm.ts";
 import { Program, runSegments } from "../../../kernels/program.ts";
+import { IS_LONG } from "../../long.ts";
 import type { Activation } from "../../../kernels/ops/activation/activation.ts";
 import {
   asHardware,
@@ -68,31 +69,37 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
     for (const residual of [false, true]) {
       if (residual && activation !== undefined && activation !== "relu") continue;
       if (shape[1] > 10 && (activation !== "swish" || as !== asHardware)) continue; // seconds, once
+      // The text of an activation is the same for all shapes, and that of [6,7,9,8] is [5,4,4,17]'s with other numbers.
+      const ignore = !IS_LONG && (shape[2] === 9 || (activation === "hard_swish" && shape[2] !== 3));
       const title = `batchNorm [${shape}], ${kind}${residual ? " + residual" : ""}${
         activation ? ` + ${activation}` : ""
       }`;
-      Deno.test(`${title} equals a float64 loop, and so do its gradients`, () =>
-        withGpu(async (gpu) => {
-          const channels = shape[3];
-          await checkOp(as(gpu), {
-            name: `[${shape}] ${activation} ${residual}`,
-            inputs: [
-              { shape, values: randomValues("x", shape, 3), gradient: true },
-              { shape: [channels], values: randomValues("gamma", [channels]), gradient: true },
-              { shape: [channels], values: randomValues("beta", [channels]), gradient: true },
-              ...(residual ? [{ shape, values: randomValues("residual", shape), gradient: true }] : []),
-            ],
-            build: (graph, [x, gamma, beta, ...extra]) => {
-              const statistics = graph.apply(batchStatistics, [x], {});
-              return graph.apply(batchNorm, [x, gamma, beta, statistics, ...extra], {
-                epsilon: EPSILON,
-                activation,
-                residual,
-              });
-            },
-            reference: (x, gamma, beta, extra) => reference(activation, x, gamma, beta, extra),
-          });
-        }));
+      Deno.test(
+        `${title} equals a float64 loop, and so do its gradients`,
+        { ignore },
+        () =>
+          withGpu(async (gpu) => {
+            const channels = shape[3];
+            await checkOp(as(gpu), {
+              name: `[${shape}] ${activation} ${residual}`,
+              inputs: [
+                { shape, values: randomValues("x", shape, 3), gradient: true },
+                { shape: [channels], values: randomValues("gamma", [channels]), gradient: true },
+                { shape: [channels], values: randomValues("beta", [channels]), gradient: true },
+                ...(residual ? [{ shape, values: randomValues("residual", shape), gradient: true }] : []),
+              ],
+              build: (graph, [x, gamma, beta, ...extra]) => {
+                const statistics = graph.apply(batchStatistics, [x], {});
+                return graph.apply(batchNorm, [x, gamma, beta, statistics, ...extra], {
+                  epsilon: EPSILON,
+                  activation,
+                  residual,
+                });
+              },
+              reference: (x, gamma, beta, extra) => reference(activation, x, gamma, beta, extra),
+            });
+          }),
+      );
     }
   }
 }
@@ -182,7 +189,9 @@ for (
   // No ReLU: of so many values some are so close to its corner that a difference, or float16, is on the other side.
   for (const activation of [undefined, "swish"] as const) {
     const title = `batchNorm [${shape}], ${kind}${activation ? ` + ${activation}` : ""}`;
-    Deno.test(`${title} equals a float64 loop, and so do gamma's and beta's gradients`, () =>
+    Deno.test(`${title} equals a float64 loop, and so do gamma's and beta's gradients`, {
+      ignore: activation === undefined && !IS_LONG,
+    }, () =>
       withGpu((gpu) => {
         const channels = shape[3];
         return checkOp(as(gpu), {

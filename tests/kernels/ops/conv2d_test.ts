@@ -136,6 +136,7 @@ async function check(gpu: Gpu, c: Case): Promise<void> {
     ...(c.attributes.addend ? [outputShape] : []),
   ];
   await checkOp(gpu, {
+    name: JSON.stringify(c),
     inHalf: IS_LONG, // some of its kernels take seconds to compile
     inputs: [
       { shape: [c.n, c.h, c.w, c.cin], values: randomValues("x", [c.n, c.h, c.w, c.cin]), gradient: true },
@@ -174,7 +175,7 @@ const TILES = [
 for (const { family, tile } of TILES) {
   const { rows, columns, lanesAcross, lanesDown } = tile;
   Deno.test(`conv2d, ${family} ${rows}x${columns} by ${lanesAcross}x${lanesDown}, equals a float64 loop`, {
-    ignore: rows * columns > 16 && !IS_LONG, // a large tile is the same text with more lines: seconds to compile
+    ignore: !IS_LONG, // seconds each to compile; the tests around it have a tile of either family, and those chosen
   }, () =>
     withGpu((gpu) => {
       const tiles = sameTiles([tile]);

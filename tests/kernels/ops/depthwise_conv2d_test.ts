@@ -6,6 +6,7 @@ import {
 } from "../../../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { assertThrows } from "@std/assert";
 import { add } from "../../../kernels/ops/add/add.ts";
+import { IS_LONG } from "../../long.ts";
 import { asHardware, checkOp, randomValues, withGpu } from "../check_op.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
@@ -55,22 +56,27 @@ function reference(
   return y;
 }
 
+// Windows of 3x3 with stride 1 are in rows of 7, which are one kernel; the weight gradient in parts has others.
 const CASES: Case[] = [
   { x: [1, 1, 1, 1], kernel: [3, 3], attributes: geometry(1, 1) },
   { x: [3, 1, 1, 17], kernel: [5, 5], attributes: geometry(1, 2) },
-  { x: [2, 2, 2, 3], kernel: [5, 5], attributes: geometry(2, 2) },
   { x: [2, 5, 7, 3], kernel: [3, 3], attributes: geometry(1, 1) },
-  { x: [2, 9, 21, 5], kernel: [5, 5], attributes: geometry(1, 2) },
-  { x: [2, 7, 19, 4], kernel: [3, 3], attributes: geometry(2, 1) },
   { x: [1, 8, 18, 8], kernel: [3, 3], attributes: geometry(2, 0, 0, 1, 1) },
-  { x: [2, 8, 11, 6], kernel: [5, 5], attributes: geometry(2, 1, 1, 2, 2) },
   { x: [2, 10, 9, 4], kernel: [5, 5], attributes: geometry(2, 2) },
   { x: [1, 7, 13, 2], kernel: [2, 3], attributes: geometry(3, 1, 2, 0, 1) },
-  { x: [2, 6, 5, 7], kernel: [3, 3], attributes: { ...geometry(1, 1), bias: true } },
-  { x: [2, 6, 5, 7], kernel: [3, 3], attributes: { ...geometry(1, 1), bias: true, activation: "relu" } },
+  { x: [2, 6, 7, 7], kernel: [3, 3], attributes: { ...geometry(1, 1), bias: true } },
+  { x: [2, 6, 7, 7], kernel: [3, 3], attributes: { ...geometry(1, 1), bias: true, activation: "relu" } },
 ];
 
-for (const test of CASES) {
+/** Windows and strides of those above in strips of other widths, each a text that is compiled. */
+const LONG_CASES: Case[] = [
+  { x: [2, 2, 2, 3], kernel: [5, 5], attributes: geometry(2, 2) },
+  { x: [2, 9, 21, 5], kernel: [5, 5], attributes: geometry(1, 2) },
+  { x: [2, 7, 19, 4], kernel: [3, 3], attributes: geometry(2, 1) },
+  { x: [2, 8, 11, 6], kernel: [5, 5], attributes: geometry(2, 1, 1, 2, 2) },
+];
+
+for (const test of [...CASES, ...LONG_CASES]) {
   const { x, kernel, attributes } = test;
   const { stride, padTop, padLeft, padBottom, padRight } = attributes;
   const pads = [padTop, padLeft, padBottom, padRight];
@@ -78,7 +84,9 @@ for (const test of CASES) {
     attributes.activation ? ` + ${attributes.activation}` : ""
   }`;
   const title = `depthwiseConv2d [${x}] by ${kernel.join("x")}, stride ${stride}, padding ${pads}${epilogue}`;
-  Deno.test(`${title} equals a float64 loop, and so do its gradients`, () =>
+  Deno.test(`${title} equals a float64 loop, and so do its gradients`, {
+    ignore: LONG_CASES.includes(test) && !IS_LONG,
+  }, () =>
     withGpu((gpu) => {
       const w = [...kernel, x[3]];
       return checkOp(gpu, {
@@ -98,7 +106,7 @@ for (const test of CASES) {
 for (const activation of ["sigmoid", "hard_sigmoid", "swish", "hard_swish"] as const) {
   Deno.test(`depthwiseConv2d applies ${activation} in its epilogue, and pad lanes stay zero`, () =>
     withGpu((gpu) => {
-      const test: Case = { x: [2, 5, 9, 5], kernel: [3, 3], attributes: { ...geometry(1, 1), activation } };
+      const test: Case = { x: [2, 5, 7, 5], kernel: [3, 3], attributes: { ...geometry(1, 1), activation } };
       return checkOp(gpu, {
         inputs: [
           { shape: test.x, values: randomValues("x", test.x) },
@@ -125,7 +133,7 @@ Deno.test("depthwiseConv2d's weight gradient is the same sum in the parts that a
 
 Deno.test("depthwiseConv2d's input gradient adds an earlier gradient in its epilogue", () =>
   withGpu((gpu) => {
-    const test: Case = { x: [2, 5, 6, 5], kernel: [3, 3], attributes: geometry(1, 1) };
+    const test: Case = { x: [2, 5, 7, 5], kernel: [3, 3], attributes: geometry(1, 1) };
     return checkOp(gpu, {
       inputs: [
         { shape: test.x, values: randomValues("x", test.x), gradient: true },

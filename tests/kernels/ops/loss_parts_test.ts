@@ -36,7 +36,8 @@ const sumOf = (values: Float64Array) => values.reduce((sum, value) => sum + valu
 function softmaxOf(row: Float64Array): Float64Array {
   const top = Math.max(...row);
   const exponentials = row.map((value) => Math.exp(value - top));
-  return exponentials.map((value) => value / sumOf(exponentials));
+  const sum = sumOf(exponentials);
+  return exponentials.map((value) => value / sum);
 }
 
 interface Case {

@@ -17,10 +17,11 @@ function reference(
   for (let row = 0; row < rows; row++) {
     const of = (values: Float64Array, i: number) => values.subarray(i * d, (i + 1) * d);
     const logSoftmax = (a: Float64Array, t: number) => {
-      const logits = Array.from({ length: keys + 1 }, (_, j) => {
-        const b = j === 0 ? of(teacher, row) : of(queue, j - 1);
-        return a.reduce((sum, value, i) => sum + value * b[i], 0) / t;
-      });
+      const logits = new Float64Array(keys + 1);
+      for (let j = 0; j <= keys; j++) {
+        const [b, at] = j === 0 ? [teacher, row * d] : [queue, (j - 1) * d];
+        for (let i = 0; i < d; i++) logits[j] += a[i] * b[at + i] / t;
+      }
       const top = Math.max(...logits);
       const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - top), 0)) + top;
       return logits.map((logit) => logit - total);
@@ -67,6 +68,7 @@ for (
     Deno.test(`${title}, equals a float64 loop, and so does its gradient`, () =>
       withGpu((gpu) =>
         checkOp(hardware ? asHardware(gpu) : gpu, {
+          name: JSON.stringify([rows, keys, padded, d, t, teacherT]),
           loss: true,
           inputs: [
             { shape: [rows, 1, 1, d], values: randomValues("student", [rows, d]), gradient: true },
@@ -94,6 +96,7 @@ for (const [n, k, d] of [[1, 4, 1], [3, 8, 17], [20, 140, 30]]) {
     Deno.test(`${title} equals a float64 loop${gradient ? ", and so do its gradients" : ""}`, () =>
       withGpu((gpu) =>
         checkOp(hardware ? asHardware(gpu) : gpu, {
+          name: `[${n}, ${d}] by [${k}, ${d}]`,
           inputs: [
             { shape: [n, 1, 1, d], values: randomValues("a", [n, d]), gradient },
             { shape: [1, 1, k, d], values: randomValues("b", [k, d]), gradient },

@@ -5,6 +5,7 @@ import {
   scaleChannels,
   type ScaleChannelsAttributes,
 } from "../../../kernels/ops/scale_channels/scale_channels.ts";
+import { IS_LONG } from "../../long.ts";
 import { checkOp, KINDS, randomValues, withGpu } from "../check_op.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
@@ -14,11 +15,12 @@ function reference(
   x: Float64Array,
   scale: Float64Array,
 ): Float64Array {
-  const apply = (which: Activation | undefined, z: number) =>
-    which === undefined ? z : ACTIVATION_FUNCTIONS[which](z);
-  return x.map((value, i) =>
-    apply(activation, value * apply(gate, scale[Math.floor(i / (h * w * c)) * c + i % c]))
-  );
+  const functionOf = (which?: Activation) =>
+    which === undefined ? (z: number) => z : ACTIVATION_FUNCTIONS[which];
+  const [gated, activated] = [scale.map(functionOf(gate)), functionOf(activation)];
+  const y = new Float64Array(x.length); // by a plain loop: differences take it thousands of times
+  for (let i = 0; i < y.length; i++) y[i] = activated(x[i] * gated[Math.floor(i / (h * w * c)) * c + i % c]);
+  return y;
 }
 
 const ATTRIBUTES: readonly ScaleChannelsAttributes[] = [
@@ -33,7 +35,9 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
   for (const attributes of ATTRIBUTES) {
     if (elementCount(shape) > 1000 && attributes.activation !== "swish") continue; // seconds, once
     const title = `scaleChannels [${shape}], ${kind}, ${JSON.stringify(attributes)}`;
-    Deno.test(`${title} equals a float64 loop, and so do its gradients`, () =>
+    // Every gate and activation with one shape, and every shape with the last of them.
+    const ignore = !IS_LONG && shape !== SHAPES[1] && attributes !== ATTRIBUTES.at(-1);
+    Deno.test(`${title} equals a float64 loop, and so do its gradients`, { ignore }, () =>
       withGpu((gpu) => {
         const [n, , , c] = shape;
         return checkOp(as(gpu), {
@@ -81,6 +85,7 @@ for (
     withGpu((gpu) => {
       const [n, h, w, c] = shape;
       return checkOp(as(gpu), {
+        name: `[${shape}] by its own mean`,
         inputs: [{ shape, values: randomValues("x", shape), gradient: true }],
         build: (graph, [x]) => graph.apply(scaleChannels, [x, graph.apply(globalAveragePool, [x], {})], {}),
         reference: (x) => {

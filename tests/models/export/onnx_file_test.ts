@@ -6,6 +6,7 @@ import { writeOnnxFile, type WriteOnnxOptions } from "../../../models/export/onn
 import { traceOnnxModel } from "../../../models/export/onnx_model.ts";
 import { ENCODERS, findEncoder, listedEncoders, summarize, usualHead } from "../../../models/registry.ts";
 import { relativeError, withGpu } from "../../kernels/check_op.ts";
+import { IS_LONG } from "../../long.ts";
 import { formulaTensor, referenceJson } from "../../reference.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
 import { inputOf } from "../../../models/encoder_input.ts";
@@ -42,6 +43,11 @@ function reader(name: string): WriteOnnxOptions["read"] {
   return (key) => Promise.resolve(read(key));
 }
 
+/** An encoder of few numbers, and its embeddings of two images, which several tests compare with. */
+const SMALL = "mobilenetv3_small";
+let embedded: Promise<OnnxOutputs> | undefined;
+const embedSmall = () => embedded ??= exportAndRun(SMALL, 2);
+
 /** Writes an encoder with the formula's weights and runs it on the formula's images. */
 async function exportAndRun(name: string, batch: number, wanted: Wanted = {}): Promise<OnnxOutputs> {
   const { imageSize = SIZE } = wanted;
@@ -58,7 +64,9 @@ async function exportAndRun(name: string, batch: number, wanted: Wanted = {}): P
 }
 
 for (const name of QUICK) {
-  Deno.test(`parity: onnxruntime embeds images with an exported ${name} as the original does`, async () => {
+  Deno.test(`parity: onnxruntime embeds images with an exported ${name} as the original does`, {
+    ignore: name.endsWith("resnet50") && !IS_LONG, // one of them, of 96 pixels, is in every run of the tests
+  }, async () => {
     const { batch, embedding } = EMBEDDINGS[name][`eval${SIZE}`];
     const outputs = await exportAndRun(name, batch);
     assertEquals(Object.keys(outputs), ["embedding", "feature"]);
@@ -68,7 +76,9 @@ for (const name of QUICK) {
 }
 
 for (const name of [...QUICK, "resnet18_cifar", "vit_tiny", "vit_tiny_cifar"]) {
-  Deno.test(`onnxruntime gives the features of an exported ${name} that this program gives`, () =>
+  Deno.test(`onnxruntime gives the features of an exported ${name} that this program gives`, {
+    ignore: !name.endsWith("cifar") && !IS_LONG, // the others' are seen in their embeddings
+  }, () =>
     withGpu(async (gpu) => {
       const batch = 3;
       const outputs = await exportAndRun(name, batch, { part: "backbone" });
@@ -89,8 +99,8 @@ for (const name of QUICK.filter((name) => EMBEDDINGS[name].eval96 !== undefined)
 }
 
 Deno.test("an exported encoder gives embeddings of length 1 where that is asked for", async () => {
-  const { embedding } = await exportAndRun("resnet18", 2);
-  const outputs = await exportAndRun("resnet18", 2, { normalize: true });
+  const { embedding } = await embedSmall();
+  const outputs = await exportAndRun(SMALL, 2, { normalize: true });
   assertEquals(Object.keys(outputs), ["normalized", "feature"]);
   const expected = embedding.data.map((value, i) => {
     const row = Math.floor(i / 128) * 128;
@@ -102,8 +112,8 @@ Deno.test("an exported encoder gives embeddings of length 1 where that is asked 
 Deno.test("an embedding of zeros stays one when it is normalised", async () => {
   await withFolder(async (folder) => {
     const path = `${folder}/model.onnx`;
-    const read = reader("resnet18");
-    await writeOnnxFile(path, trace("resnet18", { normalize: true, imageSize: 32 }), {
+    const read = reader(SMALL);
+    await writeOnnxFile(path, trace(SMALL, { normalize: true, imageSize: 32 }), {
       read: async (key) => key.startsWith("fc.2.") ? (await read(key)).fill(0) : read(key),
     });
     const shape = [1, 3, 32, 32];
@@ -122,14 +132,14 @@ Deno.test("writeOnnxFile() puts weights that are too large for one message besid
   await withFolder(async (folder) => {
     const path = `${folder}/model.onnx`;
     const seen: number[] = [];
-    const written = await writeOnnxFile(path, trace("resnet18"), {
-      read: reader("resnet18"),
+    const written = await writeOnnxFile(path, trace(SMALL), {
+      read: reader(SMALL),
       onWeight: (done, total) => void seen.push(done, total),
       largestMessage: 1000,
     });
     const sizes = [path, `${path}.data`].map((file) => Deno.statSync(file).size);
     assertEquals(written, { files: [path, `${path}.data`], bytes: sizes[0] + sizes[1] });
-    assertEquals([seen[0], ...seen.slice(-2)], [0, 44, 44]);
+    assertEquals([seen[0], ...seen.slice(-2)], [0, 110, 110]);
     const model = Deno.readFileSync(path);
     for (const { externalData } of decodeOnnx(model).graph.initializer) {
       const entries = Object.fromEntries(externalData!.map(({ key, value }) => [key, value]));
@@ -137,15 +147,15 @@ Deno.test("writeOnnxFile() puts weights that are too large for one message besid
     }
     const data = Deno.readFileSync(`${path}.data`);
     const outputs = await runOnnx(model, images, shape, { path: "model.onnx.data", data });
-    assertEquals(outputs.embedding, (await exportAndRun("resnet18", 2)).embedding);
+    assertEquals(outputs.embedding, (await embedSmall()).embedding);
   });
 });
 
 Deno.test("writeOnnxFile() leaves nothing behind where a weight cannot be read or a file cannot be written", async () => {
   await withFolder(async (folder) => {
-    const read = reader("resnet18");
+    const read = reader(SMALL);
     const failing = (key: string) => key === "fc.2.bias" ? Promise.reject(new Error("lost")) : read(key);
-    const traced = trace("resnet18");
+    const traced = trace(SMALL);
     for (const largestMessage of [2 ** 31, 1000]) {
       await assertRejects(
         () => writeOnnxFile(`${folder}/a.onnx`, traced, { read: failing, largestMessage }),
