@@ -26,7 +26,7 @@ if (output === undefined) {
 }
 const executablePath = await findBrowser();
 if (executablePath === undefined) {
-  console.error("error: there is no Chromium (Debian: apt-get install chromium)");
+  console.error("error: there is no Chromium (Debian: apt-get install chromium-headless-shell)");
   Deno.exit(1);
 }
 await Deno.mkdir(FOLDER, { recursive: true });

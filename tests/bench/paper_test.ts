@@ -1,4 +1,5 @@
 /** `deno task bench:paper`: what it runs, and its whole way in a small size. */
+import "../one_thread.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { Experiments, type ExperimentsOptions } from "../../bench/experiments.ts";
 import { preparePaperData } from "../../bench/paper_data.ts";

@@ -1,7 +1,9 @@
-/** Every example, run as its own text says. */
+/** Every example, run as its own text says; some with all actors on one thread, which compiles each kernel once. */
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { sampleRows } from "../actors/small_run.ts";
+import { IS_LONG } from "../long.ts";
+import { LIBRARY_ON_ONE_THREAD } from "../one_thread.ts";
 
 const EXAMPLES = new URL("../../examples/", import.meta.url);
 
@@ -12,9 +14,10 @@ class Example implements AsyncDisposable {
   readonly #text: Promise<string>;
   #seen = "";
 
-  constructor(name: string, ...args: string[]) {
+  constructor(name: string, args: string[], flags: string[] = []) {
+    const program = new URL(name, EXAMPLES).pathname;
     this.#process = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "-A", new URL(name, EXAMPLES).pathname, ...args.map((arg) => this.#fill(arg))],
+      args: ["run", "--quiet", "-A", ...flags, program, ...args.map((arg) => this.#fill(arg))],
       stdout: "piped",
       stderr: "piped",
     }).spawn();
@@ -75,8 +78,11 @@ for (const { name } of Deno.readDirSync(EXAMPLES)) {
   });
 }
 
-Deno.test("examples/custom_encoder.ts distils into an encoder of its own, with a loss of its own", async () => {
-  await using example = new Example("custom_encoder.ts", "OUTPUT");
+// As a plugin it is distilled in the quick suite: tests/cli/flags/plugin_test.ts.
+Deno.test("examples/custom_encoder.ts distils into an encoder of its own, with a loss of its own", {
+  ignore: !IS_LONG,
+}, async () => {
+  await using example = new Example("custom_encoder.ts", ["OUTPUT"], LIBRARY_ON_ONE_THREAD);
   const text = await example.finish();
   assertMatch(text, /^10 \d\.\d{3}\n20 \d\.\d{3}\n/);
   const path = text.trimEnd().split("\n").at(-1)!;
@@ -85,13 +91,13 @@ Deno.test("examples/custom_encoder.ts distils into an encoder of its own, with a
 });
 
 Deno.test("examples/camera.ts distils from images that no file holds", async () => {
-  await using example = new Example("camera.ts", "OUTPUT");
+  await using example = new Example("camera.ts", ["OUTPUT"], LIBRARY_ON_ONE_THREAD);
   assertMatch(await example.finish(), /^10 steps on 160 images an epoch\n5 [^]*\n10 steps, mean loss /);
 });
 
 Deno.test("examples/service.ts serves metrics while it distils, and saves when it is told to stop", async () => {
   const port = freePort();
-  await using example = new Example("service.ts", "OUTPUT", String(port));
+  await using example = new Example("service.ts", ["OUTPUT", String(port)]);
   const url = `http://127.0.0.1:${port}`;
   const text = await get(`${url}/metrics`, (text) => /seed_step [3-9]/.test(text));
   assertMatch(text, /^seed_steps_planned 125\nseed_step \d+\nseed_loss [\d.]+\nseed_learning_rate [\d.]+\n/);
@@ -118,7 +124,7 @@ Deno.test("examples/service.ts serves metrics while it distils, and saves when i
 
 Deno.test("examples/image_search.ts finds the image that is asked for, and refuses what is none", async () => {
   const port = freePort();
-  await using _example = new Example("image_search.ts", "40", String(port));
+  await using _example = new Example("image_search.ts", ["40", String(port)]);
   const url = `http://127.0.0.1:${port}/search`;
   await get(url, (text) => text.startsWith("POST"));
   const [name, , image] = sampleRows("train.tsv", 3).trimEnd().split("\n")[2].split("\t");

@@ -1,8 +1,13 @@
-/** Tests in a real browser: Debian's Chromium, where it is installed. */
+/** Tests in a real browser: Debian's Chromium, where it is installed. Its headless shell takes a third less processor time. */
 import { type Browser, chromium, type Page } from "playwright-core";
 import { skip } from "../skip.ts";
 
-const PROGRAMS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const PROGRAMS = [
+  "/usr/bin/chromium-headless-shell",
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome",
+];
 
 /** What Chromium is started with. */
 export const BROWSER_FLAGS: string[] = [
@@ -82,7 +87,10 @@ function watch(page: Page, leave: () => Promise<void>): Watched {
 }
 
 /** A test in the browser; where there is none it says so and passes. */
-export function testInBrowser(name: string, body: (open: OpenPage) => Promise<void>): void {
+export function testInBrowser(
+  name: string,
+  body: (open: OpenPage, test: Deno.TestContext) => Promise<void>,
+): void {
   if (!closes) Deno.test.afterAll(async () => await (await browser)?.close());
   closes = true;
   Deno.test({
@@ -90,10 +98,10 @@ export function testInBrowser(name: string, body: (open: OpenPage) => Promise<vo
     // The browser lives on for the next test.
     sanitizeOps: false,
     sanitizeResources: false,
-    async fn() {
+    async fn(test) {
       const executablePath = await findBrowser();
       if (executablePath === undefined) {
-        return skip(name, "there is no Chromium; Debian: apt-get install chromium");
+        return skip(name, "there is no Chromium; Debian: apt-get install chromium-headless-shell");
       }
       browser ??= chromium.launch({ executablePath, args: BROWSER_FLAGS });
       const running = await browser;
@@ -109,7 +117,7 @@ export function testInBrowser(name: string, body: (open: OpenPage) => Promise<vo
           };
           opened.set(page, leave);
           return watch(page, leave);
-        });
+        }, test);
         for (const leave of opened.values()) await leave();
       } finally {
         for (const page of opened.keys()) await page.context().close(); // whatever a test that failed left in it

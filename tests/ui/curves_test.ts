@@ -44,12 +44,12 @@ async function newRange(page: Page, act: () => Promise<void>): Promise<[from: nu
   return await rangeOf(page);
 }
 
-/** Opens the report of a run of 200 steps. */
-async function openReport(run: RecordedRun, page: Page): Promise<void> {
-  await run.writeAll({ status: "finished" });
-  run.addSteps(1, 200);
-  await page.goto(pathToFileURL(await writeReport(run.path)).href);
-  await page.locator("#loss canvas").waitFor();
+/** What is tried on one page after the other, since each page takes a second: the report of a run of 200 steps. */
+const onReport: { name: string; body: (page: Page) => Promise<void> }[] = [];
+
+/** A step of the test of the report. It leaves the curves as it found them. */
+function stepOnReport(name: string, body: (page: Page) => Promise<void>): void {
+  onReport.push({ name, body });
 }
 
 /** Where a step is in the chart of the loss. */
@@ -64,10 +64,29 @@ async function pixelOf(page: Page, x: number): Promise<{ x: number; y: number }>
   return { x: box.x + left, y: box.y + box.height / 2 };
 }
 
-testInBrowser("the curves are zoomed and moved together, by pointer, wheel and buttons", async (open) => {
-  using run = new RecordedRun();
-  const { page, complaints } = await open({ viewport: { width: 1280, height: 900 } });
-  await openReport(run, page);
+/** Saves the chart of a loss of so many steps as CSV and PNG. */
+async function saveCharts(page: Page, steps: number): Promise<void> {
+  const save = async (name: string) => {
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name }).click(),
+    ]);
+    return { name: download.suggestedFilename(), bytes: await Deno.readFile(await download.path()) };
+  };
+  const table = await save("Save Loss as CSV");
+  assertMatch(table.name, /^seed_recorded_\w+-SEED-Loss\.csv$/);
+  const rows = new TextDecoder().decode(table.bytes).trimEnd().split("\r\n").map((row) => row.split(","));
+  assertEquals([rows.length, rows[0]], [steps + 1, ["run", "step", "value", "smoothed"]]);
+  assertEquals(rows[50].slice(1, 3).map(Number), [50, stepOf(50).loss]);
+  const image = await save("Save Loss as PNG");
+  assertMatch(image.name, /Loss\.png$/);
+  assertEquals([...image.bytes.subarray(1, 4)], [..."PNG"].map((letter) => letter.charCodeAt(0)));
+  const [width, height] = [16, 20].map((at) => new DataView(image.bytes.buffer).getUint32(at));
+  const chart = (await page.locator("#loss").boundingBox())!;
+  assert(width > 2 * chart.width - 2 && height > 2 * chart.height + 40, `${width} x ${height}`);
+}
+
+stepOnReport("the curves are zoomed and moved together, by pointer, wheel and buttons", async (page) => {
   assertEquals(await rangeOf(page), [0, 200]);
   const drag = async (from: number, to: number) => {
     const [start, end] = [await pixelOf(page, from), await pixelOf(page, to)];
@@ -110,13 +129,9 @@ testInBrowser("the curves are zoomed and moved together, by pointer, wheel and b
   assertEquals(await newRange(page, () => page.locator("#zoom-out").press("Enter")), [0, 200]);
   await newRange(page, () => page.locator("#zoom-in").press("Enter"));
   assertEquals(await newRange(page, () => page.locator("#zoom-all").press("Enter")), [0, 200]);
-  assertEquals(complaints, []);
 });
 
-testInBrowser("two fingers zoom and move the curves, and one finger selects as before", async (open) => {
-  using run = new RecordedRun();
-  const { page, complaints } = await open({ viewport: { width: 1280, height: 900 }, hasTouch: true });
-  await openReport(run, page);
+stepOnReport("two fingers zoom and move the curves, and one finger selects as before", async (page) => {
   const session = await page.context().newCDPSession(page);
   type Point = { x: number; y: number };
   const send = (type: "touchStart" | "touchMove" | "touchEnd", ...points: Point[]) =>
@@ -167,15 +182,15 @@ testInBrowser("two fingers zoom and move the curves, and one finger selects as b
   await page.waitForTimeout(300);
   assertAlmostEquals(selected[0], 50, 2);
   assertAlmostEquals(selected[1], 100, 2);
-  assertEquals(complaints, []);
+  await newRange(page, () => page.locator("#zoom-all").click());
 });
 
-testInBrowser("a zoom stays while a run goes on", async (open) => {
+testInBrowser("a zoom stays while a run goes on, whose charts are saved as CSV and PNG", async (open) => {
   using run = new RecordedRun();
   await run.writeAll();
   run.addSteps(1, 100);
   await using server = await servePage([run.path], { port: 0 });
-  const { page } = await open();
+  const { page, complaints } = await open();
   await page.goto(server.url);
   await page.locator("#now").filter({ hasText: "step100" }).waitFor();
   // The first evaluation is at step 0, and the newest at 200.
@@ -186,12 +201,12 @@ testInBrowser("a zoom stays while a run goes on", async (open) => {
   await page.waitForTimeout(600);
   assertEquals(await rangeOf(page), range);
   assertEquals((await optionOf(page, "loss")).series[0].data.at(-1)![0], 120);
+  await page.locator("#zoom-all").click();
+  await saveCharts(page, 120);
+  assertEquals(complaints, []);
 });
 
-testInBrowser("the x axis is step, epoch or time, of points and of evaluations", async (open) => {
-  using run = new RecordedRun();
-  const { page } = await open();
-  await openReport(run, page);
+stepOnReport("the x axis is step, epoch or time, of points and of evaluations", async (page) => {
   const choose = (unit: string) => newRange(page, () => page.locator(`#unit [value="${unit}"]`).check());
   const last = async (id: string) => (await optionOf(page, id)).series.at(-1)!.data.at(-1)![0];
   assertEquals([await last("loss"), await last("scores")], [200, 200]);
@@ -201,46 +216,10 @@ testInBrowser("the x axis is step, epoch or time, of points and of evaluations",
   assertEquals(await choose("time"), [0, 199 * 3 / 60]);
   assertEquals([await last("loss"), await last("scores")], [9.95, 9.95]);
   assertMatch((await page.locator("#lr ~ .legend").textContent())!, /learning rateminutes.*0\.039\.95/);
+  await choose("step");
 });
 
-testInBrowser("a run that was recorded without time says so, and is drawn over steps", async (open) => {
-  using run = new RecordedRun();
-  await run.writeAll({ status: "finished" });
-  const { time: _, ...row } = stepOf(1);
-  Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), JSON.stringify(row) + "\n");
-  const { page } = await open();
-  await page.goto(pathToFileURL(await writeReport(run.path)).href);
-  await page.locator("#loss canvas").waitFor();
-  await page.locator('#unit [value="time"]').check();
-  await page.getByText("No time was recorded: an older version wrote these steps.").first().waitFor();
-  await page.locator('#unit [value="step"]').check();
-  await page.locator("#loss canvas").waitFor();
-});
-
-testInBrowser("smoothing is off at 0, and the y axis is logarithmic where that is wanted", async (open) => {
-  using run = new RecordedRun();
-  const { page } = await open();
-  await openReport(run, page);
-  const counts = async () => (await optionOf(page, "loss")).series.length;
-  assertEquals(await counts(), 2);
-  await page.locator("#smoothing").fill("0");
-  await page.locator("#smoothing-said").filter({ hasText: /^off$/ }).waitFor();
-  await page.waitForTimeout(100);
-  assertEquals(await counts(), 1);
-  assertMatch((await page.locator("#loss ~ .legend").textContent())!, /^lossstep/);
-  await page.locator("#smoothing").fill("20");
-  await page.locator("#smoothing-said").filter({ hasText: "20 % of the steps" }).waitFor();
-  const log = page.getByRole("button", { name: "log scale, Loss" });
-  await log.click();
-  assertEquals(await log.getAttribute("aria-pressed"), "true");
-  assertEquals((await optionOf(page, "loss")).yAxis[0].type, "log");
-  assertEquals((await optionOf(page, "lr")).yAxis[0].type, "value");
-});
-
-testInBrowser("the values under the pointer, raw and smoothed, stand below the chart", async (open) => {
-  using run = new RecordedRun();
-  const { page } = await open({ viewport: { width: 1280, height: 900 } });
-  await openReport(run, page);
+stepOnReport("the values under the pointer, raw and smoothed, stand below the chart", async (page) => {
   const legend = page.locator("#loss ~ .legend");
   const cells = async () => (await legend.locator("tbody td").allTextContents()).map(Number);
   assertEquals(await legend.locator("thead th").allTextContents(), ["smoothed", "raw", "step"]);
@@ -261,37 +240,7 @@ testInBrowser("the values under the pointer, raw and smoothed, stand below the c
   assertEquals(await page.locator("#loss .cursor").isVisible(), false);
 });
 
-testInBrowser("charts are saved as CSV and PNG, live and from the report", async (open) => {
-  using run = new RecordedRun();
-  await run.writeAll({ status: "finished" });
-  run.addSteps(1, 200);
-  await using server = await servePage([run.path], { port: 0 });
-  for (const url of [server.url, pathToFileURL(await writeReport(run.path)).href]) {
-    await using opened = await open();
-    const { page, complaints } = opened;
-    await page.goto(url);
-    await page.locator("#loss canvas").waitFor();
-    const save = async (name: string) => {
-      const [download] = await Promise.all([
-        page.waitForEvent("download"),
-        page.getByRole("button", { name }).click(),
-      ]);
-      return { name: download.suggestedFilename(), bytes: await Deno.readFile(await download.path()) };
-    };
-    const table = await save("Save Loss as CSV");
-    assertMatch(table.name, /^seed_recorded_\w+-SEED-Loss\.csv$/);
-    const rows = new TextDecoder().decode(table.bytes).trimEnd().split("\r\n").map((row) => row.split(","));
-    assertEquals([rows.length, rows[0]], [201, ["run", "step", "value", "smoothed"]]);
-    assertEquals(rows[50].slice(1, 3).map(Number), [50, stepOf(50).loss]);
-    const image = await save("Save Loss as PNG");
-    assertMatch(image.name, /Loss\.png$/);
-    assertEquals([...image.bytes.subarray(1, 4)], [..."PNG"].map((letter) => letter.charCodeAt(0)));
-    const [width, height] = [16, 20].map((at) => new DataView(image.bytes.buffer).getUint32(at));
-    const chart = (await page.locator("#loss").boundingBox())!;
-    assert(width > 2 * chart.width - 2 && height > 2 * chart.height + 40, `${width} x ${height}`);
-    assertEquals(complaints, []);
-  }
-});
+stepOnReport("charts are saved as CSV and PNG", (page) => saveCharts(page, 200));
 
 testInBrowser("a linear evaluation shows the scores of all its learning rates", async (open) => {
   using run = new RecordedRun();
@@ -323,10 +272,11 @@ testInBrowser("a linear evaluation shows the scores of all its learning rates", 
   assertStringIncludes((await page.locator("#what").textContent())!, "latest linear top-130.0 %");
 });
 
-testInBrowser("a run without a test set says that labels are held out", async (open) => {
+testInBrowser("a run says that it was recorded without time, and that labels are held out", async (open) => {
   using run = new RecordedRun();
   await run.writeAll({ status: "running" });
-  run.addSteps(1, 200);
+  const { time: _, ...step } = stepOf(1);
+  Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), JSON.stringify(step) + "\n");
   const row = { of: "student", by: "knn", step: 100, top1: 30, top5: 90, held_out: true };
   Deno.writeTextFileSync(join(run.path, "scores.jsonl"), JSON.stringify(row) + "\n");
   const { page } = await open();
@@ -334,6 +284,12 @@ testInBrowser("a run without a test set says that labels are held out", async (o
   await page.locator("#scores canvas").waitFor();
   assertMatch(await page.locator("#scores ~ .legend tbody").innerText(), /\(held-out labels\)/);
   assertMatch((await page.locator("#what").textContent())!, /latest kNN top-1 \(held-out labels\)30\.0 %/);
+
+  await page.locator("#loss canvas").waitFor();
+  await page.locator('#unit [value="time"]').check();
+  await page.getByText("No time was recorded: an older version wrote these steps.").first().waitFor();
+  await page.locator('#unit [value="step"]').check();
+  await page.locator("#loss canvas").waitFor();
 });
 
 /** Colours of what is drawn, by what they need. */
@@ -383,70 +339,77 @@ async function drawnColours(page: Page): Promise<DrawnColours> {
   });
 }
 
-testInBrowser("all that is drawn in the charts can be seen, in both themes", async (open) => {
-  using run = new RecordedRun();
-  using other = new RecordedRun();
-  for (const one of [run, other]) {
-    await one.writeAll({ status: "finished" });
-    one.addSteps(1, 200);
-  }
-  await using server = await servePage([run.path, other.path], { port: 0 });
-  for (const colorScheme of ["light", "dark"] as const) {
-    await using opened = await open({ colorScheme });
-    const { page } = opened;
-    await page.goto(server.url);
-    await page.locator("#likeliest canvas").waitFor();
-    await page.locator("#map-teacher canvas").waitFor();
-    const panel = await page.evaluate(() =>
-      getComputedStyle(document.querySelector("figure")!).backgroundColor
-    );
-    const colours = await drawnColours(page);
-    assert(colours.text.length >= 2 && colours.line.length >= 7, JSON.stringify(colours));
-    for (const use of ["text", "line"] as const) {
-      for (const colour of colours[use]) {
-        const found = contrast(colour, panel);
-        assert(found >= LEAST_CONTRAST[use], `${colorScheme}: ${use} of ${colour} has ${found.toFixed(2)}`);
-      }
+/** All that is drawn in the charts of a page can be seen. */
+async function assertSeen(page: Page, theme: string): Promise<void> {
+  await page.locator("#likeliest canvas").waitFor();
+  await page.locator("#map-teacher canvas").waitFor();
+  const panel = await page.evaluate(() =>
+    getComputedStyle(document.querySelector("figure")!).backgroundColor
+  );
+  const colours = await drawnColours(page);
+  assert(colours.text.length >= 2 && colours.line.length >= 7, JSON.stringify(colours));
+  for (const use of ["text", "line"] as const) {
+    for (const colour of colours[use]) {
+      const found = contrast(colour, panel);
+      assert(found >= LEAST_CONTRAST[use], `${theme}: ${use} of ${colour} has ${found.toFixed(2)}`);
     }
-    // The raw curve is the faint one.
-    const [raw, smoothed] = (await optionOf(page, "loss")).series.map(({ lineStyle }) => lineStyle);
-    assertEquals([raw.color, raw.width, smoothed.width], [faded(smoothed.color, panel), 1, 2]);
   }
-});
+  // The raw curve is the faint one.
+  const [raw, smoothed] = (await optionOf(page, "loss")).series.map(({ lineStyle }) => lineStyle);
+  assertEquals([raw.color, raw.width, smoothed.width], [faded(smoothed.color, panel), 1, 2]);
+}
 
-testInBrowser("the theme can be chosen, is remembered, and charts follow it", async (open) => {
-  using run = new RecordedRun();
-  await run.writeAll({ status: "finished" });
-  run.addSteps(1, 200);
-  await using server = await servePage([run.path], { port: 0 });
-  const { page, complaints } = await open({ colorScheme: "light" });
-  await page.goto(server.url);
-  await page.locator("#loss canvas").waitFor();
-  const look = async () => ({
-    page: await page.evaluate(() => getComputedStyle(document.body).backgroundColor),
-    line: (await optionOf(page, "loss")).series.at(-1)!.lineStyle.color,
-  });
-  const choose = async (theme: string) => {
-    await page.locator("#theme").selectOption(theme);
+testInBrowser(
+  "the theme can be chosen, is remembered, and charts follow it, in which all can be seen",
+  async (open) => {
+    using run = new RecordedRun();
+    using other = new RecordedRun();
+    for (const one of [run, other]) {
+      await one.writeAll({ status: "finished" });
+      one.addSteps(1, 200);
+    }
+    await using server = await servePage([run.path, other.path], { port: 0 });
+    const { page, complaints } = await open({ colorScheme: "light" });
+    await page.goto(server.url);
+    await page.locator("#loss canvas").waitFor();
+    const look = async () => ({
+      page: await page.evaluate(() => getComputedStyle(document.body).backgroundColor),
+      line: (await optionOf(page, "loss")).series.at(-1)!.lineStyle.color,
+    });
+    const choose = async (theme: string) => {
+      await page.locator("#theme").selectOption(theme);
+      await page.waitForTimeout(200);
+    };
+    await assertSeen(page, "light");
+    const light = await look();
+    await choose("dark");
+    const dark = await look();
+    assertEquals([light.page, dark.page], ["rgb(255, 255, 255)", "rgb(22, 24, 28)"]);
+    assert(light.line !== dark.line);
+    await page.reload();
+    await page.locator("#loss canvas").waitFor();
+    assertEquals([await page.locator("#theme").inputValue(), await look()], ["dark", dark]);
+    await assertSeen(page, "dark");
+    await choose("auto");
+    assertEquals(await look(), light);
+    await page.emulateMedia({ colorScheme: "dark" });
     await page.waitForTimeout(200);
-  };
-  const light = await look();
-  await choose("dark");
-  const dark = await look();
-  assertEquals([light.page, dark.page], ["rgb(255, 255, 255)", "rgb(22, 24, 28)"]);
-  assert(light.line !== dark.line);
-  await page.reload();
-  await page.locator("#loss canvas").waitFor();
-  assertEquals([await page.locator("#theme").inputValue(), await look()], ["dark", dark]);
-  await choose("auto");
-  assertEquals(await look(), light);
-  await page.emulateMedia({ colorScheme: "dark" });
-  await page.waitForTimeout(200);
-  assertEquals(await look(), dark);
-  await choose("light");
-  assertEquals(await look(), light);
-  assertEquals(complaints, []);
-});
+    assertEquals(await look(), dark);
+    await assertSeen(page, "dark, as the system has it");
+    await choose("light");
+    assertEquals(await look(), light);
+    assertEquals(complaints, []);
+  },
+);
+
+/** The sections that a page has links to, all of which are there. */
+async function linksOf(page: Page): Promise<string[]> {
+  const links = await page.locator("nav a:visible").evaluateAll((all) =>
+    all.map((a) => ({ href: a.getAttribute("href")!, text: a.textContent }))
+  );
+  for (const { href } of links) assert(await page.locator(href).isVisible(), `${href} is not there`);
+  return links.map(({ text }) => text);
+}
 
 testInBrowser(
   "a chart without data says why, and sections that are not there are not linked",
@@ -458,14 +421,7 @@ testInBrowser(
       await page.locator("#about-said, #again").first().waitFor({ state: "attached" });
       await page.waitForTimeout(700);
       const shown = page.locator("#curves figure > .none:visible");
-      const links = await page.locator("nav a:visible").allTextContents();
-      for (
-        const href of await page.locator("nav a:visible").evaluateAll((all) =>
-          all.map((a) => a.getAttribute("href")!)
-        )
-      ) {
-        assert(await page.locator(href).isVisible(), `${href} is not there`);
-      }
+      const links = await linksOf(page);
       assertEquals(complaints, []);
       const results = await page.locator("#results").innerText();
       return {
@@ -492,26 +448,15 @@ testInBrowser(
     ]);
     assertMatch(ended.results, /No results: the run did not finish/);
     assertEquals(ended.actors, "The run recorded no data about its actors.");
-    using whole = new RecordedRun();
-    await whole.writeAll();
-    whole.addSteps(1, 5);
-    assertEquals((await texts(whole)).links, [
-      "Results",
-      "Curves",
-      "Health",
-      "Actors",
-      "A batch",
-      "Neighbours",
-      "Map",
-      "About the run",
-    ]);
   },
 );
 
-testInBrowser("an image is enlarged by a click or a key, and the arrow keys go on from it", async (open) => {
-  using run = new RecordedRun();
-  const { page } = await open({ viewport: { width: 1280, height: 900 } });
-  await openReport(run, page);
+stepOnReport("sections that are there are linked", async (page) => {
+  const sections = ["Results", "Curves", "Health", "Actors", "A batch", "Neighbours", "Map", "About the run"];
+  assertEquals(await linksOf(page), sections);
+});
+
+stepOnReport("an image is enlarged by a click or a key, and the arrow keys go on from it", async (page) => {
   const viewer = page.locator("#viewer");
   const small = (await page.locator("#views .tile").nth(3).boundingBox())!;
   await page.locator("#views .tile").nth(3).click();
@@ -531,11 +476,9 @@ testInBrowser("an image is enlarged by a click or a key, and the arrow keys go o
   assertEquals(await viewer.isVisible(), false);
 });
 
-testInBrowser("the command is copied by a button, also where a page has no clipboard", async (open) => {
-  using run = new RecordedRun();
-  const { page } = await open({ permissions: ["clipboard-read", "clipboard-write"] });
-  await openReport(run, page);
+stepOnReport("the command is copied by a button, also where a page has no clipboard", async (page) => {
   const { command } = recordOf();
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.locator("#copy").click();
   await page.locator("#copy-said").filter({ hasText: "copied" }).waitFor();
   assertEquals(await page.evaluate(() => navigator.clipboard.readText()), command);
@@ -546,33 +489,30 @@ testInBrowser("the command is copied by a button, also where a page has no clipb
   assertEquals(await page.evaluate(() => getSelection()!.toString()), command);
 });
 
-testInBrowser(
+/** Actors of a run in which some do the same, and some evaluate. */
+const ACTORS = [
+  ...["tsv_reader 0", "tsv_reader 1", "augmenter", "teacher_encoder", "queue_keeper", "student_trainer"],
+  ...["bank_reader", "query_reader", "probe_reader", "evaluation_augmenter", "evaluator", "projector"],
+];
+const ACTOR_RECORDS = ACTORS.map((name) => ({
+  ...{ name, busy: 0.5, waiting: 0.1, busyOverall: 0.5, waitingOverall: 0.1, mailbox: 0, handled: 1 },
+  links: [{ to: "evaluation_augmenter", credits: 2, queued: 0 }],
+}));
+
+stepOnReport(
   "actors that do the same stand side by side, evaluation apart, and no word is broken",
-  async (open) => {
-    using run = new RecordedRun();
-    await run.writeAll({ status: "finished" });
-    const names = [
-      ...["tsv_reader 0", "tsv_reader 1", "augmenter", "teacher_encoder", "queue_keeper", "student_trainer"],
-      ...["bank_reader", "query_reader", "probe_reader", "evaluation_augmenter", "evaluator", "projector"],
-    ];
-    const actors = names.map((name) => ({
-      ...{ name, busy: 0.5, waiting: 0.1, busyOverall: 0.5, waitingOverall: 0.1, mailbox: 0, handled: 1 },
-      links: [{ to: "evaluation_augmenter", credits: 2, queued: 0 }],
-    }));
-    run.write("actors.json", { at: new Date().toISOString(), actors });
-    const url = pathToFileURL(await writeReport(run.path)).href;
-    for (const width of [360, 1280]) {
-      await using opened = await open({ viewport: { width, height: 800 } });
-      const { page } = opened;
-      await page.goto(url);
+  async (page) => {
+    const { width: before, height } = page.viewportSize()!;
+    for (const width of [360, before]) {
+      await page.setViewportSize({ width, height });
       await page.locator("#ring li").first().waitFor();
       const stages = (id: string) =>
         page.locator(`#${id} > li`).evaluateAll((all) =>
           all.map((stage) => [...stage.querySelectorAll("strong")].map((name) => name.textContent))
         );
-      assertEquals(await stages("ring"), [names.slice(0, 2), ...names.slice(2, 6).map((name) => [name])]);
-      assertEquals(await stages("evaluation"), [names.slice(6, 9), [names[9]], [names[10]]]);
-      assertEquals(await stages("aside"), [[names[11]]]);
+      assertEquals(await stages("ring"), [ACTORS.slice(0, 2), ...ACTORS.slice(2, 6).map((name) => [name])]);
+      assertEquals(await stages("evaluation"), [ACTORS.slice(6, 9), [ACTORS[9]], [ACTORS[10]]]);
+      assertEquals(await stages("aside"), [[ACTORS[11]]]);
       const overflows = await page.locator(".actor").evaluateAll((all) =>
         all.filter((card) => card.scrollWidth > card.clientWidth).map((card) => card.textContent)
       );
@@ -584,3 +524,36 @@ testInBrowser(
     }
   },
 );
+
+stepOnReport("smoothing is off at 0, and the y axis is logarithmic where that is wanted", async (page) => {
+  const counts = async () => (await optionOf(page, "loss")).series.length;
+  assertEquals(await counts(), 2);
+  await page.locator("#smoothing").fill("0");
+  await page.locator("#smoothing-said").filter({ hasText: /^off$/ }).waitFor();
+  await page.waitForTimeout(100);
+  assertEquals(await counts(), 1);
+  assertMatch((await page.locator("#loss ~ .legend").textContent())!, /^lossstep/);
+  await page.locator("#smoothing").fill("20");
+  await page.locator("#smoothing-said").filter({ hasText: "20 % of the steps" }).waitFor();
+  const log = page.getByRole("button", { name: "log scale, Loss" });
+  await log.click();
+  assertEquals(await log.getAttribute("aria-pressed"), "true");
+  assertEquals((await optionOf(page, "loss")).yAxis[0].type, "log");
+  assertEquals((await optionOf(page, "lr")).yAxis[0].type, "value");
+});
+
+testInBrowser("a report's curves and images can be looked into", async (open, test) => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished" });
+  run.addSteps(1, 200);
+  run.write("actors.json", { at: new Date().toISOString(), actors: ACTOR_RECORDS });
+  const { page, complaints } = await open({ viewport: { width: 1280, height: 900 } });
+  const session = await page.context().newCDPSession(page);
+  await session.send("Emulation.setTouchEmulationEnabled", { enabled: true, maxTouchPoints: 2 });
+  await page.goto(pathToFileURL(await writeReport(run.path)).href);
+  await page.locator("#loss canvas").waitFor();
+  for (const { name, body } of onReport) await test.step(name, () => body(page));
+  await session.send("Emulation.setTouchEmulationEnabled", { enabled: false });
+  await session.detach();
+  assertEquals(complaints, []);
+});

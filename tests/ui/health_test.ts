@@ -4,8 +4,10 @@ import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Page } from "playwright-core";
-import type { StatsRow } from "../../ui/records.ts";
+import { reportPage } from "../../ui/assets.ts";
+import type { PageMessage, StatsRow } from "../../ui/records.ts";
 import { writeReport } from "../../ui/report.ts";
+import { RunReader } from "../../ui/run_reader.ts";
 import { servePage } from "../../ui/server.ts";
 import { testInBrowser } from "./browser.ts";
 import { RecordedRun, recordOf, statsOf, stepOf } from "./recorded_run.ts";
@@ -41,6 +43,11 @@ testInBrowser(
     using run = await recorded((row) =>
       row.step === 100 ? { ...row, gradient_norms: { ...row.gradient_norms, layer1: NaN } } : row
     );
+    // A pause, as for an evaluation or until a resume, is no part of a step's time.
+    const rows = Array.from({ length: 200 }, (_, i) => stepOf(i + 1)).map((row) =>
+      JSON.stringify({ ...row, time: row.time! + (row.step > 100 ? 7200 : 0) }) + "\n"
+    );
+    Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), rows.join(""));
     const { page, complaints } = await open({ viewport: { width: 1280, height: 900 } });
     await openReport(page, run);
     const gradients = await linesOf(page, "gradient-norm");
@@ -63,7 +70,7 @@ testInBrowser(
     const [[, time]] = await linesOf(page, "device-time");
     const [[, share]] = await linesOf(page, "device-share");
     assertEquals([time.length, time[0]], [20, [10, 0.75]]);
-    // Steps are three seconds apart.
+    // Steps are three seconds apart, but for the pause.
     assertEquals(share.map(([, percent]) => percent), time.map(() => 25));
     const memory = await linesOf(page, "memory");
     assertEquals([...memory].map(([name, points]) => [name, points[0][1]]), [
@@ -85,21 +92,6 @@ testInBrowser(
     await page.waitForTimeout(300);
     assertEquals((await linesOf(page, "weight-norm")).get("total")!.length, 12);
     assertEquals(complaints, []);
-  },
-);
-
-testInBrowser(
-  "a pause, as for an evaluation or until a resume, is no part of a step's time",
-  async (open) => {
-    using run = await recorded();
-    const rows = Array.from({ length: 200 }, (_, i) => stepOf(i + 1)).map((row) =>
-      JSON.stringify({ ...row, time: row.time! + (row.step > 100 ? 7200 : 0) }) + "\n"
-    );
-    Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), rows.join(""));
-    const { page } = await open();
-    await openReport(page, run);
-    const [[, share]] = await linesOf(page, "device-share");
-    assertEquals(new Set(share.map(([, percent]) => percent)), new Set([25]));
   },
 );
 
@@ -137,58 +129,74 @@ testInBrowser(
 );
 
 testInBrowser("what was not recorded is told in words", async (open) => {
-  const said = async (change: (run: RecordedRun) => void) => {
-    using run = new RecordedRun();
-    await run.writeAll({ status: "finished" });
-    run.addSteps(1, 20);
-    change(run);
-    await using opened = await open();
-    const { page, complaints } = opened;
-    await page.goto(pathToFileURL(await writeReport(run.path)).href);
-    await page.locator("#loss canvas").waitFor();
-    await page.waitForTimeout(200);
-    const panels = await page.locator("#health figure:visible").count();
-    const why = await page.locator("#health figure > .none:visible").allTextContents();
-    assertEquals(complaints, []);
-    return panels === 0 ? await page.locator("#health-said").textContent() : why;
-  };
   const remove = (run: RecordedRun) => Deno.removeSync(join(run.path, "stats.jsonl"));
   const withSetting = (stats_every: number) => (run: RecordedRun) => {
     remove(run);
     run.write("config.json", { stats_every });
   };
-  assertEquals(await said(remove), "Nothing was recorded: an older version wrote this run.");
-  assertEquals(await said(withSetting(0)), "Nothing is recorded: --stats-every is 0.");
-  const first = "there is a record every 50 batches (--stats-every).";
-  assertEquals(await said(withSetting(50)), `The run ended before its first record: ${first}`);
-  assertEquals(
-    await said((run) => {
-      withSetting(50)(run);
-      run.write("run.json", recordOf());
-    }),
-    `Nothing is recorded yet: ${first}`,
-  );
-  assertEquals(
-    await said((run) => {
-      remove(run);
-      run.write("run.json", { ...recordOf(), task: "lincls", status: "finished" });
-    }),
-    "A linear evaluation or a fine-tuning records no norms, device time or memory.",
-  );
   const { device_seconds: _, ...row } = statsOf(10);
   const write = (run: RecordedRun, row: StatsRow) =>
     Deno.writeTextFileSync(join(run.path, "stats.jsonl"), JSON.stringify(row) + "\n");
+  const first = "there is a record every 50 batches (--stats-every).";
   const untimed = "Device time is unknown: the adapter has no timestamp queries.";
-  assertEquals(await said((run) => write(run, row)), [untimed, untimed]);
-  assertEquals(
-    await said((run) => write(run, { ...statsOf(10), gradient_norms: { conv1: NaN } })),
-    ["No finite values."],
-  );
-  assertEquals(
-    await said((run) => {
-      write(run, statsOf(10));
-      Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), JSON.stringify(stepOf(1)) + "\n");
-    }),
-    ["Step time is unknown: metrics.jsonl has no two steps with a time."],
-  );
+  const cases: { change: (run: RecordedRun) => void; said: string | string[] }[] = [
+    { change: remove, said: "Nothing was recorded: an older version wrote this run." },
+    { change: withSetting(0), said: "Nothing is recorded: --stats-every is 0." },
+    { change: withSetting(50), said: `The run ended before its first record: ${first}` },
+    {
+      change: (run) => {
+        withSetting(50)(run);
+        run.write("run.json", recordOf());
+      },
+      said: `Nothing is recorded yet: ${first}`,
+    },
+    {
+      change: (run) => {
+        remove(run);
+        run.write("run.json", { ...recordOf(), task: "lincls", status: "finished" });
+      },
+      said: "A linear evaluation or a fine-tuning records no norms, device time or memory.",
+    },
+    { change: (run) => write(run, row), said: [untimed, untimed] },
+    {
+      change: (run) => write(run, { ...statsOf(10), gradient_norms: { conv1: NaN } }),
+      said: ["No finite values."],
+    },
+    {
+      change: (run) => {
+        write(run, statsOf(10));
+        Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), JSON.stringify(stepOf(1)) + "\n");
+      },
+      said: ["Step time is unknown: metrics.jsonl has no two steps with a time."],
+    },
+  ];
+  // One report has them all, of which one at a time is plotted.
+  const messages: PageMessage[] = [];
+  using folder = new RecordedRun();
+  for (const [i, { change }] of cases.entries()) {
+    using run = new RecordedRun();
+    await run.writeAll({ status: "finished" });
+    run.addSteps(1, 20);
+    change(run);
+    const reader = new RunReader(run.path, i);
+    await reader.poll();
+    messages.push(...reader.everything());
+  }
+  const path = join(folder.path, "compare.html");
+  const names = cases.map((_, i) => `run${i}`);
+  Deno.writeTextFileSync(path, reportPage([{ kind: "runs", names, isLive: false }, ...messages]));
+  const { page, complaints } = await open();
+  await page.goto(pathToFileURL(path).href);
+  await page.locator("#draw-none").click();
+  for (const [i, { said }] of cases.entries()) {
+    const box = page.getByRole("checkbox", { name: `Plot ${names[i]}` });
+    await box.check();
+    await page.locator("#runs-said").filter({ hasText: " 1 plotted" }).waitFor();
+    const panels = await page.locator("#health figure:visible").count();
+    const why = await page.locator("#health figure > .none:visible").allTextContents();
+    assertEquals(panels === 0 ? await page.locator("#health-said").textContent() : why, said, names[i]);
+    await box.uncheck();
+    await page.locator("#runs-said").filter({ hasText: " 0 plotted" }).waitFor();
+  }
+  assertEquals(complaints, []);
 });

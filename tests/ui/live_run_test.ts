@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 import { taskFlags } from "../cli/run_program.ts";
+import { ONE_THREAD } from "../one_thread.ts";
 import { testInBrowser } from "./browser.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/commands/distill.ts", import.meta.url));
@@ -55,6 +56,7 @@ testInBrowser(
         stdin: "null",
         stdout: "null",
         stderr: "null",
+        env: ONE_THREAD,
       }).spawn();
     const { page } = await open();
     const stepsShown = async () =>

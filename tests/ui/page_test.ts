@@ -10,6 +10,7 @@ import { writeReport } from "../../ui/report.ts";
 import { RunReader } from "../../ui/run_reader.ts";
 import { servePage } from "../../ui/server.ts";
 import { MOST_CLIENTS } from "../../ui/watchers.ts";
+import { IS_LONG } from "../long.ts";
 import { testInBrowser } from "./browser.ts";
 import { RecordedRun, recordOf } from "./recorded_run.ts";
 
@@ -130,14 +131,6 @@ testInBrowser(
     await says(page, "ranks-list", /node3/);
     assertEquals([await page.locator("#rank").inputValue(), (await names()).length], ["1", 3]);
     assertEquals(complaints, []);
-
-    // The report has them too, but those of an earlier start by more ranks.
-    run.writeRanks(2);
-    run.write("run.json", { ...recordOf(), status: "finished" });
-    const { page: report } = await open();
-    await report.goto(pathToFileURL(await writeReport(run.path)).href);
-    await says(report, "ranks-list", /node1/);
-    assertEquals(await report.locator("#ranks-list tbody tr").count(), 2);
   },
 );
 
@@ -200,27 +193,29 @@ testInBrowser(
     run.addSteps(1, 200);
     other.addSteps(1, 100);
     await using server = await servePage([run.path, other.path], { port: 0 });
-    const backgrounds: string[] = [];
-    for (const colorScheme of ["light", "dark"] as const) {
-      for (const width of [360, 1280]) {
-        await using opened = await open({ colorScheme, viewport: { width, height: 800 } });
-        const { page, complaints } = opened;
-        await page.goto(server.url);
-        await says(page, "now", /step200 of 200/);
-        const look = `${colorScheme}, ${width} wide`;
-        assertEquals(await violations(page), [], look);
-        assertEquals(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0, look);
-        backgrounds.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
-        assertEquals(complaints, []);
-      }
-    }
-    assertNotEquals(backgrounds[0], backgrounds[2]);
-
-    const { page } = await open();
+    const { page, complaints } = await open();
     await page.goto(server.url);
     await says(page, "now", /step200 of 200/);
     await page.keyboard.press("Tab");
     assertEquals(await page.evaluate(() => document.activeElement!.textContent), "Skip to the curves");
+    const backgrounds: string[] = [];
+    for (const colorScheme of ["light", "dark"] as const) {
+      for (const width of [360, 1280]) {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize({ width, height: 800 });
+        await page.waitForTimeout(300);
+        const look = `${colorScheme}, ${width} wide`;
+        // A check takes two seconds, and finds what a theme or a width has wrong: one of each is checked.
+        if (IS_LONG || (colorScheme === "light") === (width === 360)) {
+          assertEquals(await violations(page), [], look);
+        }
+        assertEquals(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0, look);
+        backgrounds.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
+      }
+    }
+    assertEquals(complaints, []);
+    assertNotEquals(backgrounds[0], backgrounds[2]);
+
     // Everything that can be done can be done by keyboard.
     await page.locator("#list input").first().focus();
     await page.keyboard.press("Space");
@@ -254,14 +249,14 @@ testInBrowser("the page draws 10,000 points, and is there while more come", asyn
   const { page, complaints, requests } = await open();
   await page.goto(server.url);
   await says(page, "now", /step10000 of/);
-  for (let i = 0; i < 5; i++) {
+  for (let i = 0; i < 3; i++) {
     run.addSteps(10_001 + 20 * i, 10_020 + 20 * i);
     await says(page, "now", new RegExp(`step${10_020 + 20 * i} of`));
     // Whoever looks on can use the page meanwhile.
     await page.locator("#loss ~ details > summary").click();
   }
   const label = await page.locator("#loss").getAttribute("aria-label");
-  assertMatch(label!, /at step 1, .* at step 10[, ]?100$/);
+  assertMatch(label!, /at step 1, .* at step 10[, ]?060$/);
   // The line reaches from one side of the chart to the other.
   const drawn = await page.locator("#loss canvas").evaluate((canvas: HTMLCanvasElement) => {
     const { width, height } = canvas;
@@ -294,6 +289,9 @@ testInBrowser("the report is one file that shows the run without a server or a n
   await run.writeAll({ status: "finished", error: "</script><b>no markup</b>" });
   run.addSteps(1, 200);
   run.write("linear/run.json", { ...recordOf(), results: [{ name: "best top-1", value: 45.67, unit: "%" }] });
+  // Those of an earlier start by more ranks are not in it.
+  run.writeRanks(3);
+  run.writeRanks(2);
   const path = await writeReport(run.path);
   const { page, complaints, requests } = await open();
   await page.goto(pathToFileURL(path).href);
@@ -302,6 +300,8 @@ testInBrowser("the report is one file that shows the run without a server or a n
   await says(page, "results-list", /student after, weighted kNN top-130\.3 %linear: best top-145\.7 %/);
   await says(page, "facts", /images\/data \(0123456789abcdef\)/);
   assertEquals(await page.locator("#alike tbody tr").count(), 10);
+  await says(page, "ranks-list", /node1/);
+  assertEquals(await page.locator("#ranks-list tbody tr").count(), 2);
   assertEquals(complaints, []);
   assert(requests.every((url) => url.startsWith("file:") || url.startsWith("data:")), requests.join("\n"));
 });

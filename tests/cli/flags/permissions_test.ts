@@ -123,12 +123,12 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
     ...["--ui", "0", "--output", at("pretrain"), "--no-insight", ...small, ...PLUGIN],
   ], /\n2 steps in [^]*report +/);
   await step("lincls", () => [
-    ...["--pretrained", checkpoint(), "-b", "8", "--epochs", "1", "--output", at("lincls"), ...small],
+    ...["--pretrained", checkpoint(), "-b", "4", "--epochs", "1", "--output", at("lincls"), ...small],
     ...[...PLUGIN, "--cache-features", data],
   ], /best +.*model_best/);
   await step("knn", () => ["--pretrained", checkpoint(), "--image-size", "32", ...PLUGIN, data], /k = 20 /);
   await step("embed", () => [
-    ...["--pretrained", checkpoint(), "--image-size", "32", ...PLUGIN, data],
+    ...["--pretrained", checkpoint(), "--image-size", "32", "-b", "4", ...PLUGIN, data],
     ...["-o", at("features.npy"), "--neighbours", at("sheet.png"), "-k", "3"],
   ], /sheet\.png/);
   await step("tsv", () => [data, "-o", at("made"), "--shuffle", "--check"], /rows +16\n/);
