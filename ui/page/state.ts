@@ -118,7 +118,7 @@ export class State {
     switch (message.kind) {
       case "record":
         run.record = message.record;
-        return ["runs", "curves", "about"];
+        return ["runs", "curves", "actors", "about"]; // of a run that has ended the actors are told otherwise
       case "evaluations":
         run.evaluations = message.evaluations;
         return ["about"];
