@@ -8,6 +8,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { REFERENCE } from "../reference.ts";
 import { UNOPTIMIZED_KERNELS } from "../unoptimized_kernels.ts";
 import { type Mutant, MUTANTS } from "./mutants.ts";
 
@@ -46,15 +47,17 @@ function writeResults(results: Results): void {
   Deno.writeTextFileSync(RESULTS, JSON.stringify(results, null, 2) + "\n");
 }
 
+/** A copy of the tree has no reference beside it, without which tests look at nothing. */
+const ENVIRONMENT = { NO_COLOR: "1", SEED_REFERENCE: fileURLToPath(REFERENCE), ...UNOPTIMIZED_KERNELS };
+
 async function output(command: string, args: string[], cwd: string, signal?: AbortSignal) {
   return await new Deno.Command(command, {
     args,
     cwd,
     signal,
     stdin: "null",
-    env: { NO_COLOR: "1", ...UNOPTIMIZED_KERNELS },
-  })
-    .output();
+    env: ENVIRONMENT,
+  }).output();
 }
 
 /** Copies what git knows of, and what it would take in, into a new folder. */

@@ -21,19 +21,9 @@ Deno.test("an encoder of one's own is distilled, evaluated, embedded with and ex
   const distilled = await task(
     "distill",
     ...["--plugin", PLUGIN, "-a", "tiny_convnet", "--loss", "soft_seed", "--augmentation", "plain"],
-    ...[
-      "--data",
-      join(folder.data, "train.tsv"),
-      "--distill",
-      SAMPLE_TEACHER,
-      "--output",
-      output,
-      "-b",
-      "4",
-      "--queue",
-      "16",
-    ],
-    ...["--epochs", "1", "--limit-steps", "2", "-j", "1", "--no-insight", "--no-tune"],
+    ...["--data", join(folder.data, "train.tsv"), "--distill", SAMPLE_TEACHER, "--output", output],
+    ...["-b", "4", "--queue", "16", "--epochs", "1", "--limit-steps", "2"],
+    ...["-j", "1", "--no-insight", "--no-tune"],
   );
   assertEquals([distilled.code, said(distilled.stderr)], [0, ""]);
   assertMatch(distilled.stdout, /^student +tiny_convnet$/m);
