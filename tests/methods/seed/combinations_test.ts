@@ -61,7 +61,7 @@ Deno.test("a vision transformer is taught tokens with small views and accumulati
 });
 
 Deno.test("a vision transformer is taught tokens in mixed precision, with activations computed again", {
-  ignore: !IS_LONG, // a step with AdamW in mixed precision, and tokens in float32, are in every run of the tests
+  ignore: !IS_LONG, // a run in mixed precision, and tokens in float32, are in every run of the tests
 }, async () => {
   const gpu = await openGpu("combinations");
   const { hasHalf } = gpu.adapter;

@@ -150,7 +150,6 @@ Deno.test(
 Deno.test({
   name:
     "runDistillation() in mixed precision gives the same bits when it is resumed, its loss scale included",
-  ignore: !IS_LONG, // float16 kernels are slow to compile where they are emulated
   async fn({ name }) {
     if (!(await describeAdapter()).hasHalf) return skip(name, "the adapter has no float16");
     using folder = new RunFolder(ROWS);
