@@ -162,7 +162,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   #stepsReported: number;
   #hasSavedLast = false;
   #epochsEvaluated: number;
-  #nextSaved = Promise.withResolvers<void>();
+  /** Resolves with the checkpoint that a trainer ends with, or where it goes back to one. */
+  #lastSaved = Promise.withResolvers<void>();
   #nextStep = Promise.withResolvers<void>();
 
   constructor(
@@ -304,8 +305,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   async #takeSaved({ epoch, endsEpoch, path, ends, weights }: SavedEvent): Promise<void> {
     const { batchesPerEpoch, totalSteps } = this.#prepared;
     const saved = this.#training.saved(path);
-    this.#nextSaved.resolve();
-    this.#nextSaved = Promise.withResolvers();
+    // One of an epoch's end may still be on its way when the last one is asked for.
+    if (ends) this.#noteLastSaved();
     await saved;
     if (ends) this.#endWithRanks(path);
     if (!endsEpoch) return;
@@ -314,6 +315,11 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       this.#epochsEvaluated = epoch + 1;
       this.#evaluations?.epoch(epoch, weights).catch(() => {}); // the system says why
     }
+  }
+
+  #noteLastSaved(): void {
+    this.#lastSaved.resolve();
+    this.#lastSaved = Promise.withResolvers();
   }
 
   /** Ends where another rank was stopped; where this one was, it ends by itself. */
@@ -325,10 +331,10 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   /** Has a checkpoint written; between batches that accumulate it comes after the last of them, by itself. */
   async #save(): Promise<string | null> {
     if (this.#hasSavedLast) return null;
-    const next = this.#nextSaved.promise;
+    const last = this.#lastSaved.promise;
     const isDone = this.#stepsReported === this.#prepared.totalSteps;
     const { path, step } = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
-    if (path === null) await next;
+    if (path === null) await last;
     // Its steps come another way, and may be told of later.
     else while (this.#stepsReported < step) await this.#nextStep.promise;
     return path;
@@ -339,6 +345,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     const { method, options, batchesPerEpoch, totalSteps } = this.#prepared;
     const resume = this.#training.checkpoint ?? options.resume;
     const start = await findStart(method, { ...options, resume }, batchesPerEpoch);
+    this.#noteLastSaved();
     if (start.epoch * batchesPerEpoch + start.batch < totalSteps) this.#trained.putOff();
     return { resume, start };
   }

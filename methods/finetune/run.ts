@@ -252,7 +252,8 @@ class FinetuneRun {
   /** A checkpoint was written that was put off. Where another rank was stopped, this one ends too. */
   async #takeSaved({ path, ends }: Extract<FinetuneActorEvent, { type: "saved" }>): Promise<void> {
     if (path !== null) await this.#run.training.saved(path);
-    this.#noteSaved();
+    // Ranks may have saved in the meantime without ending.
+    if (ends || this.#ranks === undefined) this.#noteSaved();
     if (!ends || this.#ranks === undefined) return;
     this.#hasSavedLast = true;
     this.#stopped.resolve(new StoppedError(new StoppedByRank(), path));

@@ -213,6 +213,18 @@ Deno.test("a rank that is stopped has all save at the same step, and the others 
   assertEquals(resumed.steps, 2);
 });
 
+Deno.test("a rank that is stopped as its epoch ends goes on until all have saved", async () => {
+  using folder = new RunFolder(24);
+  const runs = startRanks(folder.options("epoch", { epochs: 50 }), 2);
+  const errors = errorsOf(runs);
+  // The checkpoint of the epoch is still to be written when the end is asked for.
+  for await (const event of runs[1]) if (event.type === "step" && event.step === 6) break;
+  runs[1].stop("enough");
+  const [first, second] = (await errors) as StoppedError[];
+  assertInstanceOf(first.cause, StoppedByRank);
+  assertEquals([second.cause, second.checkpoint], ["enough", first.checkpoint]);
+});
+
 Deno.test("ranks with other settings, or batches that cannot be shared, do not begin", async () => {
   using folder = new RunFolder(24);
   const different = startRanks(folder.options("different"), 2, (rank) => ({ lr: rank === 0 ? 0.1 : 0.2 }));
