@@ -33,6 +33,13 @@ function mutant(file: string, from: string, to: string, tests: readonly string[]
 /** Settings that the actors do not pass on, and states that they do not keep. */
 const ACTORS: readonly Mutant[] = [
   mutant(
+    "methods/encoder_training/run.ts",
+    "if (ends) this.#noteLastSaved();",
+    "this.#noteLastSaved();",
+    ["actors/ranks/ranks_test.ts"],
+    "as its epoch ends",
+  ),
+  mutant(
     "methods/encoder_training/step_options.ts",
     "    momentum,\n    weightDecay",
     "    momentum: 0.9,\n    weightDecay",
