@@ -252,9 +252,9 @@ class FinetuneRun {
   /** A checkpoint was written that was put off. Where another rank was stopped, this one ends too. */
   async #takeSaved({ path, ends }: Extract<FinetuneActorEvent, { type: "saved" }>): Promise<void> {
     if (path !== null) await this.#run.training.saved(path);
-    // Ranks may have saved in the meantime without ending.
-    if (ends || this.#ranks === undefined) this.#noteSaved();
-    if (!ends || this.#ranks === undefined) return;
+    if (this.#ranks === undefined) return this.#noteSaved();
+    if (!ends) return; // ranks may save in the meantime without ending
+    this.#noteSaved();
     this.#hasSavedLast = true;
     this.#stopped.resolve(new StoppedError(new StoppedByRank(), path));
   }
