@@ -1,9 +1,12 @@
 import { assertEquals } from "@std/assert";
 import { describeSkipped, IgnoredTests } from "./skipped_tests.ts";
 
-const TEXTS: Readonly<Record<string, string>> = {
-  "./tests/a_test.ts": "ignore: !IS_LONG",
-  "./tests/b_test.ts": 'ignore: Deno.build.os === "windows"',
+const A_TEST = "Deno.test({ name: `two, of a group, ${how} a comma`, ignore: !IS_LONG";
+const B_TEST = 'ignore: Deno.build.os === "windows"';
+const TEXTS: Readonly<Record<string, readonly string[]>> = {
+  "./tests/a_test.ts": [A_TEST],
+  "./tests/b_test.ts": [B_TEST],
+  "./tests/.groups/ab.ts": [B_TEST + '"four, with a comma"', A_TEST],
 };
 const OUTPUT = `running 3 tests from ./tests/a_test.ts
 one ... ok (1ms)
@@ -16,9 +19,9 @@ ok | 2 passed | 1 failed | 2 ignored (2s)
 `;
 
 /** What is found. */
-function find(isLong: boolean) {
+function find(isLong: boolean, output = OUTPUT) {
   const tests = new IgnoredTests((file) => TEXTS[file], isLong);
-  for (const line of OUTPUT.split("\n")) tests.take(line);
+  for (const line of output.split("\n")) tests.take(line);
   return tests.found;
 }
 
@@ -30,6 +33,15 @@ Deno.test("IgnoredTests finds names and reasons, in colour too", () => {
   ];
   assertEquals(find(false), expected);
   assertEquals(find(true)[0].reason, elsewhere);
+});
+
+Deno.test("IgnoredTests finds the reason in the file of a group that has the test", () => {
+  const output = ["two, of a group, without a comma", "four, with a comma"]
+    .map((name) => `./tests/.groups/ab.ts => ${name} ... ignored (0ms)`).join("\n");
+  assertEquals(find(false, output).map(({ reason }) => reason.split(":")[0]), [
+    "it is long",
+    "not on this system, or not for this user",
+  ]);
 });
 
 Deno.test("describeSkipped() is one line, or nothing", () => {

@@ -145,7 +145,8 @@ export class Actor<P extends Protocol<P>> {
   /**
    * Stops the actor: aborts its signal, rejects what it waits for, runs its `onStop` hooks and closes its Worker. A
    * Worker that does not close in time, because it computes without awaiting, is terminated. That is the last resort:
-   * terminating a Worker with a GPU device can crash the process.
+   * terminating a Worker with a GPU device can crash the process, and Deno (2.9) does not interrupt what it computes,
+   * which keeps a core busy until it awaits or the process ends.
    */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stop();

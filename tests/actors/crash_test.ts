@@ -1,3 +1,4 @@
+// Apart: its actors have Workers, as what is torn down with a Worker is what it is about.
 // Every role breaks in the middle of a run: it goes on to the same bits, or must end within seconds and say who it was.
 import { setOneThread } from "../../actors/one_thread.ts";
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
@@ -10,7 +11,7 @@ import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.t
 import { IS_LONG } from "../long.ts";
 import { hear } from "./hear.ts";
 
-setOneThread(false); // what is torn down with a Worker is what these are about
+setOneThread(false);
 
 type Actors = ActorSystem["actors"];
 

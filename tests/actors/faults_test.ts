@@ -1,3 +1,4 @@
+// Apart: its actors have Workers, as what is torn down with a Worker is what it is about.
 /**
  * Faults that come from the parts themselves: modules that lie outside this tree, and stand in the places of built-in
  * actors, lose their device, take their time, or send garbage.
@@ -11,7 +12,7 @@ import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { IS_LONG } from "../long.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 
-setOneThread(false); // what is torn down with a Worker is what these are about
+setOneThread(false);
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 

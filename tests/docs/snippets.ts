@@ -1,10 +1,25 @@
-/** The programs in the documentation, as files that Deno can check and run. */
+/**
+ * The programs in the documentation, as files that Deno can check and run.
+ *
+ *     deno run -A tests/docs/snippets.ts FOLDER
+ *
+ * writes them into a folder, for `deno check --config deno.json FOLDER`.
+ */
 import { assertEquals } from "@std/assert";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 /** Folder of the checkout. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** How many programs each page has. */
+const PAGES = {
+  "README.md": 1,
+  "docs/library.md": 3,
+  "docs/pretraining.md": 1,
+  "docs/extending.md": 17,
+  "docs/tutorial.md": 1,
+};
 
 /** A piece of code on a page that stands for a file. */
 interface Snippet {
@@ -45,6 +60,15 @@ export function writeSnippets(page: string, folder: string): string[] {
   return snippets.map(({ path }) => join(folder, path)).filter((path) => path.endsWith(".ts"));
 }
 
+/** Writes the code of all pages into a folder, as {@linkcode writeSnippets} does. */
+export function writeAllSnippets(folder: string): string[] {
+  return Object.entries(PAGES).flatMap(([page, count]) => {
+    const paths = writeSnippets(page, folder);
+    assertEquals(paths.length, count, page);
+    return paths;
+  });
+}
+
 /** Runs Deno in the checkout, and gives what it wrote; fails where it does. */
 export async function deno(...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -56,3 +80,5 @@ export async function deno(...args: string[]): Promise<string> {
   assertEquals(code, 0, decoder.decode(stdout) + decoder.decode(stderr));
   return decoder.decode(stdout);
 }
+
+if (import.meta.main) writeAllSnippets(Deno.args[0]);

@@ -1,32 +1,21 @@
-/** The programs in the documentation compile, and those that need no data of one's own run. */
+/**
+ * The programs in the documentation run, where they need no data of one's own. `.ci/run` checks the types of all, with those of the
+ * project, and the long test checks them as outside of the checkout.
+ */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { IS_LONG } from "../long.ts";
 import { LIBRARY_ON_ONE_THREAD } from "../one_thread.ts";
 import { writeOwnProgram } from "./own_program.ts";
-import { deno, ROOT, writeSnippets } from "./snippets.ts";
-
-/** How many programs each page has. */
-const PAGES = {
-  "README.md": 1,
-  "docs/library.md": 3,
-  "docs/pretraining.md": 1,
-  "docs/extending.md": 17,
-  "docs/tutorial.md": 1,
-};
+import { deno, ROOT, writeAllSnippets } from "./snippets.ts";
 
 const FLAGS = ["--quiet", "-A", "--no-check", "--config", "deno.json", ...LIBRARY_ON_ONE_THREAD];
 const RUN = ["run", ...FLAGS];
 
-Deno.test("the programs in README.md and docs/ compile, and do what they say", async (t) => {
-  const folder = Deno.makeTempDirSync({ prefix: "seed_snippets_" });
+/** Checks types of all programs at once, with the configuration that docs/library.md shows, and a name more. */
+async function check(snippets: readonly string[]) {
+  const own = Deno.makeTempDirSync({ prefix: "seed_own_program_" });
   try {
-    const snippets = Object.entries(PAGES).flatMap(([page, count]) => {
-      const paths = writeSnippets(page, folder);
-      assertEquals(paths.length, count, page);
-      return paths;
-    });
-    // One check of all, since each takes half a minute: with the configuration that docs/library.md shows, and a name more.
-    const own = Deno.makeTempDirSync({ dir: folder });
     writeOwnProgram(own);
     const config = join(own, "deno.json");
     const { imports, ...others } = JSON.parse(Deno.readTextFileSync(config));
@@ -34,6 +23,20 @@ Deno.test("the programs in README.md and docs/ compile, and do what they say", a
     Deno.writeTextFileSync(config, JSON.stringify({ ...others, imports }));
     const programs = ["program.ts", "mine.ts"].map((name) => join(own, name));
     assertEquals(await deno("check", "--quiet", "--config", config, ...programs, ...snippets), "");
+  } finally {
+    Deno.removeSync(own, { recursive: true });
+  }
+}
+
+Deno.test("the programs in README.md and docs/ compile, and do what they say", async (t) => {
+  const folder = Deno.makeTempDirSync({ prefix: "seed_snippets_" });
+  try {
+    const snippets = writeAllSnippets(folder);
+    await t.step({
+      name: "they compile outside of the checkout",
+      ignore: !IS_LONG,
+      fn: () => check(snippets),
+    });
 
     await t.step("docs/library.md: an actor runs alone", async () => {
       const alone = snippets.find((path) => Deno.readTextFileSync(path).includes('"tsv_reader", {'))!;

@@ -1,3 +1,4 @@
+// Apart: compares the registry of encoders with what is printed and documented.
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { listEncoders, markdownTable } from "../../../cli/terminal/encoder_table.ts";

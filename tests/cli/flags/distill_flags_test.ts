@@ -1,3 +1,4 @@
+// Apart: counts the lines of help, which lists the encoders of plugins.
 import {
   assert,
   assertEquals,

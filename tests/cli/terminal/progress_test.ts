@@ -108,6 +108,7 @@ async function drawBar(columns: number, colors: boolean): Promise<{ last: string
   const clock = { now: 0 };
   const terminal = fakeTerminal(columns, colors);
   await using progress = new Progress({ ...OPTIONS, terminal, now: () => clock.now });
+  await new Promise((resolve) => setTimeout(resolve, 0)); // the first bar goes through streams
   runSteps(progress, clock, 10);
   progress.note("a note");
   await new Promise((resolve) => setTimeout(resolve, 1100));

@@ -1,0 +1,90 @@
+/**
+ * Groups of test files that share one isolate of `deno test`. An isolate of its own costs each file 0.3 s of processor time before
+ * it has loaded anything, and its modules besides. In a group they are loaded once, and files share a device and its kernels, a
+ * browser, and the process that runs commands. Tests of a group run one after the other, in the order of its files.
+ *
+ * Files of a group also share registries, and where actors run (one_thread.ts). So a group has files that import one_thread.ts, if
+ * only through others, or files that do not. A file with a line that begins with `// Apart:` has an isolate of its own.
+ */
+import { basename, dirname, join, relative } from "node:path";
+
+/** Files of a group at most: few groups would leave a processor idle behind the last ones. */
+const LARGEST = 12;
+
+/** Folders that take longest, in this order: they begin first, so that no processor is idle behind them. */
+const FIRST = ["ui", "cli/commands", "docs", "methods/seed"];
+
+const APART = /^\/\/ Apart: /m;
+const IMPORTS = /^(?:import|\} from|export .* from)\b.*"(\.[^"]+)"/gm;
+
+/** Test files of one folder. */
+export interface TestGroup {
+  /** Unique among the groups of a run: `kernels_ops_2`. */
+  name: string;
+  files: string[];
+}
+
+/** The test files in a folder and its folders, sorted. */
+export function findTestFiles(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
+    const path = join(folder, name);
+    if (isDirectory) return name.startsWith(".") ? [] : findTestFiles(path);
+    return name.endsWith("_test.ts") ? [path] : [];
+  }).sort();
+}
+
+/** Whether a file imports another one, by itself or through the files of a folder. */
+function imports(file: string, other: string, folder: string, seen: Set<string> = new Set()): boolean {
+  if (file === other) return true;
+  if (seen.has(file) || !file.startsWith(folder) || !file.endsWith(".ts")) return false;
+  seen.add(file);
+  const names = [...Deno.readTextFileSync(file).matchAll(IMPORTS)].map(([, name]) =>
+    join(dirname(file), name)
+  );
+  return names.some((name) => imports(name, other, folder, seen));
+}
+
+/**
+ * Groups the files of each folder, in parts of about the same number of files. Those that are apart come first.
+ *
+ * @param root the folder of all tests, which has one_thread.ts
+ */
+export function groupTestFiles(files: readonly string[], root: string): TestGroup[] {
+  const isApart = (file: string) => APART.test(Deno.readTextFileSync(file));
+  const folderOf = (file: string) => dirname(relative(root, file)).replace(/^\.$/, "tests");
+  const nameOf = (...parts: (string | number)[]) => parts.join("_").replaceAll("/", "_");
+  const rank = (folder: string) => FIRST.includes(folder) ? FIRST.indexOf(folder) : FIRST.length;
+  const oneThread = join(root, "one_thread.ts");
+  const kinds = Map.groupBy(
+    files.filter((file) => !isApart(file)),
+    (file) => nameOf(folderOf(file), ...imports(file, oneThread, root) ? ["one_thread"] : []),
+  );
+  const groups = [...kinds].flatMap(([kind, files]) => {
+    const parts = Math.ceil(files.length / LARGEST);
+    return Array.from({ length: parts }, (_, part) => ({
+      name: nameOf(kind, ...parts > 1 ? [part + 1] : []),
+      files: files.filter((_, index) => index % parts === part),
+    }));
+  });
+  const apart = files.filter(isApart).map((file) => ({
+    name: nameOf(folderOf(file), basename(file, "_test.ts")),
+    files: [file],
+  }));
+  return [...apart, ...groups.toSorted((a, b) => rank(folderOf(a.files[0])) - rank(folderOf(b.files[0])))];
+}
+
+/**
+ * Writes a module for each group that imports its files.
+ *
+ * @param folder is made where it is missing; modules of earlier groups go
+ * @returns their paths
+ */
+export function writeGroups(groups: readonly TestGroup[], folder: string): string[] {
+  Deno.mkdirSync(folder, { recursive: true });
+  for (const { name } of Deno.readDirSync(folder)) Deno.removeSync(join(folder, name));
+  return groups.map(({ name, files }) => {
+    const path = join(folder, `${name}.ts`);
+    Deno.writeTextFileSync(path, files.map((file) => `import "${relative(folder, file)}";\n`).join(""));
+    return path;
+  });
+}
