@@ -154,16 +154,17 @@ export function writtenBy({ declarations, bindings }: DeclaredDispatch): Tensor[
   });
 }
 
+const ADDRESS = /[(,=]\s*&\s*(\w+)/g;
+
 /** Fails where the address of a buffer of vec4s is taken: of a texture, or of a float16, there is none. */
 function refuseAddresses(where: string, { source, declarations }: DeclaredDispatch): void {
-  for (const { binding, name, element } of declarations) {
-    if (element !== VEC4) continue;
-    const found = new RegExp(`[(,=]\\s*&\\s*${name}\\b`).exec(source);
-    if (found === null) continue;
-    const start = source.lastIndexOf("\n", found.index) + 1;
+  for (const { index, 1: name } of source.matchAll(ADDRESS)) {
+    const declaration = declarations.find((one) => one.name === name);
+    if (declaration?.element !== VEC4) continue;
+    const start = source.lastIndexOf("\n", index) + 1;
     const line = source.slice(start).split("\n", 1)[0].trim();
     throw new Error(
-      `${where}: the address of binding ${binding} \`${name}\` is taken in \`${line}\`; index it directly, ` +
+      `${where}: the address of binding ${declaration.binding} \`${name}\` is taken in \`${line}\`; index it directly, ` +
         `\`${name}[index]\`, and pass lengths as uniforms`,
     );
   }

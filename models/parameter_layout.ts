@@ -40,32 +40,40 @@ export interface WeightLayout {
   fromDevice(device: Float32Array, weight: readonly number[]): Float32Array<ArrayBuffer>;
 }
 
+/** Output channels that are copied side by side, as many as a cache line holds: the device has them one after the other. */
+const BLOCK = 16;
+
 /** [out, in, kh, kw] <-> [kh, kw, in padded to 4, out]. */
 export const CONVOLUTION: WeightLayout = {
   shape: ([out, input, kh, kw]) => [kh, kw, padTo4(input), out],
 
-  toDevice(values, [out, input, kh, kw], scale) {
-    const inputs = padTo4(input);
-    const outputs = padTo4(out);
-    const device = new Float32Array(kh * kw * inputs * outputs);
-    const taps = kh * kw;
-    for (let o = 0, at = 0; o < out; o++) {
-      const factor = scale === undefined ? 1 : scale[o];
-      for (let i = 0; i < input; i++) {
-        for (let tap = 0; tap < taps; tap++) device[(tap * inputs + i) * outputs + o] = values[at++] * factor;
+  toDevice(values, [out, input, kh, kw], scale = new Float64Array(out).fill(1)) {
+    const [taps, inputs, outputs] = [kh * kw, padTo4(input), padTo4(out)];
+    const device = new Float32Array(taps * inputs * outputs);
+    const row = input * taps;
+    for (let first = 0; first < out; first += BLOCK) {
+      const end = Math.min(first + BLOCK, out);
+      for (let i = 0, from = 0; i < input; i++) {
+        for (let tap = 0; tap < taps; tap++, from++) {
+          const to = (tap * inputs + i) * outputs;
+          for (let o = first; o < end; o++) device[to + o] = values[o * row + from] * scale[o];
+        }
       }
     }
     return device;
   },
 
   fromDevice(device, [out, input, kh, kw]) {
-    const inputs = padTo4(input);
-    const outputs = padTo4(out);
-    const taps = kh * kw;
+    const [taps, inputs, outputs] = [kh * kw, padTo4(input), padTo4(out)];
     const values = new Float32Array(out * input * taps);
-    for (let o = 0, at = 0; o < out; o++) {
-      for (let i = 0; i < input; i++) {
-        for (let tap = 0; tap < taps; tap++) values[at++] = device[(tap * inputs + i) * outputs + o];
+    const row = input * taps;
+    for (let first = 0; first < out; first += BLOCK) {
+      const end = Math.min(first + BLOCK, out);
+      for (let i = 0, to = 0; i < input; i++) {
+        for (let tap = 0; tap < taps; tap++, to++) {
+          const from = (tap * inputs + i) * outputs;
+          for (let o = first; o < end; o++) values[o * row + to] = device[from + o];
+        }
       }
     }
     return values;

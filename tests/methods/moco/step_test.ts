@@ -39,13 +39,18 @@ interface GoldenRun {
 }
 
 function figuresOf(values: ArrayLike<number>): Figures {
-  const all = Array.from(values);
+  let sum = 0;
+  let squares = 0;
+  for (let i = 0; i < values.length; i++) {
+    sum += values[i];
+    squares += values[i] * values[i];
+  }
   return [
-    all.reduce((a, b) => a + b, 0),
-    Math.sqrt(all.reduce((a, b) => a + b * b, 0)),
-    all[0],
-    all[Math.floor(all.length / 2)],
-    all.at(-1)!,
+    sum,
+    Math.sqrt(squares),
+    values[0],
+    values[Math.floor(values.length / 2)],
+    values[values.length - 1],
   ];
 }
 
