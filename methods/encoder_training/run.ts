@@ -160,6 +160,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   /** Losses of the steps that were told of; one that is done again is not. */
   readonly #losses: KnownLoss[] = [];
   #stepsReported: number;
+  /** The last step whose statistics were told of. */
+  #statsReported = 0;
   #hasSavedLast = false;
   #epochsEvaluated: number;
   /** Resolves with the checkpoint that a trainer ends with, or where it goes back to one. */
@@ -275,8 +277,10 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
         if (this.#stepsReported === this.#prepared.firstStep) this.#emit(event);
         return;
       case "stats":
-        if (this.#isNew(event)) this.#emit(event);
-        return;
+        // They come before their step, and again where the trainer crashed in between.
+        if (!this.#isNew(event) || event.step === this.#statsReported) return;
+        this.#statsReported = event.step;
+        return this.#emit(event);
       case "snapshot":
       case "warning":
         return this.#emit(event);

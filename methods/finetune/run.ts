@@ -74,7 +74,7 @@ class FinetuneRun {
   readonly #run: LabelledRun<FinetuneTrainer>;
   readonly #profile: ProfileCollector | undefined;
   /** What was told of. */
-  readonly #told: { step: number; epoch: number };
+  readonly #told: { step: number; stats: number; epoch: number };
   /** Where this attempt began; after a crash, the newest checkpoint. */
   #start: FinetuneStart;
   #best: number;
@@ -108,7 +108,7 @@ class FinetuneRun {
     this.#start = start;
     this.#best = start.best;
     const firstStep = start.epoch * batchesPerEpoch + start.batch;
-    this.#told = { step: firstStep, epoch: -1 };
+    this.#told = { step: firstStep, stats: firstStep, epoch: -1 };
     if (this.#isTrained && !evaluate) {
       const text = `all ${start.epoch} epochs are done; finishing the run`;
       emit({ type: "note", text });
@@ -186,7 +186,12 @@ class FinetuneRun {
     if (event.type === "saved") return this.#takeSaved(event);
     if ((event.type !== "step" && event.type !== "stats") || this.#run.training.isOver) return;
     if (event.step <= this.#told.step) return; // done once more, after a crash
-    if (event.type === "stats") return this.#emit(event);
+    if (event.type === "stats") {
+      // They come before their step, and again where the trainer crashed in between.
+      if (event.step === this.#told.stats) return;
+      this.#told.stats = event.step;
+      return this.#emit(event);
+    }
     this.#told.step = event.step;
     this.#emit(event);
     this.#nextStep.resolve();

@@ -33,6 +33,39 @@ export default defineActor(async (config, context) => {
   return { [role]: pathToFileURL(path).href };
 }
 
+Deno.test("statistics are told once when the trainer crashes after them, before it tells of their step", async () => {
+  using folder = new RunFolder(24);
+  const module = join(folder.path, "my_trainer.ts");
+  Deno.writeTextFileSync(
+    module,
+    `import { actorUrl, defineActor } from ${JSON.stringify(MOD)};
+const { default: builtIn } = await import(actorUrl("student_trainer").href);
+const MARK = ${JSON.stringify(join(folder.path, "has crashed"))};
+export default defineActor(async (config, context) => {
+  const tell = async (name, event) => {
+    await config.monitor.tell(name, event);
+    if (event.type !== "stats" || await Deno.stat(MARK).then(() => true, () => false)) return;
+    Deno.writeTextFileSync(MARK, "");
+    throw new TypeError("bad luck");
+  };
+  return await builtIn.start({ ...config, monitor: { tell } }, context);
+});
+`,
+  );
+  const measured: number[] = [];
+  const steps: number[] = [];
+  let warnings = 0;
+  const actors = { student_trainer: pathToFileURL(module).href };
+  const options = folder.options("measured", { actors, epochs: 2, statsEvery: 5, maxRestarts: 3 });
+  for await (const event of distill(options)) {
+    if (event.type === "stats") measured.push(event.step);
+    if (event.type === "step") steps.push(event.step);
+    if (event.type === "warning") warnings++;
+  }
+  assertEquals([measured, warnings], [[5, 10], 1]);
+  assertEquals(steps, Array.from({ length: 12 }, (_, i) => i + 1));
+});
+
 Deno.test("an evaluator of one's own takes the place of the built-in one, in a distillation and alone", async () => {
   using folder = new RunFolder(24, 8);
   const actors = writeActor(

@@ -40,6 +40,13 @@ const ACTORS: readonly Mutant[] = [
     "as its epoch ends",
   ),
   mutant(
+    "methods/encoder_training/run.ts",
+    "if (!this.#isNew(event) || event.step === this.#statsReported) return;",
+    "if (!this.#isNew(event)) return;",
+    ["actors/faults_test.ts"],
+    "statistics are told once",
+  ),
+  mutant(
     "methods/encoder_training/step_options.ts",
     "    momentum,\n    weightDecay",
     "    momentum: 0.9,\n    weightDecay",
