@@ -5,76 +5,72 @@
  *
  *     deno run -A tests/main.ts [flags, files and folders of deno test]
  */
-import { TextLineStream } from "@std/streams/text-line-stream";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { findTestFiles, groupTestFiles, type TestGroup, writeGroups } from "./groups.ts";
+import { findTestFiles, groupTestFiles, writeGroups } from "./groups.ts";
 import { IS_LONG } from "./long.ts";
 import { SKIPPED_FILE } from "./skip.ts";
-import { describeSkipped, IgnoredTests, type SkippedTest } from "./skipped_tests.ts";
+import { describeSkipped, findIgnored, type SkippedTest } from "./skipped_tests.ts";
 import { UNOPTIMIZED_KERNELS } from "./unoptimized_kernels.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
-const GROUPS = join(ROOT, "tests", ".groups");
+const TESTS = join(ROOT, "tests/");
+const GROUPS = join(TESTS, ".groups");
 
-function isFolder(argument: string): boolean {
+/** Whether an argument names a folder of tests. A name to filter by may be that of another folder: `--filter models`. */
+function isTestFolder(argument: string): boolean {
+  const path = resolve(ROOT, argument);
   try {
-    return Deno.statSync(resolve(ROOT, argument)).isDirectory;
+    return `${path}/`.startsWith(TESTS) && Deno.statSync(path).isDirectory;
   } catch {
     return false;
   }
 }
 
-const folders = IS_LONG ? [] : Deno.args.filter(isFolder);
-const groups: TestGroup[] = groupTestFiles(
+const folders = IS_LONG ? [] : Deno.args.filter(isTestFolder);
+const groups = groupTestFiles(
   folders.flatMap((folder) => findTestFiles(resolve(ROOT, folder))),
-  join(ROOT, "tests"),
+  TESTS,
 );
-const modules = writeGroups(groups, GROUPS);
-const args = [...Deno.args.filter((argument) => !folders.includes(argument)), ...modules];
+const others = Deno.args.filter((argument) => !folders.includes(argument));
+const args = [...others, ...writeGroups(groups, GROUPS)];
+
+/** The text of a file, or nothing where there is none. */
+function read(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return "";
+  }
+}
 
 /** The text of a test file and of what it imports from beside it: what decides that a test is long may be there. */
 function textOf(file: string): string {
-  const read = (path: string) => {
-    try {
-      return Deno.readTextFileSync(path);
-    } catch {
-      return "";
-    }
-  };
-  const text = read(file);
+  const path = join(ROOT, file);
+  const text = read(path);
   const imported = [...text.matchAll(/from "(\.\/[^"]+)"/g)].map(([, name]) =>
-    read(join(dirname(file), name))
+    read(join(dirname(path), name))
   );
   return [text, ...imported].join("\n");
 }
 
-const skippedFile = Deno.makeTempFileSync({ prefix: "seed_skipped_" });
+const scratch = Deno.makeTempDirSync({ prefix: "seed_tests_" });
+const [report, skippedFile] = ["report.xml", "skipped.jsonl"].map((name) => join(scratch, name));
+Deno.writeTextFileSync(skippedFile, "");
 const child = new Deno.Command(Deno.execPath(), {
-  args: ["test", ...args],
+  args: ["test", `--junit-path=${report}`, ...args],
   cwd: ROOT,
-  stdout: "piped",
   env: { [SKIPPED_FILE]: skippedFile, ...(IS_LONG ? {} : UNOPTIMIZED_KERNELS) },
 }).spawn();
 // Ctrl-C reaches the child by itself; this program stays for what it says then.
 Deno.addSignalListener("SIGINT", () => {});
-const ignored = new IgnoredTests(
-  (file) => groups[modules.indexOf(join(ROOT, file))]?.files.map(textOf) ?? [textOf(join(ROOT, file))],
-  IS_LONG,
-);
-const [shown, read] = child.stdout.tee();
-const showing = shown.pipeTo(Deno.stdout.writable, { preventClose: true });
-for await (const line of read.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())) {
-  ignored.take(line);
-}
-await showing;
 const { code } = await child.status;
-const foundOut = Deno.readTextFileSync(skippedFile).split("\n").filter((line) => line !== "")
-  .map((line): SkippedTest => {
-    const [name, reason] = JSON.parse(line);
-    return { name, reason };
-  });
-Deno.removeSync(skippedFile);
-const line = describeSkipped([...ignored.found, ...foundOut]);
+const ignored = findIgnored(read(report), textOf, IS_LONG);
+const foundOut = read(skippedFile).split("\n").filter((line) => line !== "").map((line): SkippedTest => {
+  const [name, reason] = JSON.parse(line);
+  return { name, reason };
+});
+Deno.removeSync(scratch, { recursive: true });
+const line = describeSkipped([...ignored, ...foundOut]);
 if (line !== undefined) console.log(line);
 Deno.exit(code);

@@ -1,4 +1,5 @@
 /** Starts programs as several ranks, by the launchers of MPI that this machine has. */
+import { IS_LONG } from "../../long.ts";
 import { WORKERS } from "../../one_thread.ts";
 import { skip } from "../../skip.ts";
 import type { Machines } from "./machines.ts";
@@ -65,15 +66,17 @@ export async function ended(process: Deno.ChildProcess): Promise<Launched> {
  * Defines a test with each launcher, which is skipped where there is none.
  *
  * @param among the launchers; all that are there where it is left out
- * @param ignore whether the test is not run
+ * @param isLong whether it is run with the long tests alone
  */
 export function mpiTest(
   name: string,
   test: (launcher: string) => Promise<void>,
   among: readonly string[] = launchers,
-  ignore = false,
+  isLong = false,
 ): void {
-  for (const launcher of among) Deno.test(`${name}: ${launcher}`, { ignore }, () => test(launcher));
+  for (const launcher of among) {
+    Deno.test(`${name}: ${launcher}`, { ignore: isLong && !IS_LONG }, () => test(launcher));
+  }
   if (launchers.length > 0) return;
   Deno.test(
     name,

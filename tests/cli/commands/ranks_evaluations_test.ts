@@ -3,7 +3,6 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { ended, launch, type Launched, launchers, mpiTest } from "../../actors/ranks/launch.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
-import { IS_LONG } from "../../long.ts";
 import { runProgram, taskFlags } from "../run_program.ts";
 import { pidOf } from "./ranked_distill.ts";
 
@@ -59,7 +58,7 @@ mpiTest(
     for (const epoch of [1, 2]) Deno.statSync(join(output, `lincls_checkpoint_000${epoch}.pth.tar`));
   },
   launchers.slice(0, 1),
-  !IS_LONG,
+  true,
 ); // in one process, and from rank to rank, it is resumed in every run of the tests
 
 mpiTest(
