@@ -33,6 +33,9 @@ export function findTestFiles(folder: string): string[] {
   }).sort();
 }
 
+/** A path with slashes, on Windows too, as modules are imported by. */
+const slashed = (path: string) => path.replaceAll("\\", "/");
+
 /** Whether a file imports another one, by itself or through the files of a folder. */
 function imports(file: string, other: string, folder: string, seen: Set<string> = new Set()): boolean {
   if (file === other) return true;
@@ -51,7 +54,7 @@ function imports(file: string, other: string, folder: string, seen: Set<string> 
  */
 export function groupTestFiles(files: readonly string[], root: string): TestGroup[] {
   const isApart = (file: string) => APART.test(Deno.readTextFileSync(file));
-  const folderOf = (file: string) => dirname(relative(root, file)).replace(/^\.$/, "tests");
+  const folderOf = (file: string) => slashed(dirname(relative(root, file))).replace(/^\.$/, "tests");
   const nameOf = (...parts: (string | number)[]) => parts.join("_").replaceAll("/", "_");
   const rank = (folder: string) => FIRST.includes(folder) ? FIRST.indexOf(folder) : FIRST.length;
   const oneThread = join(root, "one_thread.ts");
@@ -84,7 +87,10 @@ export function writeGroups(groups: readonly TestGroup[], folder: string): strin
   for (const { name } of Deno.readDirSync(folder)) Deno.removeSync(join(folder, name));
   return groups.map(({ name, files }) => {
     const path = join(folder, `${name}.ts`);
-    Deno.writeTextFileSync(path, files.map((file) => `import "${relative(folder, file)}";\n`).join(""));
+    Deno.writeTextFileSync(
+      path,
+      files.map((file) => `import "${slashed(relative(folder, file))}";\n`).join(""),
+    );
     return path;
   });
 }

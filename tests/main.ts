@@ -21,7 +21,7 @@ const GROUPS = join(TESTS, ".groups");
 function isTestFolder(argument: string): boolean {
   const path = resolve(ROOT, argument);
   try {
-    return `${path}/`.startsWith(TESTS) && Deno.statSync(path).isDirectory;
+    return join(path, "/").startsWith(TESTS) && Deno.statSync(path).isDirectory;
   } catch {
     return false;
   }
