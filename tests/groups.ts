@@ -6,7 +6,9 @@
  * Files of a group also share registries, and where actors run (one_thread.ts). So a group has files that import one_thread.ts, if
  * only through others, or files that do not. A file with a line that begins with `// Apart:` has an isolate of its own.
  */
+import { existsSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
+import { importedNames } from "./module_imports.ts";
 
 /** Files of a group at most: few groups would leave a processor idle behind the last ones. */
 const LARGEST = 12;
@@ -15,7 +17,6 @@ const LARGEST = 12;
 const FIRST = ["ui", "cli/commands", "docs", "methods/seed"];
 
 const APART = /^\/\/ Apart: /m;
-const IMPORTS = /^(?:import|\} from|export .* from)\b.*"(\.[^"]+)"/gm;
 
 /** Test files of one folder. */
 export interface TestGroup {
@@ -39,12 +40,11 @@ const slashed = (path: string) => path.replaceAll("\\", "/");
 /** Whether a file imports another one, by itself or through the files of a folder. */
 function imports(file: string, other: string, folder: string, seen: Set<string> = new Set()): boolean {
   if (file === other) return true;
-  if (seen.has(file) || !file.startsWith(folder) || !file.endsWith(".ts")) return false;
+  // What looks like an import may be in the text of a program that a test writes.
+  if (seen.has(file) || !file.startsWith(folder) || !file.endsWith(".ts") || !existsSync(file)) return false;
   seen.add(file);
-  const names = [...Deno.readTextFileSync(file).matchAll(IMPORTS)].map(([, name]) =>
-    join(dirname(file), name)
-  );
-  return names.some((name) => imports(name, other, folder, seen));
+  const names = importedNames(Deno.readTextFileSync(file)).filter((name) => name.startsWith("."));
+  return names.some((name) => imports(join(dirname(file), name), other, folder, seen));
 }
 
 /**

@@ -3,6 +3,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { assertEquals } from "@std/assert";
 import settings from "../deno.json" with { type: "json" };
+import { importedNames } from "./module_imports.ts";
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
@@ -25,12 +26,6 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 /** Folders that no product file may import, and whose files may import anything; only their circles count. */
 const TOOLS = ["bench", "links"];
 
-const IMPORTS = [
-  /^(?:import|export)\b[^;"']*?\bfrom\s*["']([^"']+)["']/gm,
-  /^import\s*["']([^"']+)["']/gm,
-  /^(?!\s*(?:\*|\/\/)).*\bimport\(\s*["']([^"']+)["']/gm,
-];
-
 /** Folders of the project that `deno.json` gives a name: `page/` is `ui/page/`. */
 const NAMED_FOLDERS = Object.entries(settings.imports).filter(([, path]) => path.startsWith("./"));
 
@@ -43,8 +38,8 @@ function resolveImport(file: string, name: string): string | undefined {
 
 /** The TypeScript files that a file imports, by paths in the project. */
 function importsOf(file: string, text: string): string[] {
-  const names = IMPORTS.flatMap((pattern) => [...text.matchAll(pattern)].map(([, name]) => name));
-  const paths = names.map((name) => resolveImport(file, name)).filter((path) => path !== undefined);
+  const paths = importedNames(text).map((name) => resolveImport(file, name))
+    .filter((path) => path !== undefined);
   return [...new Set(paths.filter((path) => path.endsWith(".ts")))];
 }
 

@@ -33,7 +33,7 @@ const groups = groupTestFiles(
   TESTS,
 );
 const others = Deno.args.filter((argument) => !folders.includes(argument));
-const args = [...others, ...writeGroups(groups, GROUPS)];
+const args = groups.length > 0 ? [...others, ...writeGroups(groups, GROUPS)] : others;
 
 /** The text of a file, or nothing where there is none. */
 function read(path: string): string {
