@@ -14,13 +14,13 @@ import { importedNames } from "./module_imports.ts";
 const LARGEST = 12;
 
 /** Folders that take longest, in this order: they begin first, so that no processor is idle behind them. */
-const FIRST = ["ui", "cli/commands", "docs", "methods/seed"];
+const FIRST = ["ui", "cli", "docs", "methods"];
 
 const APART = /^\/\/ Apart: /m;
 
-/** Test files of one folder. */
+/** Test files of one folder and the folders in it. */
 export interface TestGroup {
-  /** Unique among the groups of a run: `kernels_ops_2`. */
+  /** Unique among the groups of a run: `kernels_2`. */
   name: string;
   files: string[];
 }
@@ -48,13 +48,14 @@ function imports(file: string, other: string, folder: string, seen: Set<string> 
 }
 
 /**
- * Groups the files of each folder, in parts of about the same number of files. Those that are apart come first.
+ * Groups the files of each folder beside this file, in parts of about the same number of files. Those that are apart come first.
  *
  * @param root the folder of all tests, which has one_thread.ts
  */
 export function groupTestFiles(files: readonly string[], root: string): TestGroup[] {
   const isApart = (file: string) => APART.test(Deno.readTextFileSync(file));
-  const folderOf = (file: string) => slashed(dirname(relative(root, file))).replace(/^\.$/, "tests");
+  const folderOf = (file: string) =>
+    slashed(dirname(relative(root, file))).replace(/^\.$/, "tests").split("/")[0];
   const nameOf = (...parts: (string | number)[]) => parts.join("_").replaceAll("/", "_");
   const rank = (folder: string) => FIRST.includes(folder) ? FIRST.indexOf(folder) : FIRST.length;
   const oneThread = join(root, "one_thread.ts");
@@ -70,7 +71,7 @@ export function groupTestFiles(files: readonly string[], root: string): TestGrou
     }));
   });
   const apart = files.filter(isApart).map((file) => ({
-    name: nameOf(folderOf(file), basename(file, "_test.ts")),
+    name: nameOf(slashed(dirname(relative(root, file))), basename(file, "_test.ts")),
     files: [file],
   }));
   return [...apart, ...groups.toSorted((a, b) => rank(folderOf(a.files[0])) - rank(folderOf(b.files[0])))];

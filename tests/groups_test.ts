@@ -24,12 +24,13 @@ const FILES: Readonly<Record<string, string>> = {
   "ops/run.ts": 'import "../one_thread.ts";\n',
   "ops/b_test.ts": 'import {\n  run,\n} from "./run.ts";\n',
   "ops/c_test.ts": "// Apart: it counts what is registered.\n",
+  "ops/deep/e_test.ts": "",
   "ops/d_test.ts": 'const text = "import ../one_thread.ts";\n',
   ".groups/ops.ts": "",
   ".groups/old_test.ts": "",
 };
 
-Deno.test("a group has files of one folder and of one kind, and long folders come first", () => {
+Deno.test("a group has files of one folder and what is in it, all of one kind, and long folders come first", () => {
   inFolder(FILES, (folder) => {
     const groups = groupTestFiles(findTestFiles(folder), folder);
     const named = groups.map((
@@ -40,7 +41,7 @@ Deno.test("a group has files of one folder and of one kind, and long folders com
       ["ui", "ui/page_test.ts"],
       ["tests", "a_test.ts"],
       ["ops_one_thread", "ops/b_test.ts"],
-      ["ops", "ops/d_test.ts"],
+      ["ops", "ops/d_test.ts", "ops/deep/e_test.ts"],
     ]);
   });
 });

@@ -126,7 +126,7 @@ function requireCrashes(warnings: readonly string[], victims: Record<number, str
 Deno.test("a run goes on when its actors crash, one after the other, and its weights are the same bits", async () => {
   using folder = new RunFolder(24, 8);
   const settings = {
-    epochs: 8,
+    epochs: IS_LONG ? 7 : 4,
     workers: 2,
     testData: join(folder.data, "test.tsv"),
     knnEvery: 1,
@@ -134,18 +134,17 @@ Deno.test("a run goes on when its actors crash, one after the other, and its wei
     statsEvery: 5,
   };
   const unbroken = await runWithCrashes(folder.options("unbroken", { ...settings, maxRestarts: 0 }));
-  assertEquals(unbroken.losses.length, 48);
-  assertEquals(unbroken.measured, [5, 10, 15, 20, 25, 30, 35, 40, 45]);
+  assertEquals(unbroken.losses.length, 6 * settings.epochs);
+  assertEquals(unbroken.measured, [5, 10, 15, 20, ...(IS_LONG ? [25, 30, 35, 40] : [])]);
   assertEquals(unbroken.warnings, []);
-  const victims = {
+  const victims: Record<number, string> = {
     1: "student_trainer", // before there is a checkpoint
-    7: "augmenter",
-    13: "evaluator",
-    19: "teacher_encoder",
-    25: "tsv_reader 1",
-    31: "student_trainer",
-    37: "queue_keeper",
+    7: "evaluator",
+    13: "tsv_reader 1",
+    19: "student_trainer",
   };
+  // All of the pipeline are started again with any of them, so those between the readers and the trainer can wait.
+  if (IS_LONG) Object.assign(victims, { 25: "teacher_encoder", 31: "augmenter", 37: "queue_keeper" });
   const options = folder.options("broken", { ...settings, maxRestarts: 10 });
   const { warnings, ...broken } = await runWithCrashes(options, victims);
   assertEquals({ ...broken, warnings: [] }, unbroken);

@@ -17,6 +17,10 @@ export const BROWSER_FLAGS: string[] = [
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
+  // One process for all pages, and no compiler that optimizes: both take more time than they save where a page lives for seconds.
+  "--process-per-site",
+  "--renderer-process-limit=1",
+  "--js-flags=--no-opt --no-maglev",
 ];
 
 /** A page, and what it did that it should not. Disposed of, it is for the next that is opened. */
