@@ -12,14 +12,18 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** Folder of the checkout. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
-/** How many programs each page has. */
+/** How many programs each page, or the comments of a module, have. */
 const PAGES = {
   "README.md": 1,
   "docs/library.md": 3,
   "docs/pretraining.md": 1,
   "docs/extending.md": 17,
   "docs/tutorial.md": 1,
+  "actors/runtime/mod.ts": 2,
 };
+
+/** What the comment of a module imports from this tree, by a name that a reader chooses. */
+const RUNTIME = { name: "@actors/runtime", path: "actors/runtime/mod.ts" };
 
 /** A piece of code on a page that stands for a file. */
 interface Snippet {
@@ -28,9 +32,10 @@ interface Snippet {
   code: string;
 }
 
-/** The TypeScript and WGSL of a page. A first line such as `// models/vgg.ts` says which file it is. */
+/** The TypeScript and WGSL of a page, or of the comments of a module. A first line such as `// models/vgg.ts` says which file it is. */
 function snippetsOf(page: string): Snippet[] {
-  const text = Deno.readTextFileSync(join(ROOT, page));
+  const written = Deno.readTextFileSync(join(ROOT, page));
+  const text = page.endsWith(".ts") ? written.replaceAll(/^ \* ?/gm, "") : written;
   return [...text.matchAll(/^```(?:ts|wgsl)\n([^]*?)^```$/gm)].map(([, code], i) => {
     const [, path] = /^\/\/ (\S+\.(?:ts|wgsl))\n/.exec(code) ?? [];
     return { path: path ?? `${page.replaceAll(/\W/g, "_")}_${i}.ts`, code };
@@ -54,7 +59,7 @@ export function writeSnippets(page: string, folder: string): string[] {
       code.replaceAll(/(?<=from ")\.[^"]+/g, (specifier) => {
         const target = relative(ROOT, join(ROOT, dirname(path), specifier));
         return own.has(target) ? specifier : pathToFileURL(join(ROOT, target)).href;
-      }),
+      }).replaceAll(`"${RUNTIME.name}"`, `"${pathToFileURL(join(ROOT, RUNTIME.path)).href}"`),
     );
   }
   return snippets.map(({ path }) => join(folder, path)).filter((path) => path.endsWith(".ts"));

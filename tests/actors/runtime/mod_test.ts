@@ -1,19 +1,14 @@
 import { assertEquals } from "@std/assert";
+import { basename } from "node:path";
+import { writeSnippets } from "../../docs/snippets.ts";
 
 Deno.test("the example in the module comment works as it stands", async () => {
-  const module = new URL("../../../actors/runtime/mod.ts", import.meta.url);
-  const blocks = [
-    ...(await Deno.readTextFile(module)).matchAll(/ \* ```ts\n \* \/\/ (\S+)\n([^]*?) \* ```/g),
-  ];
-  assertEquals(blocks.map(([, name]) => name), ["counter.ts", "main.ts"]);
   const folder = await Deno.makeTempDir();
   try {
-    for (const [, name, text] of blocks) {
-      const code = text.replace(/^ \* ?/gm, "").replaceAll("@actors/runtime", module.href);
-      await Deno.writeTextFile(`${folder}/${name}`, code);
-    }
+    const paths = writeSnippets("actors/runtime/mod.ts", folder); // their types: snippets_test.ts
+    assertEquals(paths.map((path) => basename(path)), ["counter.ts", "main.ts"]);
     const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--check", "-A", `${folder}/main.ts`],
+      args: ["run", "--quiet", "-A", "--no-check", paths[1]],
       env: { NO_COLOR: "1" },
     }).output();
     assertEquals(new TextDecoder().decode(stderr), "");

@@ -1,3 +1,4 @@
+// Apart: its encoder has the name of another one, which other commands register in the process that they share.
 // `--plugin`: an encoder, a loss and an augmentation that this tree does not know, from the command line.
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
