@@ -14,7 +14,7 @@ import { importedNames } from "./module_imports.ts";
 const LARGEST = 12;
 
 /** Folders that take longest, in this order: they begin first, so that no processor is idle behind them. */
-const FIRST = ["ui", "cli", "docs", "methods"];
+const FIRST = ["ui", "cli", "docs", "methods", "actors", "examples", "models", "kernels"];
 
 const APART = /^\/\/ Apart: /m;
 
