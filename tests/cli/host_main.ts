@@ -13,7 +13,8 @@ const printError = guardConsole();
 for await (
   const line of Deno.stdin.readable.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
 ) {
-  const { program, args } = JSON.parse(line);
+  const { program, args, env } = JSON.parse(line);
+  for (const [name, value] of Object.entries<string>(env)) Deno.env.set(name, value);
   Object.defineProperty(Deno, "args", { value: args, configurable: true });
   const { main } = await import(pathToFileURL(program).href);
   let code: number;
@@ -24,6 +25,7 @@ for await (
     printError(report.text);
     code = report.code;
   }
+  for (const name of Object.keys(env)) Deno.env.delete(name);
   const end = new TextEncoder().encode(`${END}${code}\n`);
   for (const stream of [Deno.stderr, Deno.stdout]) stream.writeSync(end);
 }

@@ -19,16 +19,24 @@ export function taskFlags(program: string): string[] {
   return command.split(" ").slice(1, -1);
 }
 
-/** Runs a program of `cli/` to its end with its task's permissions, without a terminal and without colours. */
-export async function runProgram(program: string, ...args: string[]): Promise<ProgramResult> {
+/** Variables of the environment, beside those that are there. */
+type Environment = Readonly<Record<string, string>>;
+
+/** Runs a program to its end. */
+type RunProgram = (program: string, ...args: string[]) => Promise<ProgramResult>;
+
+const runIn = (env: Environment): RunProgram => async (program, ...args) => {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [...taskFlags(program), program, ...args],
     stdin: "null",
-    env: { NO_COLOR: "1", ...ONE_THREAD },
+    env: { NO_COLOR: "1", ...ONE_THREAD, ...env },
   }).output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-}
+};
+
+/** Runs a program of `cli/` to its end with its task's permissions, without a terminal and without colours. */
+export const runProgram: RunProgram = runIn({});
 
 /** What stands behind all that a command said, before its exit code; see `host_main.ts`. */
 export const END = "\x1e";
@@ -59,8 +67,8 @@ class Host {
     this.#stderr = this.#child.stderr.pipeThrough(new TextDecoderStream()).getReader();
   }
 
-  async run(program: string, args: string[]): Promise<ProgramResult> {
-    await this.#stdin.write(new TextEncoder().encode(JSON.stringify({ program, args }) + "\n"));
+  async run(program: string, args: string[], env: Environment): Promise<ProgramResult> {
+    await this.#stdin.write(new TextEncoder().encode(JSON.stringify({ program, args, env }) + "\n"));
     const [stdout, stderr] = await Promise.all([
       this.#readToEnd(this.#stdout),
       this.#readToEnd(this.#stderr),
@@ -91,11 +99,13 @@ let host: Host | undefined;
 /**
  * Makes what runs commands as {@linkcode runProgram} does, but all of a file in one process and on one thread, so that modules are
  * loaded and kernels compiled once: a run then takes a sixth of the time. Their permissions are not looked at. To be called
- * outside of tests. With `SEED_ONE_THREAD=0` each command has a process of its own.
+ * outside of tests, and after that within them too. With `SEED_ONE_THREAD=0` each command has a process of its own.
+ *
+ * @param env variables of these commands alone
  */
-export function hostPrograms(): typeof runProgram {
-  if (ONE_THREAD.SEED_ONE_THREAD === "0") return runProgram;
+export function hostPrograms(env: Environment = {}): RunProgram {
+  if (ONE_THREAD.SEED_ONE_THREAD === "0") return runIn(env);
   if (host === undefined) Deno.test.afterAll(() => host?.end());
   const running = host ??= new Host();
-  return (program, ...args) => running.run(program, args);
+  return (program, ...args) => running.run(program, args, env);
 }

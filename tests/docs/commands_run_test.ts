@@ -13,7 +13,7 @@ import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { RunFolder } from "../actors/small_run.ts";
 import { cifarPackage, gzip, makeTar } from "../data/convert/archives.ts";
 import { ONE_PIXEL } from "../data/folder.ts";
-import { taskFlags } from "../cli/run_program.ts";
+import { hostPrograms, taskFlags } from "../cli/run_program.ts";
 import { RecordedRun } from "../ui/recorded_run.ts";
 import { type Command, commandsOf, PAGES, read } from "./commands.ts";
 import { ROOT, writeSnippets } from "./snippets.ts";
@@ -143,12 +143,22 @@ function expand(args: readonly string[], folder: string): string[] {
   });
 }
 
-/** Runs a command under its task's flags in a folder, to its end, or until its page is served. */
-async function runCommand(
-  { text, task, args }: Command,
-  { folder, bin }: { folder: string; bin: string },
-): Promise<void> {
+hostPrograms();
+
+/** Whether a command ends only when it is told to, or looks for programs: it has a process of its own. */
+const isApart = ({ task, text }: Command) => IS_LONG || task === "ui" || text.includes("npm:");
+
+/** Runs a command in a folder to its end, or until its page is served; in the long suite under its task's flags. */
+async function runCommand(command: Command, { folder, bin }: { folder: string; bin: string }): Promise<void> {
+  const { text, task, args } = command;
   const program = join(ROOT, "cli/commands", `${task}.ts`);
+  if (!isApart(command)) {
+    const { code, stdout, stderr } = await hostPrograms({ INIT_CWD: folder })(
+      program,
+      ...expand(args, folder),
+    );
+    return assertEquals(code, 0, `${text}: ${code}\n${stdout}${stderr}`);
+  }
   const more = task === "ui" ? ["--port", "0"] : [];
   await using child = new Deno.Command(Deno.execPath(), {
     args: [...taskFlags(program), program, ...expand(args, folder), ...more],
