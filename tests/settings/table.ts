@@ -231,7 +231,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "stats-every": "methods/finetune/run_test.ts: with batches that accumulate stops between steps",
     "amp":
       "- the step keeps float16 as a distillation's does (methods/seed/run_test.ts), where an adapter can",
-    "sync-bn": "actors/ranks/evaluations_test.ts: 2 and 4 ranks fine-tune as one by itself",
+    "sync-bn": "actors/ranks/evaluations_test.ts: ranks fine-tune as one by itself",
     "compress": "actors/ranks/evaluations_test.ts: 2 ranks fine-tune with gradients that travel as float16",
     "on-nan": "methods/finetune/run_test.ts: that are not finite, where it is told to",
     "trace-actors": SAME,
