@@ -54,14 +54,14 @@ function imports(file: string, other: string, folder: string, seen: Set<string> 
  */
 export function groupTestFiles(files: readonly string[], root: string): TestGroup[] {
   const isApart = (file: string) => APART.test(Deno.readTextFileSync(file));
-  const folderOf = (file: string) =>
-    slashed(dirname(relative(root, file))).replace(/^\.$/, "tests").split("/")[0];
+  const folderOf = (file: string) => slashed(dirname(relative(root, file))).replace(/^\.$/, "tests");
+  const firstFolderOf = (file: string) => folderOf(file).split("/")[0];
   const nameOf = (...parts: (string | number)[]) => parts.join("_").replaceAll("/", "_");
   const rank = (folder: string) => FIRST.includes(folder) ? FIRST.indexOf(folder) : FIRST.length;
   const oneThread = join(root, "one_thread.ts");
   const kinds = Map.groupBy(
     files.filter((file) => !isApart(file)),
-    (file) => nameOf(folderOf(file), ...imports(file, oneThread, root) ? ["one_thread"] : []),
+    (file) => nameOf(firstFolderOf(file), ...imports(file, oneThread, root) ? ["one_thread"] : []),
   );
   const groups = [...kinds].flatMap(([kind, files]) => {
     const parts = Math.ceil(files.length / LARGEST);
@@ -71,10 +71,13 @@ export function groupTestFiles(files: readonly string[], root: string): TestGrou
     }));
   });
   const apart = files.filter(isApart).map((file) => ({
-    name: nameOf(slashed(dirname(relative(root, file))), basename(file, "_test.ts")),
+    name: nameOf(folderOf(file), basename(file, "_test.ts")),
     files: [file],
   }));
-  return [...apart, ...groups.toSorted((a, b) => rank(folderOf(a.files[0])) - rank(folderOf(b.files[0])))];
+  return [
+    ...apart,
+    ...groups.toSorted((a, b) => rank(firstFolderOf(a.files[0])) - rank(firstFolderOf(b.files[0]))),
+  ];
 }
 
 /**

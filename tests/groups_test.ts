@@ -20,6 +20,7 @@ function inFolder(files: Readonly<Record<string, string>>, test: (folder: string
 const FILES: Readonly<Record<string, string>> = {
   "a_test.ts": "",
   "one_thread.ts": "",
+  "z_test.ts": "// Apart: it stands alone.\n",
   "ui/page_test.ts": "",
   "ops/run.ts": 'import "../one_thread.ts";\n',
   "ops/b_test.ts": 'import {\n  run,\n} from "./run.ts";\n',
@@ -38,6 +39,7 @@ Deno.test("a group has files of one folder and what is in it, all of one kind, a
     ) => [name, ...files.map((file) => file.slice(folder.length + 1))]);
     assertEquals(named, [
       ["ops_c", "ops/c_test.ts"],
+      ["tests_z", "z_test.ts"],
       ["ui", "ui/page_test.ts"],
       ["tests", "a_test.ts"],
       ["ops_one_thread", "ops/b_test.ts"],

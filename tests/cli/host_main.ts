@@ -14,6 +14,7 @@ for await (
   const line of Deno.stdin.readable.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
 ) {
   const { program, args, env } = JSON.parse(line);
+  const before = Object.keys(env).map((name) => [name, Deno.env.get(name)] as const);
   for (const [name, value] of Object.entries<string>(env)) Deno.env.set(name, value);
   Object.defineProperty(Deno, "args", { value: args, configurable: true });
   const { main } = await import(pathToFileURL(program).href);
@@ -25,7 +26,10 @@ for await (
     printError(report.text);
     code = report.code;
   }
-  for (const name of Object.keys(env)) Deno.env.delete(name);
+  for (const [name, value] of before) {
+    if (value === undefined) Deno.env.delete(name);
+    else Deno.env.set(name, value);
+  }
   const end = new TextEncoder().encode(`${END}${code}\n`);
   for (const stream of [Deno.stderr, Deno.stdout]) stream.writeSync(end);
 }
