@@ -48,7 +48,8 @@ function imports(file: string, other: string, folder: string, seen: Set<string> 
 }
 
 /**
- * Groups the files of each folder beside this file, in parts of about the same number of files. Those that are apart come first.
+ * Groups the files of each folder of `root` with those below it, in parts of about the same number of files. Those that are apart
+ * come first.
  *
  * @param root the folder of all tests, which has one_thread.ts
  */
@@ -57,7 +58,10 @@ export function groupTestFiles(files: readonly string[], root: string): TestGrou
   const folderOf = (file: string) => slashed(dirname(relative(root, file))).replace(/^\.$/, "tests");
   const firstFolderOf = (file: string) => folderOf(file).split("/")[0];
   const nameOf = (...parts: (string | number)[]) => parts.join("_").replaceAll("/", "_");
-  const rank = (folder: string) => FIRST.includes(folder) ? FIRST.indexOf(folder) : FIRST.length;
+  const rank = ({ files: [file] }: TestGroup) => {
+    const place = FIRST.indexOf(firstFolderOf(file));
+    return place < 0 ? FIRST.length : place;
+  };
   const oneThread = join(root, "one_thread.ts");
   const kinds = Map.groupBy(
     files.filter((file) => !isApart(file)),
@@ -74,10 +78,7 @@ export function groupTestFiles(files: readonly string[], root: string): TestGrou
     name: nameOf(folderOf(file), basename(file, "_test.ts")),
     files: [file],
   }));
-  return [
-    ...apart,
-    ...groups.toSorted((a, b) => rank(firstFolderOf(a.files[0])) - rank(firstFolderOf(b.files[0]))),
-  ];
+  return [...apart, ...groups.toSorted((a, b) => rank(a) - rank(b))];
 }
 
 /**

@@ -157,6 +157,8 @@ import { existsSync } from "node:fs";`,
   },
 });`,
   );
+  // Alone as well, where there is time.
+  if (IS_LONG) assertEquals(await run(folder, "slow", slow), expected);
   const cases: [lost: ActorRole, message: string, others: { [role: string]: string }][] = [
     ["student_trainer", "train", slow],
     ...(IS_LONG ? [["encoder", "encode", {}] satisfies [ActorRole, string, unknown]] : []),

@@ -143,7 +143,7 @@ function expand(args: readonly string[], folder: string): string[] {
   });
 }
 
-hostPrograms();
+hostPrograms(); // whose process ends behind the tests
 
 /** Whether a command ends only when it is told to, or looks for programs: it has a process of its own. */
 const isApart = ({ task, text }: Command) => IS_LONG || task === "ui" || text.includes("npm:");

@@ -64,9 +64,13 @@ halfTest(
     const encoder = findEncoder("dino_vit_p16_w64_b2_h2_f256_r0_g2");
     const weights = weightsOf(encoder);
     const staged = { ...gpu, target: { ...gpu.target, isSoftware: false, tuning: GPU_TUNING } };
-    const exact = await embed(gpu, encoder, weights, false);
-    assertNotEquals(await embed(gpu, encoder, rounded(weights), false), exact);
+    let exact: Float32Array = new Float32Array();
     for (const device of [gpu, staged]) {
+      // Once is enough to show what rounding does, unless there is time.
+      if (device === gpu || IS_LONG) {
+        exact = await embed(device, encoder, weights, false);
+        assertNotEquals(await embed(device, encoder, rounded(weights), false), exact);
+      }
       const half = await embed(device, encoder, weights, true);
       assertEquals(await embed(device, encoder, rounded(weights), true), half);
       assertLess(relativeError(half, exact), 2e-3);
