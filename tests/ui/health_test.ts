@@ -188,6 +188,7 @@ testInBrowser("what was not recorded is told in words", async (open) => {
   const { page, complaints } = await open();
   await page.goto(pathToFileURL(path).href);
   await page.locator("#draw-none").click();
+  await page.locator("#runs-said").filter({ hasText: " 0 plotted" }).waitFor(); // the boxes are drawn in the next frame
   for (const [i, { said }] of cases.entries()) {
     const box = page.getByRole("checkbox", { name: `Plot ${names[i]}` });
     await box.check();

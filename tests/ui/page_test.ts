@@ -233,7 +233,9 @@ testInBrowser(
     await values.locator("tbody tr").nth(1).waitFor();
     assertMatch((await values.textContent())!, /runstepTop-1.*020 %.*20030 %/);
     assertEquals(await violations(page), []);
-    await page.locator("#projection input").first().focus();
+    const projections = page.locator("#projection input");
+    await projections.first().waitFor(); // the run's maps come after its curves
+    await projections.first().focus();
     await page.keyboard.press("ArrowRight");
     await page.waitForFunction(() =>
       document.querySelector("#map-teacher")!.getAttribute("aria-label")!.includes("projected by umap")
