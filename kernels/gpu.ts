@@ -250,6 +250,11 @@ export function shareDevice(shares: boolean): void {
   isShared = shares;
 }
 
+/** Whether all that open a device on this thread have the same one. */
+export function isOneDevice(): boolean {
+  return isShared;
+}
+
 async function sharedDevice(): Promise<OpenDevice> {
   const opening = shared ??= openDevice("shared");
   const open = await opening;

@@ -11,7 +11,7 @@ import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
 import { type Gather, makeSchedule, type Work, workOf } from "./schedule.ts";
 import type { SubmissionTimer } from "./submission_timer.ts";
-import { copyToTexture, OperandTextures } from "./texture_operand.ts";
+import { type ConstantTextures, copyToTexture, OperandTextures, wholeOf } from "./texture_operand.ts";
 
 /** A range of a buffer. Offsets are multiples of 256 bytes, so that it can be bound. */
 export interface BufferRange {
@@ -30,6 +30,11 @@ export interface ProgramOptions {
   outputs: readonly Tensor[];
   /** Tensors that live in somebody else's buffers: parameters, gradients, state. */
   bound?: ReadonlyMap<Tensor, BufferRange>;
+  /**
+   * Bound tensors that do not change between runs, and their textures: whoever has them fills these when the tensors are loaded, and
+   * after the program is compiled.
+   */
+  constants?: { tensors: readonly Tensor[]; textures: ConstantTextures };
   /** Keep maps of pixels in float16, on an adapter that {@linkcode AdapterDescription.hasHalf}. */
   mixedPrecision?: boolean;
 }
@@ -176,7 +181,7 @@ export class Program {
 
   static #build(
     gpu: Gpu,
-    { label, graph, inputs, outputs, bound = new Map(), mixedPrecision }: ProgramOptions,
+    { label, graph, inputs, outputs, bound = new Map(), constants, mixedPrecision }: ProgramOptions,
   ): Program {
     const { dispatches, gathers, plan, bytesOf } = makeSchedule(gpu.target, {
       label,
@@ -195,7 +200,7 @@ export class Program {
       program.#ranges.set(id, { buffer: buffers[buffer], offset, bytes: bytesOf.get(id)! });
     }
     for (const [{ id }, range] of bound) program.#ranges.set(id, range);
-    program.#link(dispatches);
+    program.#link(dispatches, constants);
     program.#cut(gathers);
     compileNow(gpu.device, label, program.#steps);
     return program;
@@ -207,7 +212,7 @@ export class Program {
   }
 
   /** Makes the pipelines and bind groups of every dispatch, and decides which texture holds which operand when. */
-  #link(dispatches: readonly DeclaredDispatch[]): void {
+  #link(dispatches: readonly DeclaredDispatch[], constants: ProgramOptions["constants"]): void {
     const { device } = this.#gpu;
     const uniformStride = 256;
     const uniformBytes = dispatches.map((d) => Math.ceil(Math.max(d.uniforms.byteLength, 16) / 16) * 16);
@@ -226,11 +231,16 @@ export class Program {
     for (const [i, dispatch] of dispatches.entries()) packed.set(dispatch.uniforms, uniformOffsets[i] / 4);
     device.queue.writeBuffer(uniforms, 0, packed);
 
-    const operands = new OperandTextures(device, dispatches);
+    const constant = new Set(constants?.tensors.map(({ id }) => id));
+    const constantView = (tensor: Tensor) =>
+      constant.has(wholeOf(tensor)) ? constants!.textures.viewOf(this.#range(tensor)) : undefined;
+    const operands = new OperandTextures(device, dispatches, (tensor) => constantView(tensor) !== undefined);
     this.#textures.push(...operands.textures);
     for (const [i, dispatch] of dispatches.entries()) {
       const copies: Step["copies"] = [];
       const place = (tensor: Tensor): GPUTextureView => {
+        const own = constantView(tensor);
+        if (own !== undefined) return own;
         const { texture, view, isFresh } = operands.place(tensor, i);
         if (isFresh) copies.push({ source: this.#range(tensor), texture });
         return view;

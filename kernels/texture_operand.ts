@@ -80,7 +80,7 @@ interface Slot {
 }
 
 /** Id of the tensor that a view is a part of; else its own. */
-function wholeOf({ id, part }: Tensor): number {
+export function wholeOf({ id, part }: Tensor): number {
   return part?.of.id ?? id;
 }
 
@@ -89,10 +89,20 @@ export class OperandTextures {
   readonly #large: Slot[];
   readonly #small: Slot[];
 
-  /** Makes as many as any of the dispatches needs at once, each as large as the largest operand. */
-  constructor(device: GPUDevice, dispatches: readonly Dispatch[]) {
+  /**
+   * Makes as many as any of the dispatches needs at once, each as large as the largest operand.
+   *
+   * @param hasOwn whether a tensor has a texture elsewhere
+   */
+  constructor(
+    device: GPUDevice,
+    dispatches: readonly Dispatch[],
+    hasOwn: (tensor: Tensor) => boolean = () => false,
+  ) {
     const operands = dispatches.map(({ bindings }) =>
-      bindings.flatMap((binding) => "texture" in binding ? [byteLength(binding.texture)] : [])
+      bindings.flatMap((binding) =>
+        "texture" in binding && !hasOwn(binding.texture) ? [byteLength(binding.texture)] : []
+      )
     );
     const pool = (least: number, belongs: (bytes: number) => boolean) => {
       const own = operands.map((list) => list.filter(belongs));
@@ -153,12 +163,70 @@ function createOperandTexture(device: GPUDevice, texels: number): GPUTexture {
   });
 }
 
+/** What is copied into a texture. */
+interface CopySource {
+  buffer: GPUBuffer;
+  offset: number;
+  bytes: number;
+}
+
+/** Bytes of operands that have textures for good, at most: these take as much memory once more. */
+const MOST_CONSTANT_BYTES = 256 * 2 ** 20;
+
+/**
+ * Textures of operands that never change once they are loaded, as a frozen encoder's weights: they are copied when they are loaded,
+ * and not in every run. Programs that read the same operands share them.
+ */
+export class ConstantTextures implements Disposable {
+  readonly #device: GPUDevice;
+  readonly #slots: { source: CopySource; texture: GPUTexture; view: GPUTextureView }[] = [];
+  #bytes = 0;
+  /** The first of them that was not copied yet. */
+  #stale = 0;
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  /** The texture of an operand that lies there; `undefined` where they would take too much memory. */
+  viewOf(source: CopySource): GPUTextureView | undefined {
+    const { buffer, offset, bytes } = source;
+    const there = this.#slots.find((slot) =>
+      slot.source.buffer === buffer && slot.source.offset === offset && slot.source.bytes === bytes
+    );
+    if (there !== undefined) return there.view;
+    if (this.#bytes + bytes > MOST_CONSTANT_BYTES) return undefined;
+    this.#bytes += bytes;
+    const texture = createOperandTexture(this.#device, bytes / TEXEL_BYTES);
+    const view = texture.createView();
+    this.#slots.push({ source, texture, view });
+    return view;
+  }
+
+  /** The operands were loaded: all are copied once more. */
+  reload(): void {
+    this.#stale = 0;
+    this.fill();
+  }
+
+  /** Copies operands that were asked for since the last time. */
+  fill(): void {
+    const stale = this.#slots.slice(this.#stale);
+    this.#stale = this.#slots.length;
+    if (stale.length === 0) return;
+    const encoder = this.#device.createCommandEncoder({ label: "constant operands" });
+    for (const { source, texture } of stale) copyToTexture(encoder, source, texture);
+    this.#device.queue.submit([encoder.finish()]);
+  }
+
+  /** Frees them. */
+  [Symbol.dispose](): void {
+    for (const { texture } of this.#slots.splice(0)) texture.destroy();
+  }
+}
+
 /** Encodes the copy of `bytes` bytes of a buffer into a texture: the full rows, then the rest of the last one. */
-export function copyToTexture(
-  encoder: GPUCommandEncoder,
-  source: { buffer: GPUBuffer; offset: number; bytes: number },
-  texture: GPUTexture,
-): void {
+export function copyToTexture(encoder: GPUCommandEncoder, source: CopySource, texture: GPUTexture): void {
   const texels = source.bytes / TEXEL_BYTES;
   const rows = Math.floor(texels / TEXTURE_WIDTH);
   const rest = texels - rows * TEXTURE_WIDTH;

@@ -147,7 +147,7 @@ export function permissionsFor(
     write: outermost(needs.write ?? []),
     env: needs.env === "*" ? "*" : [
       ...needs.env ?? [],
-      ...computes ? ["DENO_WEBGPU_BACKEND", "XDG_RUNTIME_DIR"] : [],
+      ...computes ? ["DENO_WEBGPU_BACKEND", "LP_NUM_THREADS", "XDG_RUNTIME_DIR"] : [],
       ...decodes ? ["npm_package_config_libvips"] : [],
     ],
     ffi: decodes ? [npmFolder()] : [],

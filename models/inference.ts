@@ -5,6 +5,7 @@ import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import { Program } from "../kernels/program.ts";
 import { readStaging } from "../kernels/readback.ts";
+import { ConstantTextures } from "../kernels/texture_operand.ts";
 import { liveNodes, makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { DeviceParameter } from "./encoder_layers.ts";
@@ -60,6 +61,8 @@ interface Weights {
   parameters: readonly DeviceParameter[];
   /** Entries that parameters of {@linkcode DeviceParameter.bySize} are made of, once they are loaded. */
   entries: Map<string, Float32Array>;
+  /** Copies of them that kernels read, where they read textures. */
+  textures: ConstantTextures;
 }
 
 function trace(options: FrozenEncoderOptions, batch: number, limit: number): Traced {
@@ -198,7 +201,8 @@ export class FrozenEncoder implements Disposable {
       : bySize.length > 0
       ? new ParameterStore(gpu, bySize)
       : undefined;
-    const weights = shared ?? { parameters, store: own!, entries: new Map() };
+    const weights = shared ??
+      { parameters, store: own!, entries: new Map(), textures: new ConstantTextures(gpu.device) };
     if (shared !== undefined) await own?.load((key) => shared.entries.get(key)!);
     // Each trace has tensors of its own, in the same order.
     const bound = parameters.map(({ tensor, bySize }, i) => {
@@ -211,20 +215,26 @@ export class FrozenEncoder implements Disposable {
       inputs: [images],
       outputs: [output, ...map === undefined ? [] : [map]],
       bound: new Map(bound),
+      constants: {
+        tensors: parameters.flatMap(({ tensor, bySize }) => bySize ? [] : [tensor]),
+        textures: weights.textures,
+      },
       mixedPrecision: options.mixedPrecision,
     });
+    if (shared !== undefined) weights.textures.fill();
     return new FrozenEncoder(gpu, options, program, weights, own, traced);
   }
 
   /** Uploads the weights; `read` gives a state_dict entry in PyTorch's layout. */
-  load(read: ReadEntry): Promise<void> {
-    const { store, parameters, entries } = this.#weights;
+  async load(read: ReadEntry): Promise<void> {
+    const { store, parameters, entries, textures } = this.#weights;
     const kept = new Set(parameters.filter(({ bySize }) => bySize).flatMap(({ keys }) => keys));
-    return store.load(async (key, rows) => {
+    await store.load(async (key, rows) => {
       const values = await read(key, rows);
       if (kept.has(key)) entries.set(key, values);
       return values;
     });
+    textures.reload();
   }
 
   /**
@@ -299,5 +309,6 @@ export class FrozenEncoder implements Disposable {
     this.#program.destroy();
     for (const staging of [...this.#staging, ...this.#mapStaging]) staging.destroy();
     this.#own?.[Symbol.dispose]();
+    if (this.#own === this.#weights.store) this.#weights.textures[Symbol.dispose]();
   }
 }

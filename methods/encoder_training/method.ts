@@ -51,6 +51,8 @@ export interface ViewChoices {
 export interface EncoderMethod<Options extends EncoderTrainingOptions> extends TrainedBy<Options> {
   /** Actors that a batch goes through, reader and trainer among them. */
   readonly stages: number;
+  /** Of those, how many compute at once for long, each on a device of its own. */
+  readonly devices: number;
   /** How views are made of images, and the length of an embedding that travels with each; 0 for none. */
   views(options: Options): ViewChoices;
   /**

@@ -19,6 +19,7 @@ import { TrainingRun } from "../../actors/training_run.ts";
 import { countVote, Evaluations } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
+import { divideProcessors } from "../../kernels/software_threads.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { OutputSettings } from "../method.ts";
@@ -86,6 +87,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   }, emit);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });
   const isTrained = prepared.firstStep === prepared.totalSteps;
+  using _threads = divideProcessors(method.devices * (ranks?.onMachine ?? 1));
   return await runActors(
     options.plugins,
     wanted,

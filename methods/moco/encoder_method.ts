@@ -14,6 +14,7 @@ import { pretrainTerms } from "./terms.ts";
 export const PRETRAINING: EncoderMethod<PretrainOptions> = {
   ...PRETRAINED,
   stages: 3, // reader, augmenter, trainer
+  devices: 1,
   views(options) {
     const augmentation = augmentationOf(options);
     // The second view of an image, which the key encoder embeds, travels as the one local view of multi-crop does.

@@ -109,6 +109,7 @@ function mapLengthOf(options: DistillOptions): { mapLength?: number } {
 export const DISTILLATION: EncoderMethod<DistillOptions> = {
   ...DISTILLED,
   stages: 5, // reader, augmenter, teacher, queue keeper, trainer
+  devices: 2, // the teacher's and the trainer's
   views: (options) => ({
     ...mapLengthOf(options),
     augmentation: augmentationOf(options),

@@ -129,7 +129,10 @@ export const conv2d: Op<Conv2dAttributes> = {
     const tile = chooseTile(lowering.target, "forward", rows, g.outputVec4s * 4);
     lowering.dispatch({
       label,
-      source: forwardSource(tile, epilogue, { isPadded: !isPointwise(g), isThin: g.inputVec4s === 1 }),
+      source: forwardSource(tile, epilogue, {
+        isPadded: !isPointwise(g),
+        ...g.inputVec4s === 1 && { thin: x.shape[3] },
+      }),
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(
         g,
@@ -215,7 +218,7 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     const pixels = g.batch * g.outputHeight * g.outputWidth;
     const isStaged = lowering.target.tuning.family === "staged";
     // The longer of the two makes the better inner loop.
-    const isBatchInner = !isStaged && g.outputHeight * g.outputWidth <= 16 && g.batch > g.outputWidth;
+    const isBatchInner = !isStaged && g.outputHeight * g.outputWidth <= 64 && g.batch > g.outputWidth;
     const outer = g.outputHeight * (isBatchInner ? g.outputWidth : g.batch);
     // Staged, the taps are rows of one product; else each is a product of its own.
     const [rows, products] = isStaged ? [taps * inputs, 1] : [inputs, taps];
