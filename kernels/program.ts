@@ -10,7 +10,6 @@ import { readBuffer } from "./readback.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
 import { type Gather, makeSchedule, type Work, workOf } from "./schedule.ts";
-import type { SubmissionTimer } from "./submission_timer.ts";
 import { type ConstantTextures, copyToTexture, OperandTextures, wholeOf } from "./texture_operand.ts";
 
 /** A range of a buffer. Offsets are multiples of 256 bytes, so that it can be bound. */
@@ -397,20 +396,26 @@ export class Program {
   }
 }
 
-/** Encodes and submits programs one after the other, in one compute pass where that is possible. Does not wait for them. */
+/** Encodes programs one after the other, in one compute pass where that is possible. */
+export function encodePrograms(encoder: GPUCommandEncoder, programs: readonly Program[]): void {
+  let pass: GPUComputePassEncoder | undefined;
+  for (const program of programs) pass = program.encodeOnto(encoder, pass);
+  pass?.end();
+}
+
+/**
+ * Encodes and submits programs one after the other. Does not wait for them.
+ *
+ * @param finish encodes what comes after them
+ */
 export function runPrograms(
   gpu: Gpu,
   programs: readonly Program[],
   finish: (encoder: GPUCommandEncoder) => void = () => {},
-  timer?: SubmissionTimer,
 ): void {
   const encoder = gpu.device.createCommandEncoder({ label: programs.at(0)?.label });
-  timer?.begin(encoder);
-  let pass: GPUComputePassEncoder | undefined;
-  for (const program of programs) pass = program.encodeOnto(encoder, pass);
-  pass?.end();
+  encodePrograms(encoder, programs);
   finish(encoder);
-  timer?.end(encoder);
   gpu.device.queue.submit([encoder.finish()]);
   gpu.check();
 }

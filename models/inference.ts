@@ -5,6 +5,7 @@ import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import { Program } from "../kernels/program.ts";
 import { readStaging } from "../kernels/readback.ts";
+import { RepeatedRun } from "../kernels/repeated_run.ts";
 import { ConstantTextures } from "../kernels/texture_operand.ts";
 import { liveNodes, makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
@@ -147,6 +148,7 @@ export class FrozenEncoder implements Disposable {
   /** Buffers that embeddings are read back through, those that no call uses. */
   readonly #staging: GPUBuffer[] = [];
   readonly #program: Program;
+  readonly #run: RepeatedRun;
   readonly #weights: Weights;
   /** What it frees: its weights, or where they are shared those that depend on the images' size. */
   readonly #own: ParameterStore | undefined;
@@ -167,6 +169,7 @@ export class FrozenEncoder implements Disposable {
     this.#gpu = gpu;
     this.#options = options;
     this.#program = program;
+    this.#run = new RepeatedRun(gpu, [program]);
     this.#weights = weights;
     this.#own = own;
     this.#images = images;
@@ -271,15 +274,13 @@ export class FrozenEncoder implements Disposable {
       const first = Math.min(done, this.batch - this.imagesPerRun);
       const part = data.subarray(first * imageBytes, (first + this.imagesPerRun) * imageBytes);
       this.#program.write(this.#images, part);
-      const encoder = device.createCommandEncoder({ label: "embed" });
-      this.#program.encode(encoder);
-      const at = first * (bytes / this.imagesPerRun);
-      encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
-      if (maps !== undefined) {
-        const at = first * (maps.bytes / this.imagesPerRun);
-        encoder.copyBufferToBuffer(maps.buffer, maps.offset, mapStaging!, at, maps.bytes);
-      }
-      device.queue.submit([encoder.finish()]);
+      this.#run.submit((encoder) => {
+        const at = first * (bytes / this.imagesPerRun);
+        encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
+        if (maps === undefined) return;
+        const atMaps = first * (maps.bytes / this.imagesPerRun);
+        encoder.copyBufferToBuffer(maps.buffer, maps.offset, mapStaging!, atMaps, maps.bytes);
+      });
     }
     const readMaps = mapStaging && readStaging(this.#gpu, mapStaging, (maps) => {
       mapInto!.set(new Float32Array(maps));

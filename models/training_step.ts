@@ -19,13 +19,8 @@ import {
 } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import { movingAverage } from "../kernels/ops/moving_average/moving_average.ts";
-import {
-  type BufferRange,
-  type GatheredRows,
-  Program,
-  runPrograms,
-  runSegments,
-} from "../kernels/program.ts";
+import { type BufferRange, type GatheredRows, Program, runSegments } from "../kernels/program.ts";
+import { RepeatedRuns } from "../kernels/repeated_run.ts";
 import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { SubmissionTimer } from "../kernels/submission_timer.ts";
 import type { DeviceParameter } from "./encoder_layers.ts";
@@ -422,6 +417,7 @@ export class TrainingStep implements Disposable {
   /** Of each model, where they were asked for. */
   readonly #norms: readonly LayerNormReader[];
   readonly #timer: SubmissionTimer | undefined;
+  readonly #runs: RepeatedRuns;
 
   private constructor(
     gpu: Gpu,
@@ -434,6 +430,7 @@ export class TrainingStep implements Disposable {
     models: readonly TrainedModel[],
   ) {
     this.#gpu = gpu;
+    this.#runs = new RepeatedRuns(gpu);
     this.#optimizer = optimizer;
     this.stores = stores;
     this.programs = programs;
@@ -586,7 +583,7 @@ export class TrainingStep implements Disposable {
       programs.push(others[0]);
     }
     const timer = takesStats ? this.#timer : undefined;
-    const submit = (parts: readonly Program[]) => runPrograms(this.#gpu, parts, finish, timer);
+    const submit = (parts: readonly Program[]) => this.#runs.submit(parts, finish, timer);
     const endsStep = isLast(group);
     const last = endsStep ? [...takesStats ? this.#norms.map(({ program }) => program) : [], optimizer] : [];
     const exchanges = endsStep || results.sums.length + results.rows.length > 0;
@@ -599,13 +596,13 @@ export class TrainingStep implements Disposable {
       return this.#runBuckets(programs.slice(0, -1), exchange)
         .then(() => exchange.exchange([], results)).then(() => submit(last));
     }
-    runPrograms(this.#gpu, programs);
+    this.#runs.submit(programs);
     return finished();
   }
 
   /** Runs the first part bucket by bucket: while one is exchanged, the device computes the next. */
   async #runBuckets(before: readonly Program[], exchange: GradientExchange): Promise<void> {
-    if (before.length > 0) runPrograms(this.#gpu, before);
+    if (before.length > 0) this.#runs.submit(before);
     const program = this.gradientProgram;
     const ends = [...this.#buckets.map(({ doneAfter }) => doneAfter).slice(0, -1), program.dispatches];
     const run = (part: number) => program.runPart(ends[part - 1] ?? 0, ends[part]);

@@ -8,7 +8,8 @@ import { byteLength, Graph, type Tensor } from "../../kernels/graph.ts";
 import { unpadRows } from "../../kernels/layout.ts";
 import { crossEntropy } from "../../kernels/ops/cross_entropy/cross_entropy.ts";
 import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
-import { Program, runPrograms } from "../../kernels/program.ts";
+import { Program } from "../../kernels/program.ts";
+import { RepeatedRun } from "../../kernels/repeated_run.ts";
 import type { Encoder } from "../../models/encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import type { DeviceParameter, EncoderMode, StateEntry } from "../../models/encoder_layers.ts";
@@ -269,11 +270,11 @@ export class FinetuneStep implements Disposable {
 
 /** An encoder with its classifier in eval mode, batch norm folded: what a fine-tuning is evaluated by. */
 export class FrozenClassifier implements Disposable {
-  readonly #gpu: Gpu;
   readonly #options: ClassifierOptions;
   readonly #traced: TracedClassifier;
   readonly #store: ParameterStore;
   readonly #program: Program;
+  readonly #run: RepeatedRun;
   readonly #staging: Staging;
 
   private constructor(
@@ -283,11 +284,11 @@ export class FrozenClassifier implements Disposable {
     store: ParameterStore,
     program: Program,
   ) {
-    this.#gpu = gpu;
     this.#options = options;
     this.#traced = traced;
     this.#store = store;
     this.#program = program;
+    this.#run = new RepeatedRun(gpu, [program]);
     this.#staging = new Staging(gpu, byteLength(traced.states));
   }
 
@@ -321,7 +322,7 @@ export class FrozenClassifier implements Disposable {
     writeBatch(this.#program, this.#traced, rows, this.#options);
     const range = this.#program.rangeOf(this.#traced.states);
     let copied: ReturnType<Staging["encode"]>;
-    runPrograms(this.#gpu, [this.#program], (encoder) => {
+    this.#run.submit((encoder) => {
       copied = this.#staging.encode(encoder, [range]);
     });
     const [states] = await this.#staging.read(copied!);
