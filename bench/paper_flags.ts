@@ -22,7 +22,7 @@ repeated, and one that was broken off is resumed. Ctrl-C saves it.
   --output DIR          folder of the runs [default: output/paper_SIZE]
   --students A,B        encoders that are taught; ablations are of the first one
   --seeds N             seeds of each student
-  --ablation-seeds N    seeds of each ablation
+  --ablation-seeds N    seeds of each ablation; 0 for no ablations
   --epochs E            epochs of each student
   --shared              the machine does other work meanwhile: leave images/s out of the table
   --table               only print the table of what is finished
@@ -78,8 +78,9 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
   for (const [flag, property] of Object.entries(NUMBERS)) {
     const text = flags[flag] as string | undefined;
     if (text === undefined) continue;
-    if (!/^[1-9]\d{0,5}$/.test(text)) {
-      throw new UsageError(`--${flag}: expected a whole number from 1, found ${text}`);
+    const least = flag === "ablation-seeds" ? 0 : 1;
+    if (!/^\d{1,6}$/.test(text) || Number(text) < least) {
+      throw new UsageError(`--${flag}: expected a whole number from ${least}, found ${text}`);
     }
     size = { ...size, [property]: Number(text) };
   }

@@ -18,7 +18,7 @@ export interface PaperSize {
   students: readonly string[];
   /** Seeds of each student, from 0. */
   seeds: number;
-  /** Seeds of each ablation. */
+  /** Seeds of each ablation; 0 for no ablations. */
   ablationSeeds: number;
   /** Epochs of each student, with and without a teacher. */
   epochs: number;
@@ -182,6 +182,7 @@ export function planOf(size: PaperSize): PaperPlan {
     add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView), COSTLY);
   }
 
+  if (ablationSeeds === 0) return { steps: orderOf([...experiments.values()]), rows };
   const [arch] = size.students;
   // The usual value of a setting is the student's own run, and has a row among the others.
   const vary = <Value>(

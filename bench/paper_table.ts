@@ -27,10 +27,10 @@ export function paperSection(
     about:
       `Weighted kNN (k = ${size.knnK}) and a linear classifier on frozen features, of ${images.train} training and ` +
       `${images.test} test images. Each student is trained for ${size.epochs} epochs, and by SEED under the teacher of the ` +
-      "first row. Mean over the seeds, with the least and the most in parentheses. Rows that begin with `SEED, `, " +
-      `\`--loss\` or \`MoCo-v2, \` change one setting of ${
-        size.students[0]
-      }. The best of the learning rates ` +
+      "first row. Mean over the seeds, with the least and the most in parentheses. " +
+      (size.ablationSeeds === 0 ? "" : "Rows that begin with `SEED, `, `--loss` or `MoCo-v2, ` change one " +
+        `setting of ${size.students[0]}. `) +
+      "The best of the learning rates " +
       `${size.linear.lr!.join(", ")} of the linear classifier counts. Parameters include the head.` +
       (finished === steps.length ? "" : ` ${finished} of ${steps.length} runs are finished.`),
     rows: rows.flatMap((row) => rowOf(row, archOf.get(row.experiment)!, experiments, shared)),

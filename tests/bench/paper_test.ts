@@ -163,11 +163,24 @@ Deno.test("parsePaperFlags() reads a size and what differs from it", () => {
   assertEquals(settings, "--size small --students resnet18,resnet34 --seeds 2 --epochs 9");
 });
 
+Deno.test("--ablation-seeds 0 leaves the ablations out, and the students' own runs in", () => {
+  const command = parsePaperFlags(["--students", "resnet18,resnet34", "--ablation-seeds", "0"]);
+  assert(command.help === undefined);
+  const { steps, rows } = planOf(command.size);
+  const own = ["fresh weights", "MoCo-v2 alone", "SEED", "SEED, multi-view"];
+  assertEquals(rows.slice(1).map(({ title }) => title), [
+    ...own.map((title) => `resnet18: ${title}`),
+    ...own.map((title) => `resnet34: ${title}`),
+  ]);
+  assertEquals(steps.length, 1 + 2 * own.length * PAPER_SIZES.small.seeds);
+});
+
 Deno.test("parsePaperFlags() refuses flags and values that it does not know", () => {
   const refused = (args: string[], text: string) =>
     assertThrows(() => parsePaperFlags(args), UserError, text);
   refused(["--size", "huge"], "--size: expected small or full, found huge");
   refused(["--seeds", "0"], "--seeds: expected a whole number from 1, found 0");
+  refused(["--ablation-seeds", "few"], "--ablation-seeds: expected a whole number from 0, found few");
   refused(["--students", "resnet17"], 'there is no encoder "resnet17"');
   refused(["--epoch", "3"], "--epoch: unknown");
 });
