@@ -68,7 +68,8 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
     const command = running(
       parseDistillFlags(args, { encoders: studentNames(), teachers: teacherNames(), folder }),
     );
-    return trainingCommand(args, command, command.options.distill, command.options.studentInit);
+    const needs = trainingCommand(args, command, command.options.distill, command.options.studentInit);
+    return { ...needs, divides: true };
   },
   pretrain(args, folder) {
     return trainingCommand(args, running(parsePretrainFlags(args, { encoders: encoderNames(), folder })));

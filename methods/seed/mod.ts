@@ -81,7 +81,7 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   actors: ["queue_keeper", "student_trainer"],
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
-  needs: (input) => trainingNeeds(input, input.distill, input.studentInit),
+  needs: (input) => ({ ...trainingNeeds(input, input.distill, input.studentInit), divides: true }),
   async checkResume(checkpoint) {
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteTraining(checkpoint, readTrainingCheckpoint(DISTILL_CHECKPOINT, file));

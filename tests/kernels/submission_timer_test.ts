@@ -3,7 +3,8 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { Graph } from "../../kernels/graph.ts";
 import { padRows } from "../../kernels/layout.ts";
 import { matmulTransposed } from "../../kernels/ops/matmul_transposed/matmul_transposed.ts";
-import { Program, runPrograms } from "../../kernels/program.ts";
+import { Program } from "../../kernels/program.ts";
+import { RepeatedRuns } from "../../kernels/repeated_run.ts";
 import { SubmissionTimer } from "../../kernels/submission_timer.ts";
 import { skip } from "../skip.ts";
 import { randomValues, withGpu } from "./check_op.ts";
@@ -35,8 +36,9 @@ Deno.test("SubmissionTimer times each submission by itself, also when it is read
       return Array.from({ length: times }, () => program);
     };
     const [little, much] = [await compile(LITTLE), await compile(MUCH)];
+    const runs = new RepeatedRuns(gpu);
     const submit = (programs: readonly Program[]) => {
-      runPrograms(gpu, programs, undefined, timer);
+      runs.submit(programs, undefined, timer);
       return timer.read();
     };
     await Promise.all([submit(little), submit(much)]); // the first ones may be compiled on the way

@@ -12,6 +12,7 @@ import { resnet } from "../../models/resnet.ts";
 import { summarize } from "../../models/registry.ts";
 import { relativeError, withGpu } from "../kernels/check_op.ts";
 import { IS_LONG } from "../long.ts";
+import { skip } from "../skip.ts";
 import { formulaImages, formulaReader } from "./reference_encoder.ts";
 
 const encoder = resnet(18);
@@ -127,3 +128,67 @@ Deno.test("EncoderBuilder cuts no weight in train mode, and none where all are s
     .map((parameter) => parameter.rows);
   assertEquals(rows, [{ first: 0, count: 256 }, { first: 256, count: 256 }]);
 });
+
+/** The same device, which counts the copies into textures that are encoded, by their bytes' sum. */
+function countingCopies(gpu: Gpu): { gpu: Gpu; copied: () => number } {
+  let bytes = 0;
+  const device = new Proxy(gpu.device, {
+    get(target, key) {
+      const value = Reflect.get(target, key, target);
+      if (key !== "createCommandEncoder") return typeof value === "function" ? value.bind(target) : value;
+      return (...args: [GPUCommandEncoderDescriptor]) => {
+        const encoder = target.createCommandEncoder(...args);
+        const copy = encoder.copyBufferToTexture.bind(encoder);
+        encoder.copyBufferToTexture = (source, texture, size) => {
+          const [width, height] = size as number[];
+          bytes += width * height * 16;
+          copy(source, texture, size);
+        };
+        return encoder;
+      };
+    },
+  });
+  return {
+    gpu: { ...gpu, device },
+    copied() {
+      const found = bytes;
+      bytes = 0;
+      return found;
+    },
+  };
+}
+
+Deno.test("FrozenEncoder copies its weights into textures when they are loaded, and in no run", ({ name }) =>
+  withGpu(async (gpu) => {
+    if (!gpu.target.tuning.productTextures) return skip(name, "the adapter reads products from buffers");
+    const { gpu: counted, copied } = countingCopies(gpu);
+    const { state } = summarize(encoder, headOf("mlp"), 32);
+    const bytes = 4 * state.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+    const formula = formulaReader(state);
+    const doubled = (key: string) => key === "conv1.weight" ? formula(key).map((v) => 2 * v) : formula(key);
+    const options = { encoder, head: headOf("mlp"), batch: 2, imageSize: 32 } as const;
+    const create = (on: Gpu) =>
+      FrozenEncoder.create(on, { ...options, input: "normalized", output: "feature" });
+    const images = formulaImages("input/32", 2, 32);
+    using frozen = await create(counted);
+    copied();
+    await frozen.load(formula);
+    assert(copied() > 0.9 * bytes);
+    const first = await frozen.embed(images);
+    // What the first run and the one after it read beside the weights: maps of at most 32 KiB an image.
+    assert(copied() < 0.1 * bytes);
+    assertEquals(await frozen.embed(images), first);
+
+    // Other weights; and another size of batch, which reads the same textures.
+    await frozen.load(doubled);
+    const other = await frozen.embed(images);
+    using anew = await create(gpu);
+    await anew.load(doubled);
+    assertEquals(other, await anew.embed(images));
+    assert(relativeError(other, first) > 0.01);
+    copied();
+    using one = await frozen.share({ batch: 1, imageSize: 32 });
+    assert(copied() < 0.1 * bytes);
+    const own = await one.embed(images.subarray(0, images.length / 2));
+    assert(relativeError(own, other.subarray(0, other.length / 2)) < 1e-5);
+  }));

@@ -321,7 +321,7 @@ for (const counts of [true, false]) {
       const trained = await student.parameters.saveArena("momentum");
       const parameters = async () => [...await student.parameters.save()].filter(([key]) => trained.has(key));
       const before = await parameters();
-      const spoilt = await step(images.map((value, i) => i === 99 ? NaN : value));
+      const spoilt = await step(images.map((value, i) => i === 100 ? NaN : value));
       assertEquals([spoilt.loss, spoilt.isApplied], [NaN, false]);
       assertEquals(spoilt.lossScale, counts ? { ...lossScale, skipped: 1 } : undefined);
       assertEquals(await parameters(), before);
