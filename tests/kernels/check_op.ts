@@ -106,7 +106,7 @@ const HALF_TOLERANCE = 1e-2;
 
 /** What {@linkcode checkOp} needs. */
 export interface OpCheck {
-  /** Checks of one name in a file differ in their kernels only: the loop and its differences are computed for the first. */
+  /** Checks of one name and the same ops differ in their kernels only: the loop and its differences are computed for the first. */
   name?: string;
   /** Whole numbers are a tensor of u32. */
   inputs: {
@@ -188,6 +188,7 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   const copied = (tensor: Tensor) => tensor.dtype === "f32" ? graph.apply(copy, [tensor], {}) : tensor;
   const built = check.build(graph, inputs.map(copied));
   const output = check.loss ? built : copied(built);
+  const ops = graph.nodes.map(({ op }) => op.name);
   const wanted = inputs.filter((_, i) => check.inputs[i].gradient);
   const weights = graph.source("weights", output.shape);
   const gradients = wanted.length === 0 ? [] : differentiate(
@@ -197,7 +198,9 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   );
   const weightValues = check.loss ? Float32Array.of(1) : randomValues("weights", output.shape);
 
-  const { tolerance = 1e-5, name: shared } = check;
+  const { tolerance = 1e-5, name } = check;
+  // Other files may have the same name for another op.
+  const shared = name && [name, ...ops].join(" ");
   const loop = shared === undefined ? undefined : expectedByName.get(shared);
   const { output: values, differences } = loop ??
     runLoop(check, wanted.map((tensor) => inputs.indexOf(tensor)), weightValues);
