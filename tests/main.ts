@@ -54,13 +54,21 @@ function textOf(file: string): string {
   return [text, ...imported].join("\n");
 }
 
+/**
+ * How many files or groups run at once: one more than there are processors, since some wait for a browser, a clock or another program.
+ * What is set already stays.
+ */
+const JOBS: Record<string, string> = {
+  DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 1),
+};
+
 const scratch = Deno.makeTempDirSync({ prefix: "seed_tests_" });
 const [report, skippedFile] = ["report.xml", "skipped.jsonl"].map((name) => join(scratch, name));
 Deno.writeTextFileSync(skippedFile, "");
 const child = new Deno.Command(Deno.execPath(), {
   args: ["test", `--junit-path=${report}`, ...args],
   cwd: ROOT,
-  env: { [SKIPPED_FILE]: skippedFile, ...(IS_LONG ? {} : UNOPTIMIZED_KERNELS) },
+  env: { [SKIPPED_FILE]: skippedFile, ...(IS_LONG ? {} : { ...UNOPTIMIZED_KERNELS, ...JOBS }) },
 }).spawn();
 // Ctrl-C reaches the child by itself; this program stays for what it says then.
 Deno.addSignalListener("SIGINT", () => {});
