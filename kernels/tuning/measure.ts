@@ -1,5 +1,4 @@
 /** Measures a device's {@linkcode Tuning}: some seconds, mostly for compiling kernels. */
-import { median } from "../profiler.ts";
 import type { Gpu } from "../gpu.ts";
 import { Graph, type Tensor } from "../graph.ts";
 import { add } from "../ops/add/add.ts";
@@ -14,6 +13,7 @@ import {
   type ProductKind,
   sameTiles,
   STAGED_TILES,
+  TEXTURE_FROM_LOADS,
   type Tile,
   type TileChoice,
   type Tuning,
@@ -53,9 +53,6 @@ const ROUNDS = 6;
 
 /** Elements of the sum that loads are measured with, in vec4. */
 const LOADS = 2 ** 19;
-
-/** How far a threshold may go, in loads. */
-const [FEWEST_LOADS, MOST_LOADS] = [512, 2 ** 16];
 
 /**
  * Times every tile of every product, and how buffers and textures are read.
@@ -122,7 +119,7 @@ export async function measureTuning(
     inputGradient: tilesOf("inputGradient"),
     weightGradient: tilesOf("weightGradient"),
   };
-  const textureFromLoads = isSoftware ? await counted(measureTextureFromLoads(gpu)) : null;
+  const textureFromLoads = isSoftware && await counted(doCopiesPay(gpu)) ? TEXTURE_FROM_LOADS : null;
   return { adapter: gpu.adapter.name, family, tiles, productTextures, textureFromLoads };
 }
 
@@ -175,7 +172,7 @@ async function timeProduct(program: Program): Promise<number> {
   return kernels.find(({ flops }) => flops > 0)!.milliseconds;
 }
 
-/** Whether the product by the largest tile runs faster with its operands in textures. */
+/** Whether the product by the largest tile runs faster with its operands in textures: in most of several rounds. */
 async function areTexturesFaster(gpu: Gpu): Promise<boolean> {
   const tile = { rows: 16, columns: 16, lanesAcross: gpu.target.vectorLanes, lanesDown: 1 };
   // One after the other: the errors of two that compile at once could not be told apart.
@@ -183,12 +180,12 @@ async function areTexturesFaster(gpu: Gpu): Promise<boolean> {
     compileProduct(gpu, "forward", { family: "direct", productTextures }, tile);
   using withTextures = await compile(true);
   using withBuffers = await compile(false);
-  let [fromTextures, fromBuffers] = [Infinity, Infinity];
+  let wins = 0;
+  // What else the machine does hits both of a round.
   for (let round = 0; round < ROUNDS; round++) {
-    fromTextures = Math.min(fromTextures, await timeProduct(withTextures));
-    fromBuffers = Math.min(fromBuffers, await timeProduct(withBuffers));
+    if (await timeProduct(withTextures) < await timeProduct(withBuffers)) wins++;
   }
-  return fromTextures < fromBuffers;
+  return wins > ROUNDS / 2;
 }
 
 function withResult(operands: Tensor[], apply: (operands: Tensor[]) => Tensor): [Tensor[], Tensor] {
@@ -200,8 +197,8 @@ function tunedAs(gpu: Gpu, changes: Partial<Tuning>): Gpu {
   return { ...gpu, target: { ...gpu.target, tuning: { ...gpu.target.tuning, ...changes } } };
 }
 
-/** From how many loads on a copy into a texture pays; `null` where it never does. */
-async function measureTextureFromLoads(gpu: Gpu): Promise<number | null> {
+/** Whether a sum of two large tensors is faster where these are copied into textures first. */
+async function doCopiesPay(gpu: Gpu): Promise<boolean> {
   const time = async (textureFromLoads: number | null) => {
     const graph = new Graph();
     const [a, b] = ["a", "b"].map((name) => graph.source(name, [LOADS, 4]));
@@ -210,37 +207,8 @@ async function measureTextureFromLoads(gpu: Gpu): Promise<number | null> {
     using program = await Program.compile(device, { label: "tuning", graph, inputs: [a, b], outputs: [y] });
     program.run();
     const kernels = await program.profile(REPETITIONS);
-    return {
-      kernel: kernels.at(-1)!.milliseconds,
-      copies: kernels.slice(0, -1).reduce((sum, { milliseconds }) => sum + milliseconds, 0),
-    };
+    return kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   };
   const [buffers, textures] = [await time(null), await time(1)];
-  // Both inputs are read once; copies of this size take as long as their bytes, small ones as long as a command.
-  const saved = (buffers.kernel - textures.kernel - textures.copies) / (2 * LOADS);
-  if (saved <= 0) return null;
-  const command = await timeSmallCopy(gpu);
-  return Math.round(Math.min(MOST_LOADS, Math.max(FEWEST_LOADS, command / saved)));
-}
-
-/** Milliseconds that one small copy adds between two dispatches. */
-async function timeSmallCopy(gpu: Gpu): Promise<number> {
-  const copies = 200;
-  const time = async (textureFromLoads: number | null) => {
-    const graph = new Graph();
-    // Every sum reads another tensor, so that each is copied.
-    const inputs = Array.from({ length: copies + 1 }, (_, i) => graph.source(`${i}`, [16, 4]));
-    const sums = inputs.slice(1).map((input, i) => graph.apply(add, [inputs[i], input], {}));
-    const device = tunedAs(gpu, { textureFromLoads });
-    using program = await Program.compile(device, { label: "tuning", graph, inputs, outputs: sums });
-    const times: number[] = [];
-    for (let i = 0; i < REPETITIONS + 1; i++) {
-      const start = performance.now();
-      program.run();
-      await gpu.wait(gpu.device.queue.onSubmittedWorkDone());
-      times.push(performance.now() - start);
-    }
-    return median(times.slice(1));
-  };
-  return Math.max(0, await time(1) - await time(null)) / copies;
+  return textures < buffers;
 }
