@@ -48,7 +48,6 @@ const GPU_CANDIDATES: readonly Candidates[] = [
 ];
 
 const WARM_UP_MS = 500;
-const REPETITIONS = 5;
 const ROUNDS = 6;
 
 /** Elements of the sum that loads are measured with, in vec4. */
@@ -172,7 +171,7 @@ async function timeProduct(program: Program): Promise<number> {
   return kernels.find(({ flops }) => flops > 0)!.milliseconds;
 }
 
-/** Whether the product by the largest tile runs faster with its operands in textures: in most of several rounds. */
+/** Whether the product by the largest tile runs faster with its operands in textures. */
 async function areTexturesFaster(gpu: Gpu): Promise<boolean> {
   const tile = { rows: 16, columns: 16, lanesAcross: gpu.target.vectorLanes, lanesDown: 1 };
   // One after the other: the errors of two that compile at once could not be told apart.
@@ -180,10 +179,18 @@ async function areTexturesFaster(gpu: Gpu): Promise<boolean> {
     compileProduct(gpu, "forward", { family: "direct", productTextures }, tile);
   using withTextures = await compile(true);
   using withBuffers = await compile(false);
+  return await isFaster(withTextures, withBuffers, timeProduct);
+}
+
+/** Whether a program is faster than another one in most of several rounds: what else the machine does hits both of a round. */
+async function isFaster(
+  program: Program,
+  other: Program,
+  time: (program: Program) => Promise<number>,
+): Promise<boolean> {
   let wins = 0;
-  // What else the machine does hits both of a round.
   for (let round = 0; round < ROUNDS; round++) {
-    if (await timeProduct(withTextures) < await timeProduct(withBuffers)) wins++;
+    if (await time(program) < await time(other)) wins++;
   }
   return wins > ROUNDS / 2;
 }
@@ -199,16 +206,22 @@ function tunedAs(gpu: Gpu, changes: Partial<Tuning>): Gpu {
 
 /** Whether a sum of two large tensors is faster where these are copied into textures first. */
 async function doCopiesPay(gpu: Gpu): Promise<boolean> {
-  const time = async (textureFromLoads: number | null) => {
+  const compile = async (textureFromLoads: number | null) => {
     const graph = new Graph();
-    const [a, b] = ["a", "b"].map((name) => graph.source(name, [LOADS, 4]));
-    const y: Tensor = graph.apply(add, [a, b], {});
+    const inputs = ["a", "b"].map((name) => graph.source(name, [LOADS, 4]));
+    const y: Tensor = graph.apply(add, inputs, {});
     const device = tunedAs(gpu, { textureFromLoads });
-    using program = await Program.compile(device, { label: "tuning", graph, inputs: [a, b], outputs: [y] });
+    const program = await Program.compile(device, { label: "tuning", graph, inputs, outputs: [y] });
     program.run();
-    const kernels = await program.profile(REPETITIONS);
-    return kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+    return program;
   };
-  const [buffers, textures] = [await time(null), await time(1)];
-  return textures < buffers;
+  using withTextures = await compile(1);
+  using withBuffers = await compile(null);
+  return await isFaster(withTextures, withBuffers, timeAll);
+}
+
+/** Milliseconds of a program, with its copies. */
+async function timeAll(program: Program): Promise<number> {
+  const kernels = await program.profile(1);
+  return kernels.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
 }

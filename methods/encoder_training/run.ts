@@ -87,7 +87,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   }, emit);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });
   const isTrained = prepared.firstStep === prepared.totalSteps;
-  using _threads = divideProcessors(method.devices);
+  using _threads = divideProcessors(isTrained ? 1 : method.devices);
   return await runActors(
     options.plugins,
     wanted,
