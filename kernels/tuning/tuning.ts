@@ -118,7 +118,7 @@ const SOFTWARE_EFFICIENCY = [1, 0.8, 0.69, 0.58, 0.57, 0.54, 0.46, 0.47, 0.38];
 /**
  * From how many loads on kernels that are no products read a copy in a texture, where copies pay. A training step of
  * MobileNetV3-Small at 32 pixels takes 47.8 ms on one thread with 1,024, 48.0 with 4,096, 51.0 with 16,384 and 54.1 without such
- * copies, its optimizer 7.9 and 19.4 (Mesa 22.3 on a processor with AVX2).
+ * copies, its optimizer 7.9 and 19.4 (Mesa 22.3 on a processor with AVX-512).
  */
 export const TEXTURE_FROM_LOADS = 4096;
 
