@@ -79,12 +79,12 @@ const OPS: Readonly<Record<string, Run>> = {
     return finish(y, extra, attributes);
   },
   batch_norm(
-    [x, , gamma, beta, residual],
+    [x, gamma, beta, , residual],
     { epsilon, activation }: { epsilon: number; activation?: Activation },
     values,
     node,
   ) {
-    const { mean, variance } = values.get(node.inputs[1].id) as { mean: tf.Tensor1D; variance: tf.Tensor1D };
+    const { mean, variance } = values.get(node.inputs[3].id) as { mean: tf.Tensor1D; variance: tf.Tensor1D };
     const y = tf.batchNorm4d(
       x as tf.Tensor4D,
       mean,
