@@ -1,7 +1,7 @@
 /** What `deno task bench` can run. */
 import type { ActorShare } from "../actors/run_profile.ts";
 import { Random } from "../data/random.ts";
-import { type Gpu, GPU_PARALLELISM } from "../kernels/gpu.ts";
+import { type Gpu, GPU_PARALLELISM, viewOf } from "../kernels/gpu.ts";
 import { Graph, type Tensor } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { POINTWISE } from "../kernels/ops/conv2d/geometry.ts";
@@ -351,17 +351,13 @@ async function timeStep(gpu: Gpu, name: string, batch: number, rounds: number): 
 /** The same device, and when commands were last handed to it. */
 function notingSubmissions(gpu: Gpu): { gpu: Gpu; submittedAt: () => number } {
   let submittedAt = 0;
-  const submit = (commands: GPUCommandBuffer[]) => {
+  const device = viewOf(gpu.device);
+  const queue = viewOf(gpu.device.queue);
+  queue.submit = (commands) => {
     gpu.device.queue.submit(commands);
     submittedAt = performance.now();
   };
-  const device = new Proxy(gpu.device, {
-    get(target, key) {
-      if (key === "queue") return { submit };
-      const value = Reflect.get(target, key, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
+  Object.assign(device, { queue });
   return { gpu: { ...gpu, device }, submittedAt: () => submittedAt };
 }
 

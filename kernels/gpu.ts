@@ -264,10 +264,10 @@ async function sharedDevice(): Promise<OpenDevice> {
   return await sharedDevice();
 }
 
-/** The device as one of those who share it sees it, who can change its methods. */
-function viewOf(device: GPUDevice): GPUDevice {
+/** A device, or its queue, as one of those who use it sees it, who can change its methods for themselves alone. */
+export function viewOf<Viewed extends GPUDevice | GPUQueue>(object: Viewed): Viewed {
   const own: Record<PropertyKey, unknown> = {};
-  return new Proxy(device, {
+  return new Proxy(object, {
     get(target, key) {
       if (key in own) return own[key];
       const value = Reflect.get(target, key, target);

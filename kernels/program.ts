@@ -259,7 +259,7 @@ export class Program {
       for (const tensor of writtenBy(dispatch)) operands.forget(tensor);
       for (const binding of dispatch.bindings) {
         const tensor = "texture" in binding ? binding.texture : binding;
-        this.#lastUses.set((tensor.part?.of ?? tensor).id, i);
+        this.#lastUses.set(wholeOf(tensor), i);
       }
       this.#steps.push({
         label: dispatch.label,

@@ -25,19 +25,17 @@ function isAllowed(): boolean {
  * @param devices how many compute at once
  */
 export function divideProcessors(devices: number): Disposable {
-  const isDivided = users > 0;
-  if (devices < 2 || isOneDevice() || !isAllowed()) return { [Symbol.dispose]() {} };
-  if (!isDivided && Deno.env.get(VARIABLE) !== undefined) return { [Symbol.dispose]() {} };
-  // The first says how many; 0 computes on the thread that submits.
-  const threads = Math.floor(navigator.hardwareConcurrency / devices);
-  if (!isDivided) Deno.env.set(VARIABLE, String(threads > 1 ? threads : 0));
+  const division = new DisposableStack();
+  if (devices < 2 || isOneDevice() || !isAllowed()) return division;
+  if (users === 0) {
+    if (Deno.env.get(VARIABLE) !== undefined) return division;
+    // The first says how many; 0 computes on the thread that submits.
+    const threads = Math.floor(navigator.hardwareConcurrency / devices);
+    Deno.env.set(VARIABLE, String(threads > 1 ? threads : 0));
+  }
   users++;
-  let isOver = false;
-  return {
-    [Symbol.dispose]() {
-      if (isOver) return;
-      isOver = true;
-      if (--users === 0) Deno.env.delete(VARIABLE);
-    },
-  };
+  division.defer(() => {
+    if (--users === 0) Deno.env.delete(VARIABLE);
+  });
+  return division;
 }

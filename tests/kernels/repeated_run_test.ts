@@ -1,6 +1,6 @@
 /** Runs whose commands are encoded before their inputs are there. */
 import { assertEquals } from "@std/assert";
-import type { Gpu } from "../../kernels/gpu.ts";
+import { type Gpu, viewOf } from "../../kernels/gpu.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { Program } from "../../kernels/program.ts";
@@ -25,28 +25,19 @@ async function sum(gpu: Gpu) {
 /** The same device, which notes when commands are finished and submitted. */
 function noting(gpu: Gpu): { gpu: Gpu; events: string[] } {
   const events: string[] = [];
-  const device = new Proxy(gpu.device, {
-    get(target, key) {
-      if (key === "createCommandEncoder") {
-        return (...args: [GPUCommandEncoderDescriptor]) => {
-          const encoder = target.createCommandEncoder(...args);
-          const finish = encoder.finish.bind(encoder);
-          encoder.finish = () => (events.push("encode"), finish());
-          return encoder;
-        };
-      }
-      if (key === "queue") {
-        return {
-          submit(commands: GPUCommandBuffer[]) {
-            events.push(`submit ${commands.length}`);
-            target.queue.submit(commands);
-          },
-        };
-      }
-      const value = Reflect.get(target, key, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
+  const device = viewOf(gpu.device);
+  device.createCommandEncoder = (descriptor) => {
+    const encoder = gpu.device.createCommandEncoder(descriptor);
+    const finish = encoder.finish.bind(encoder);
+    encoder.finish = () => (events.push("encode"), finish());
+    return encoder;
+  };
+  const queue = viewOf(gpu.device.queue);
+  queue.submit = (commands) => {
+    events.push(`submit ${[...commands].length}`);
+    gpu.device.queue.submit(commands);
+  };
+  Object.assign(device, { queue });
   return { gpu: { ...gpu, device }, events };
 }
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UserError } from "../../errors.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
+import { type Gpu, viewOf } from "../../kernels/gpu.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { concatenateChannels } from "../../kernels/ops/concatenate_channels/concatenate_channels.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
@@ -132,22 +132,17 @@ Deno.test("EncoderBuilder cuts no weight in train mode, and none where all are s
 /** The same device, which counts the copies into textures that are encoded, by their bytes' sum. */
 function countingCopies(gpu: Gpu): { gpu: Gpu; copied: () => number } {
   let bytes = 0;
-  const device = new Proxy(gpu.device, {
-    get(target, key) {
-      const value = Reflect.get(target, key, target);
-      if (key !== "createCommandEncoder") return typeof value === "function" ? value.bind(target) : value;
-      return (...args: [GPUCommandEncoderDescriptor]) => {
-        const encoder = target.createCommandEncoder(...args);
-        const copy = encoder.copyBufferToTexture.bind(encoder);
-        encoder.copyBufferToTexture = (source, texture, size) => {
-          const [width, height] = size as number[];
-          bytes += width * height * 16;
-          copy(source, texture, size);
-        };
-        return encoder;
-      };
-    },
-  });
+  const device = viewOf(gpu.device);
+  device.createCommandEncoder = (descriptor) => {
+    const encoder = gpu.device.createCommandEncoder(descriptor);
+    const copy = encoder.copyBufferToTexture.bind(encoder);
+    encoder.copyBufferToTexture = (source, texture, size) => {
+      const [width, height] = size as number[];
+      bytes += width * height * 16;
+      copy(source, texture, size);
+    };
+    return encoder;
+  };
   return {
     gpu: { ...gpu, device },
     copied() {

@@ -153,6 +153,7 @@ interface ForwardForm {
 export function forwardSource(tile: Tile, epilogue: Epilogue, { isPadded, thin }: ForwardForm): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
+  const channels = range(thin ?? 4); // of a vec4
   const vec4_index = (j: number) => `n0 + ${j}u * across`;
   return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let row_count = p.batch * p.out_height * p.out_width;
@@ -187,7 +188,7 @@ export function forwardSource(tile: Tile, epilogue: Epilogue, { isPadded, thin }
       ${thin !== undefined ? "{ let k = 0u;" : "for (var k = 0u; k < p.in_vec4s; k++) {"}
         let b0 = tap + k * 4u * p.out_vec4s + n0;
         ${
-    range(thin ?? 4).map((q) =>
+    channels.map((q) =>
       columns.map((j) => `let b${q}_${j} = weight[b0 + ${q}u * p.out_vec4s + ${j}u * across];`)
         .join("\n        ")
     ).join("\n        ")
@@ -197,7 +198,7 @@ export function forwardSource(tile: Tile, epilogue: Epilogue, { isPadded, thin }
       `{
           let a = ${loadInside("x", i, isPadded)};
           ${
-        columns.map((j) => range(thin ?? 4).map((q) => `c${i}_${j} += a.${LANE[q]} * b${q}_${j};`).join(" "))
+        columns.map((j) => channels.map((q) => `c${i}_${j} += a.${LANE[q]} * b${q}_${j};`).join(" "))
           .join(
             "\n          ",
           )
