@@ -6,7 +6,7 @@ import { measureTuning } from "../kernels/tuning/measure.ts";
 import { formatTuning, parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 
 /** Kernels of another version may be fast at other things. */
-const VERSION = 3;
+const VERSION = 4;
 
 /** Where programs keep what they can make again: `XDG_CACHE_HOME` and its like; `undefined` where there is no home. */
 function cacheFolder(): string | undefined {

@@ -8,7 +8,7 @@ import { POINTWISE } from "../kernels/ops/conv2d/geometry.ts";
 import { matmulTransposed } from "../kernels/ops/matmul_transposed/matmul_transposed.ts";
 import { queueCrossEntropy } from "../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
 import { RepeatedRuns } from "../kernels/repeated_run.ts";
-import { DIRECT_TILES, GPU_TUNING } from "../kernels/tuning/tuning.ts";
+import { GPU_TUNING, softwareTiles } from "../kernels/tuning/tuning.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { scheduleStep, StudentStep } from "../methods/seed/step.ts";
 import { compareAttention } from "./attention.ts";
@@ -41,7 +41,7 @@ import {
 } from "./shapes.ts";
 import { stepOptions } from "./student_step.ts";
 import * as tfjs from "./tfjs.ts";
-import { tiledProduct } from "./tiles.ts";
+import { tiledProduct, tileName } from "./tiles.ts";
 import { compareVits, planVits } from "./vit.ts";
 
 /** One section of the bench. */
@@ -504,8 +504,10 @@ async function benchTiles(gpu: Gpu, rounds: number): Promise<Omit<Section, "name
   const size = 1024;
   const [a, b] = ["a", "b"].map((name) => randomValues(name, size * size));
   const sources = ["texture", "buffer"] as const;
+  const { shared, direct } = softwareTiles(gpu.target.vectorLanes, gpu.target.hasSubgroups);
+  const tiles = [...shared, ...direct];
   const contestants = await Promise.all(
-    sources.flatMap((source) => DIRECT_TILES.map((tile) => tiledProduct(gpu, size, a, b, tile, source))),
+    sources.flatMap((source) => tiles.map((tile) => tiledProduct(gpu, size, a, b, tile, source))),
   );
   const timings = await compare("tiles", contestants, rounds);
   const best = Math.min(...Object.values(timings).map(({ median }) => median));
@@ -513,12 +515,13 @@ async function benchTiles(gpu: Gpu, rounds: number): Promise<Omit<Section, "name
     title: "Register tiles of the software adapter",
     about:
       "A product of 1024 x 1024, operands from textures and from buffers: GFLOP/s, and in brackets the share of the best. " +
+      "Of a shared tile every lane loads some rows for all. " +
       "`kernels/tuning/tuning.ts` has its defaults from such a table.",
     rows: sources.map((source) => ({
       name: `from a ${source}`,
-      facts: Object.fromEntries(DIRECT_TILES.map((tile) => {
-        const { median } = timings[`${tile.join("x")} ${source}`];
-        return [tile.join("x"), `${rate(2 * size ** 3, median)} (${(best / median).toFixed(2)})`];
+      facts: Object.fromEntries(tiles.map((tile) => {
+        const { median } = timings[`${tileName(tile)} from a ${source}`];
+        return [tileName(tile), `${rate(2 * size ** 3, median)} (${(best / median).toFixed(2)})`];
       })),
     })),
   };

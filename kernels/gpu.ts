@@ -35,6 +35,8 @@ export interface Target {
   readonly maxWorkgroupsPerDimension: number;
   /** Invocations that a software adapter runs in one vector register. */
   readonly vectorLanes: number;
+  /** Whether it is a software adapter on which these are a subgroup: they can hand values to each other. */
+  readonly hasSubgroups: boolean;
   /** Kernel tuning of the device: measured, or the defaults of its kind. */
   readonly tuning: Tuning;
   /**
@@ -196,10 +198,25 @@ interface OpenDevice {
   readonly adapter: AdapterDescription;
   /** See {@linkcode Gpu.pipelines}. */
   readonly pipelines: Map<string, GPUComputePipeline>;
+  /** Invocations of a subgroup, where it has subgroups and all are as large. */
+  readonly subgroupLanes?: number;
   /** Those who use it now. */
   readonly users: Set<(failure: string) => void>;
   /** What failed first. */
   failure?: string;
+}
+
+const SUBGROUPS: GPUFeatureName = "subgroups";
+
+/** A device of a software adapter has subgroups where these are to be had: no list of features has them, one must ask. */
+async function requestDevice(adapter: GPUAdapter, descriptor: GPUDeviceDescriptor): Promise<GPUDevice> {
+  const { requiredFeatures = [] } = descriptor;
+  if (!describe(adapter).isSoftware) return await adapter.requestDevice(descriptor);
+  try {
+    return await adapter.requestDevice({ ...descriptor, requiredFeatures: [...requiredFeatures, SUBGROUPS] });
+  } catch {
+    return await adapter.requestDevice(descriptor);
+  }
 }
 
 async function openDevice(label: string): Promise<OpenDevice> {
@@ -220,11 +237,14 @@ async function openDevice(label: string): Promise<OpenDevice> {
   ) requiredLimits[limit] = adapter.limits[limit];
   const useful: GPUFeatureName[] = ["timestamp-query", HALF];
   const requiredFeatures = useful.filter((feature) => adapter.features.has(feature));
-  const device = await adapter.requestDevice({ label, requiredLimits, requiredFeatures });
+  const device = await requestDevice(adapter, { label, requiredLimits, requiredFeatures });
+  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
   const open: OpenDevice = {
     device,
     adapter: describe(adapter),
     pipelines: new Map(),
+    ...device.features.has(SUBGROUPS) && subgroupMinSize === subgroupMaxSize &&
+      { subgroupLanes: subgroupMinSize },
     users: new Set(),
   };
   const fail = (message: string) => {
@@ -304,6 +324,7 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
 
   const { isSoftware, maxBindingBytes: maxStorageBufferBindingSize } = adapter;
   const lanes = vectorLanes(adapter.name);
+  const hasSubgroups = open.subgroupLanes === lanes;
   const { maxTextureDimension2D, maxStorageTexturesPerShaderStage } = device.limits;
   return {
     device,
@@ -316,7 +337,8 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
       maxStorageTexturesPerShaderStage,
       maxWorkgroupsPerDimension: device.limits.maxComputeWorkgroupsPerDimension,
       vectorLanes: lanes,
-      tuning: tuning ?? (isSoftware ? softwareTuning(lanes) : GPU_TUNING),
+      hasSubgroups,
+      tuning: tuning ?? (isSoftware ? softwareTuning(lanes, hasSubgroups) : GPU_TUNING),
       arenaBytes: isSoftware ? SOFTWARE_ARENA_BYTES : maxStorageBufferBindingSize,
       parallelism: isSoftware ? 2 * (navigator.hardwareConcurrency || 2) : GPU_PARALLELISM,
     },

@@ -6,18 +6,18 @@ import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../ops/conv2d
 import { POINTWISE } from "../ops/conv2d/geometry.ts";
 import { Program } from "../program.ts";
 import {
-  DIRECT_TILES,
   GPU_DIRECT_TILES,
   PRODUCT_KINDS,
   type ProductFamily,
   type ProductKind,
   sameTiles,
+  softwareChoices,
+  softwareTiles,
   STAGED_TILES,
   TEXTURE_FROM_LOADS,
   type Tile,
   type TileChoice,
   type Tuning,
-  withLanes,
 } from "./tuning.ts";
 
 /** Rows, summed length and columns of the product that tiles are measured with. */
@@ -34,12 +34,6 @@ const GPU_SIZE: ProductSize = { rows: 16384, inner: 512, columns: 512 };
 interface Candidates {
   family: ProductFamily;
   tiles: readonly Tile[];
-}
-
-/** Workgroup memory is slower than registers by far where it is emulated, and its kernels are slow to compile. */
-function softwareCandidates(lanes: number): readonly Candidates[] {
-  const tiles = DIRECT_TILES.map(([rows, columns]) => ({ rows, columns, lanesAcross: lanes, lanesDown: 1 }));
-  return [{ family: "direct", tiles }];
 }
 
 const GPU_CANDIDATES: readonly Candidates[] = [
@@ -62,8 +56,12 @@ export async function measureTuning(
   gpu: Gpu,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<Tuning> {
-  const { isSoftware, vectorLanes } = gpu.target;
-  const candidates = isSoftware ? softwareCandidates(vectorLanes) : GPU_CANDIDATES;
+  const { isSoftware, vectorLanes, hasSubgroups } = gpu.target;
+  const software = softwareTiles(vectorLanes, hasSubgroups);
+  // Workgroup memory is slower than registers by far where it is emulated, and its kernels are slow to compile.
+  const candidates: readonly Candidates[] = isSoftware
+    ? [{ family: "direct", tiles: [...software.shared, ...software.direct] }]
+    : GPU_CANDIDATES;
   const total = candidates.reduce((sum, { tiles }) => sum + PRODUCT_KINDS.length * tiles.length, 0) +
     (isSoftware ? 2 : 0);
   let done = 0;
@@ -106,13 +104,16 @@ export async function measureTuning(
   const family = candidates.map((candidate) => candidate.family)
     .reduce((best, other) => totalOf(other) < totalOf(best) ? other : best);
   const own = programs.filter((entry) => entry.family === family);
-  const tilesOf = (kind: ProductKind) =>
-    own.filter((entry) => entry.kind === kind).flatMap(({ tile, best }): TileChoice[] => {
-      const efficiency = Math.round(1000 * fastest(kind, own) / best) / 1000;
-      return isSoftware
-        ? withLanes([tile.rows, tile.columns], efficiency, vectorLanes)
-        : [{ ...tile, efficiency }];
-    });
+  const tilesOf = (kind: ProductKind): readonly TileChoice[] => {
+    const measured = own.filter((entry) => entry.kind === kind);
+    const efficiencies = new Map(
+      measured.map(({ tile, best }) => [tile, Math.round(1000 * fastest(kind, own) / best) / 1000]),
+    );
+    const efficiencyOf = (tile: Tile) => efficiencies.get(tile)!;
+    return isSoftware
+      ? softwareChoices(software, efficiencyOf)
+      : measured.map(({ tile }) => ({ ...tile, efficiency: efficiencyOf(tile) }));
+  };
   const tiles = {
     forward: tilesOf("forward"),
     inputGradient: tilesOf("inputGradient"),

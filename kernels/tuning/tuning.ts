@@ -48,17 +48,25 @@ export interface Tuning {
 /** Products, in the order of a training step. */
 export const PRODUCT_KINDS: readonly ProductKind[] = ["forward", "inputGradient", "weightGradient"];
 
-/** Tiles of the direct family on software adapters, rows and columns: a workgroup fills one vector register. */
+/**
+ * Tiles of the direct family on software adapters, rows and columns: a workgroup fills one vector register. With subgroups these are
+ * for results of few columns.
+ */
 export const DIRECT_TILES: readonly (readonly [rows: number, columns: number])[] = [
   [16, 16],
-  [8, 16],
-  [16, 8],
   [8, 8],
-  [4, 16],
-  [16, 4],
-  [4, 8],
-  [8, 4],
   [4, 4],
+];
+
+/**
+ * Tiles of the same family whose rows the lanes of a workgroup share, which takes subgroups: for one row's load of every lane, a
+ * lane loads an eighth of them. So rows may be many and columns few.
+ */
+export const SHARED_TILES: readonly (readonly [rows: number, columns: number])[] = [
+  [32, 8],
+  [32, 4],
+  [16, 4],
+  [8, 4],
 ];
 
 /**
@@ -95,7 +103,7 @@ export const GPU_DIRECT_TILES: readonly Tile[] = [
  *
  * @param lanes those of a vector register, a power of two
  */
-export function withLanes(
+function withLanes(
   [rows, columns]: readonly [number, number],
   efficiency: number,
   lanes: number,
@@ -107,13 +115,64 @@ export function withLanes(
   return choices;
 }
 
+/** Tiles to choose from on a software adapter. */
+export interface SoftwareTiles {
+  /** Tiles whose rows are shared, which have all lanes across columns; none without subgroups. */
+  shared: readonly Tile[];
+  /** Other tiles, each with one way of its lanes, by which it is measured. */
+  direct: readonly Tile[];
+}
+
+/**
+ * Tiles of a software adapter.
+ *
+ * @param lanes invocations in a vector register, a power of two
+ * @param hasSubgroups whether these can hand values to each other
+ */
+export function softwareTiles(lanes: number, hasSubgroups: boolean): SoftwareTiles {
+  const across = ([rows, columns]: readonly [number, number]) => ({
+    rows,
+    columns,
+    lanesAcross: lanes,
+    lanesDown: 1,
+  });
+  if (!hasSubgroups) return { shared: [], direct: DIRECT_TILES.map(across) };
+  return {
+    shared: SHARED_TILES.filter(([rows]) => rows % lanes === 0).map(across),
+    direct: DIRECT_TILES.map((size) => ({ ...across(size), lanesAcross: lanes / 2, lanesDown: 2 })),
+  };
+}
+
+/** Choices among tiles of a software adapter, by the efficiency of each: direct ones with every way of their lanes. */
+export function softwareChoices(
+  { shared, direct }: SoftwareTiles,
+  efficiencyOf: (tile: Tile) => number,
+): TileChoice[] {
+  const sharesRows = ({ lanesDown }: Tile) => shared.length > 0 && lanesDown === 1;
+  return [
+    ...shared.map((tile) => ({ ...tile, efficiency: efficiencyOf(tile) })),
+    ...direct.flatMap((tile) =>
+      withLanes([tile.rows, tile.columns], efficiencyOf(tile), tile.lanesAcross * tile.lanesDown)
+        .filter((choice) => !sharesRows(choice))
+    ),
+  ];
+}
+
 /** The same tiles for every product. */
 export function sameTiles(tiles: readonly TileChoice[]): Tuning["tiles"] {
   return { forward: tiles, inputGradient: tiles, weightGradient: tiles };
 }
 
-/** In the order of {@linkcode DIRECT_TILES}: `deno task bench tiles`, on two cores with AVX-512. */
-const SOFTWARE_EFFICIENCY = [1, 0.8, 0.69, 0.58, 0.57, 0.54, 0.46, 0.47, 0.38];
+/** Relative throughput by rows and columns: `deno task bench tiles`, on two cores with AVX-512. */
+const SHARED_EFFICIENCY: Readonly<Record<string, number>> = {
+  "32x8": 1,
+  "32x4": 0.9,
+  "16x4": 0.8,
+  "8x4": 0.65,
+};
+
+/** The same of {@linkcode DIRECT_TILES}. */
+const DIRECT_EFFICIENCY: Readonly<Record<string, number>> = { "16x16": 0.83, "8x8": 0.6, "4x4": 0.4 };
 
 /**
  * From how many loads on kernels that are no products read a copy in a texture, where copies pay. A training step of
@@ -126,11 +185,15 @@ export const TEXTURE_FROM_LOADS = 4096;
  * For software adapters where nothing was measured.
  *
  * @param lanes invocations in a vector register
+ * @param hasSubgroups whether these can hand values to each other
  */
-export function softwareTuning(lanes: number): Tuning {
+export function softwareTuning(lanes: number, hasSubgroups: boolean): Tuning {
+  const tiles = softwareTiles(lanes, hasSubgroups);
+  const efficiencyOf = (tile: Tile) =>
+    (tiles.shared.includes(tile) ? SHARED_EFFICIENCY : DIRECT_EFFICIENCY)[`${tile.rows}x${tile.columns}`];
   return {
     family: "direct",
-    tiles: sameTiles(DIRECT_TILES.flatMap((size, i) => withLanes(size, SOFTWARE_EFFICIENCY[i], lanes))),
+    tiles: sameTiles(softwareChoices(tiles, efficiencyOf)),
     productTextures: true,
     textureFromLoads: TEXTURE_FROM_LOADS,
   };

@@ -32,14 +32,16 @@ const LIMITS = {
 const TARGETS: Readonly<Record<string, Target>> = {
   software: {
     isSoftware: true,
+    hasSubgroups: true,
     maxStorageBufferBindingSize: 128 * 2 ** 20,
-    tuning: softwareTuning(8),
+    tuning: softwareTuning(8, true),
     arenaBytes: 2 ** 24,
     parallelism: 4,
     ...LIMITS,
   },
   gpu: {
     isSoftware: false,
+    hasSubgroups: false,
     maxStorageBufferBindingSize: 2 ** 31 - 4,
     tuning: GPU_TUNING,
     arenaBytes: 2 ** 31 - 4,

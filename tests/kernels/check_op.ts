@@ -35,7 +35,13 @@ Deno.test.afterAll(async () => (await shared)?.destroy());
 export function asHardware(gpu: Gpu): Gpu {
   return {
     ...gpu,
-    target: { ...gpu.target, isSoftware: false, tuning: GPU_TUNING, parallelism: GPU_PARALLELISM },
+    target: {
+      ...gpu.target,
+      isSoftware: false,
+      hasSubgroups: false,
+      tuning: GPU_TUNING,
+      parallelism: GPU_PARALLELISM,
+    },
   };
 }
 

@@ -14,6 +14,7 @@ const TARGET: Target = {
   maxStorageTexturesPerShaderStage: 8,
   maxWorkgroupsPerDimension: 65535,
   vectorLanes: 8,
+  hasSubgroups: false,
   arenaBytes: 2 ** 24,
   parallelism: 4,
 };
@@ -22,7 +23,7 @@ const TARGET: Target = {
 const SOFTWARE: Target = {
   ...TARGET,
   isSoftware: true,
-  tuning: { ...softwareTuning(8), textureFromLoads: 1 },
+  tuning: { ...softwareTuning(8, false), textureFromLoads: 1 },
 };
 
 const X = "@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;";

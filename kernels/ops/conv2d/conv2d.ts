@@ -40,7 +40,7 @@ import {
 import { sumInParts } from "../sum_partials/sum_partials.ts";
 import { sumSplits } from "./sum_splits.ts";
 import type { Tile } from "../../tuning/tuning.ts";
-import { chooseTile } from "./tile.ts";
+import { chooseTile, sharesRows } from "./tile.ts";
 
 /** Attributes of {@linkcode conv2d}. The optional inputs come after x and w, in this order. */
 export interface Conv2dAttributes extends ConvolutionAttributes {
@@ -131,6 +131,7 @@ export const conv2d: Op<Conv2dAttributes> = {
       label,
       source: forwardSource(tile, epilogue, {
         isPadded: !isPointwise(g),
+        isShared: sharesRows(lowering.target, tile),
         ...g.inputVec4s === 1 && { thin: x.shape[3] },
       }),
       bindings: [...node.inputs, node.outputs[0]],
@@ -195,7 +196,10 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
     const tile = chooseTile(lowering.target, "inputGradient", rows, g.inputVec4s * 4, phases);
     lowering.dispatch({
       label,
-      source: inputGradientSource(tile, epilogue, !isPointwise(g)),
+      source: inputGradientSource(tile, epilogue, {
+        isPadded: !isPointwise(g),
+        isShared: sharesRows(lowering.target, tile),
+      }),
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1, tile.lanesAcross),
       workgroups: [...productGroups(tile, rows, g.inputVec4s), phases],
@@ -234,7 +238,9 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     sumInParts(lowering, splits, node.outputs[0], "partial weight gradients", (dw) =>
       lowering.dispatch({
         label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
-        source: isStaged ? stagedWeightGradientSource(tile, isPointwise(g)) : weightGradientSource(tile),
+        source: isStaged
+          ? stagedWeightGradientSource(tile, isPointwise(g))
+          : weightGradientSource(tile, sharesRows(lowering.target, tile)),
         bindings: [x, dy, dw],
         uniforms: geometryUniforms(g, isBatchInner, splits, tile.lanesAcross),
         workgroups: [across, down, products * splits],

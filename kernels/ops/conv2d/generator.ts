@@ -12,8 +12,9 @@
  * | input gradient | input pixels (by phase of the stride) | input channels | taps x output channels |
  * | weight gradient | input channels, for each tap | output channels | output pixels |
  *
- * This file writes the direct family (operands by `textureLoad` or from storage buffers, none shared);
- * `staged_generator.ts` writes the one for GPUs, which stages operands in workgroup memory.
+ * This file writes the direct family (operands by `textureLoad` or from storage buffers); `staged_generator.ts` writes the one
+ * for GPUs, which stages operands in workgroup memory. On software adapters with subgroups the lanes of a workgroup share the
+ * rows of their tile, where all lanes go across columns: each loads every so many of them, and hands these to the others.
  */
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { CHANNEL_MASK, range, storage } from "../../wgsl.ts";
@@ -71,19 +72,91 @@ export function decodeRow(m: string, height: string, width: string): string {
   return `decode_row(${m}, ${height}, ${width})`;
 }
 
+/** How an invocation of the direct family comes by the rows of its tile. */
+interface Rows {
+  /** Rows of the tile. */
+  count: number;
+  /** Lanes among which they are shared: each loads every so many of them. One where each loads all. */
+  lanes: number;
+}
+
+function rowsOf(tile: Tile, isShared: boolean): Rows {
+  return { count: tile.rows, lanes: isShared ? tile.lanesAcross : 1 };
+}
+
+/** Numbers of the rows that an invocation loads itself. */
+function ownRows({ count, lanes }: Rows): number[] {
+  return range(count / lanes);
+}
+
 /**
- * WGSL statements that find the places `r0`, `r1` ... of a tile's rows, which begin at `m0`: the first by division, the
- * others from the one before, since integer division is dear. A row past the end has the place of the last.
+ * WGSL statements that find the places `r0`, `r1` ... of the rows that an invocation loads, of a tile whose rows begin at `m0`.
+ * Of neighbours the first is found by division, the others from the one before, since integer division is dear. A row past the
+ * end has the place of the last.
  */
-function decodeRows(count: number, height: string, width: string): string {
-  return range(count).map((i) =>
-    i === 0
+function decodeRows(rows: Rows, height: string, width: string): string {
+  return ownRows(rows).map((i) =>
+    rows.lanes > 1
+      ? `let r${i} = ${decodeRow(`min(m0 + ${i * rows.lanes}u + lane, row_count - 1u)`, height, width)};`
+      : i === 0
       ? `let r0 = ${decodeRow("m0", height, width)};`
       : `let r${i} = next_row(r${i - 1}, m0 + ${i}u < row_count, ${height}, ${width});`
   ).join("\n  ");
 }
 
-/** The function behind {@linkcode decodeRows}. */
+/** WGSL expression of what the invocation that loads row `i` has under a name. */
+function ofRow({ lanes }: Rows, name: string, i: number): string {
+  return lanes > 1 ? `subgroupBroadcast(${name}${Math.floor(i / lanes)}, ${i % lanes}u)` : `${name}${i}`;
+}
+
+/**
+ * Rows whose loads are under way while the products of one are summed, where each lane loads all: a processor's scheduler is filled by
+ * products that wait for their row, and the load of the next would begin only behind them.
+ */
+const ROWS_AHEAD = 4;
+
+/**
+ * WGSL statements of one turn of a sum.
+ *
+ * @param load expression of the operand of the invocation's own row `i`
+ * @param multiply statements that take the operand of row `i` from `v{i}`
+ */
+function sumRows(rows: Rows, load: (i: number) => string, multiply: (i: number) => string): string {
+  const all = range(rows.count);
+  if (rows.lanes > 1) {
+    return [
+      ...ownRows(rows).map((i) => `let own${i} = ${load(i)};`),
+      ...all.map((i) => `let v${i} = ${ofRow(rows, "own", i)};\n        ${multiply(i)}`),
+    ].join("\n        ");
+  }
+  const loads = all.map((i) => `let v${i} = ${load(i)};`);
+  return [
+    ...loads.slice(0, ROWS_AHEAD),
+    ...all.map((i) => [loads[i + ROWS_AHEAD], multiply(i)].filter(Boolean).join("\n        ")),
+  ].join("\n        ");
+}
+
+/**
+ * WGSL statements that store the results of a tile's rows.
+ *
+ * @param at expression of the place of the invocation's own row `i`
+ * @param store statements that store row `i`, whose place is \`at\`
+ */
+function storeRows(rows: Rows, at: (i: number) => string, store: (i: number) => string): string {
+  return [
+    ...ownRows(rows).map((i) => `let at${i} = ${at(i)};`),
+    ...range(rows.count).map((i) =>
+      `{
+    let at = ${ofRow(rows, "at", i)};
+    if (m0 + ${i}u < row_count) {
+      ${store(i)}
+    }
+  }`
+    ),
+  ].join("\n  ");
+}
+
+/** A function behind {@linkcode decodeRows}. */
 const NEXT_ROW = `
 fn next_row(r: vec3<u32>, is_row: bool, height: u32, width: u32) -> vec3<u32> {
   var image = r.x;
@@ -137,10 +210,16 @@ function accumulators(rows: number, vec4s: number): string {
 
 const LANE = ["x", "y", "z", "w"] as const;
 
-/** What a forward product is written for. */
-interface ForwardForm {
+/** What a product is written for. */
+interface ProductForm {
   /** Whether a tap can fall into the padding. */
   isPadded: boolean;
+  /** Whether the lanes of a workgroup share the rows of their tile: they are one subgroup, and all of them go across columns. */
+  isShared: boolean;
+}
+
+/** What a forward product is written for. */
+interface ForwardForm extends ProductForm {
   /**
    * Channels of x, where these fit one vec4 as an image's do. Software adapters carry the accumulators in and out of a loop, which
    * takes longer than one turn of it: with no loop over channels, none that is padding, and no tap skipped, the first layer takes
@@ -150,20 +229,27 @@ interface ForwardForm {
 }
 
 /** y = x * w, with an epilogue. Bindings: x, w, [bias], [addend], y. */
-export function forwardSource(tile: Tile, epilogue: Epilogue, { isPadded, thin }: ForwardForm): string {
-  const rows = range(tile.rows);
+export function forwardSource(
+  tile: Tile,
+  epilogue: Epilogue,
+  { isPadded, isShared, thin }: ForwardForm,
+): string {
+  const rows = rowsOf(tile, isShared);
+  const own = ownRows(rows);
   const columns = range(tile.columns / 4);
   const channels = range(thin ?? 4); // of a vec4
   const vec4_index = (j: number) => `n0 + ${j}u * across`;
-  return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
+  return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${isShared ? "" : NEXT_ROW}${
+    head(tile)
+  }
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = (group.y * down + local.y) * ${tile.rows}u;
   let n0 = group.x * ${columns.length}u * across + local.x;
   if (m0 >= row_count) { return; }
   let in_channels = p.in_vec4s * 4u;
-  ${decodeRows(tile.rows, "p.out_height", "p.out_width")}
+  ${decodeRows(rows, "p.out_height", "p.out_width")}
   ${
-    rows.map((i) => `
+    own.map((i) => `
   let y${i} = i32(r${i}.y * p.stride) - i32(p.pad_top);
   let x${i} = i32(r${i}.z * p.stride) - i32(p.pad_left);`).join("")
   }
@@ -171,7 +257,7 @@ export function forwardSource(tile: Tile, epilogue: Epilogue, { isPadded, thin }
   for (var ky = 0u; ky < p.kernel_height; ky++) {
     for (var kx = 0u; kx < p.kernel_width; kx++) {
       ${
-    rows.map((i) => `
+    own.map((i) => `
       let iy${i} = u32(y${i} + i32(ky)); // a negative row wraps to a large one
       let ix${i} = u32(x${i} + i32(kx));
       ${
@@ -183,7 +269,7 @@ export function forwardSource(tile: Tile, epilogue: Epilogue, { isPadded, thin }
       )
     }`).join("")
   }
-      ${skipPadding(tile.rows, isPadded && thin === undefined)}
+      ${skipPadding(rows, isPadded && thin === undefined)}
       let tap = (ky * p.kernel_width + kx) * in_channels * p.out_vec4s;
       ${thin !== undefined ? "{ let k = 0u;" : "for (var k = 0u; k < p.in_vec4s; k++) {"}
         let b0 = tap + k * 4u * p.out_vec4s + n0;
@@ -194,35 +280,29 @@ export function forwardSource(tile: Tile, epilogue: Epilogue, { isPadded, thin }
     ).join("\n        ")
   }
         ${
-    rows.map((i) =>
-      `{
-          let a = ${loadInside("x", i, isPadded)};
-          ${
-        columns.map((j) => channels.map((q) => `c${i}_${j} += a.${LANE[q]} * b${q}_${j};`).join(" "))
-          .join(
-            "\n          ",
-          )
-      }
-        }`
-    ).join("\n        ")
+    sumRows(
+      rows,
+      (i) => loadInside("x", i, isPadded),
+      (i) =>
+        columns.map((j) => channels.map((q) => `c${i}_${j} += v${i}.${LANE[q]} * b${q}_${j};`).join(" "))
+          .join("\n        "),
+    )
   }
       }
     }
   }
   ${columns.map((j) => epilogue.bias ? `let bias${j} = bias[${vec4_index(j)}];` : "").join(" ")}
   ${
-    rows.map((i) =>
-      `if (m0 + ${i}u < row_count) {
-    let at = ((r${i}.x * p.out_height + r${i}.y) * p.out_width + r${i}.z) * p.out_vec4s;
-    ${
+    storeRows(
+      rows,
+      (i) => `((r${i}.x * p.out_height + r${i}.y) * p.out_width + r${i}.z) * p.out_vec4s`,
+      (i) =>
         columns.map((j) =>
           `if (${vec4_index(j)} < p.out_vec4s) { ${
             store(epilogue, `c${i}_${j}`, `at + ${vec4_index(j)}`, vec4_index(j), `bias${j}`)
           } }`
-        ).join("\n    ")
-      }
-  }`
-    ).join("\n  ")
+        ).join("\n      "),
+    )
   }
 }
 `;
@@ -236,8 +316,10 @@ function placeInside(row: number, isPadded: boolean, condition: string, index: s
 }
 
 /** WGSL: goes on with the next tap where this one falls into the padding for all rows. */
-function skipPadding(rows: number, isPadded: boolean): string {
-  return isPadded ? `if (!(${range(rows).map((i) => `in${i}`).join(" || ")})) { continue; }` : "";
+function skipPadding(rows: Rows, isPadded: boolean): string {
+  if (!isPadded) return "";
+  const isInside = ownRows(rows).map((i) => `in${i}`).join(" || ");
+  return `if (!${rows.lanes > 1 ? "subgroupAny" : ""}(${isInside})) { continue; }`;
 }
 
 /** WGSL expression of a row's vec4 k of the operand, zero in the padding. */
@@ -251,18 +333,18 @@ function loadInside(name: string, row: number, isPadded: boolean): string {
  *
  * Input pixels are taken by phase of the stride (`group.z`): pixels of one phase meet the same taps, every
  * `stride`-th, so no multiplication is wasted on zeros between strided outputs.
- *
- * @param isPadded whether a pixel can miss the output for some tap
  */
 export function inputGradientSource(
   tile: Tile,
   epilogue: Epilogue,
-  isPadded: boolean,
+  { isPadded, isShared }: ProductForm,
 ): string {
-  const rows = range(tile.rows);
+  const rows = rowsOf(tile, isShared);
   const columns = range(tile.columns / 4);
   const vec4_index = (j: number) => `n0 + ${j}u * across`;
-  return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
+  return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${isShared ? "" : NEXT_ROW}${
+    head(tile)
+  }
   let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
   let width = (p.width + p.stride - 1u - phase.y) / p.stride;
@@ -275,14 +357,14 @@ export function inputGradientSource(
   let first_x = (phase.y + p.pad_left) % p.stride;
   let shift_y = (phase.x + p.pad_top) / p.stride; // output row of that tap, relative to the phase's row
   let shift_x = (phase.y + p.pad_left) / p.stride;
-  ${decodeRows(tile.rows, "height", "width")}
+  ${decodeRows(rows, "height", "width")}
   ${accumulators(tile.rows, columns.length)}
   for (var ky = first_y; ky < p.kernel_height; ky += p.stride) {
     for (var kx = first_x; kx < p.kernel_width; kx += p.stride) {
       let dy_row = shift_y - ky / p.stride; // wraps below zero; sums below wrap back
       let dx_column = shift_x - kx / p.stride;
       ${
-    rows.map((i) => `
+    ownRows(rows).map((i) => `
       let oy${i} = r${i}.y + dy_row;
       let ox${i} = r${i}.z + dx_column;
       ${
@@ -294,7 +376,7 @@ export function inputGradientSource(
       )
     }`).join("")
   }
-      ${skipPadding(tile.rows, isPadded)}
+      ${skipPadding(rows, isPadded)}
       let b0 = ((ky * p.kernel_width + kx) * in_channels + n0 * 4u) * p.out_vec4s;
       for (var k = 0u; k < p.out_vec4s; k++) {
         ${
@@ -304,33 +386,30 @@ export function inputGradientSource(
     ).join("\n        ")
   }
         ${
-    rows.map((i) =>
-      `{
-          let a = ${loadInside("dy", i, isPadded)};
-          ${
+    sumRows(
+      rows,
+      (i) => loadInside("dy", i, isPadded),
+      (i) =>
         columns.map((j) =>
-          `c${i}_${j} += vec4<f32>(${range(4).map((q) => `dot(a, b${j}_${q})`).join(", ")});`
-        ).join("\n          ")
-      }
-        }`
-    ).join("\n        ")
+          `c${i}_${j} += vec4<f32>(${range(4).map((q) => `dot(v${i}, b${j}_${q})`).join(", ")});`
+        ).join("\n        "),
+    )
   }
       }
     }
   }
   ${
-    rows.map((i) =>
-      `if (m0 + ${i}u < row_count) {
-    let at = ((r${i}.x * p.height + r${i}.y * p.stride + phase.x) * p.width + r${i}.z * p.stride + phase.y) * p.in_vec4s;
-    ${
+    storeRows(
+      rows,
+      (i) =>
+        `((r${i}.x * p.height + r${i}.y * p.stride + phase.x) * p.width + r${i}.z * p.stride + phase.y) * p.in_vec4s`,
+      (i) =>
         columns.map((j) =>
           `if (${vec4_index(j)} < p.in_vec4s) { ${
             store(epilogue, `c${i}_${j}`, `at + ${vec4_index(j)}`, vec4_index(j))
           } }`
-        ).join("\n    ")
-      }
-  }`
-    ).join("\n  ")
+        ).join("\n      "),
+    )
   }
 }
 `;
@@ -342,6 +421,13 @@ export function inputGradientSource(
  */
 const PIXELS_OF_A_TURN = 2;
 
+/** The fewest pixels whose vec4s, `vec4s` of each, can be shared out among the lanes. */
+function pixelsOfSharedTurn(vec4s: number, lanes: number): number {
+  let pixels = PIXELS_OF_A_TURN;
+  while (vec4s * pixels % lanes !== 0) pixels++;
+  return pixels;
+}
+
 /**
  * dw = x transposed * dy. Bindings: x, dy, partial sums [splits, kh, kw, cin, cout].
  *
@@ -349,9 +435,11 @@ const PIXELS_OF_A_TURN = 2;
  * or with `batch_inner`, of output pixels, whose images are the inner loop. Pixels that a tap takes from the padding are
  * not visited.
  */
-export function weightGradientSource(tile: Tile): string {
-  const turn = range(PIXELS_OF_A_TURN);
+export function weightGradientSource(tile: Tile, isShared: boolean): string {
   const rows = range(tile.rows / 4);
+  const lanes = tile.lanesAcross;
+  const turn = range(isShared ? pixelsOfSharedTurn(rows.length, lanes) : PIXELS_OF_A_TURN);
+  const own = range(rows.length * turn.length / lanes); // vec4s that a lane loads in a turn, where they are shared
   const columns = range(tile.columns / 4);
   const vec4_index = (j: number) => `n0 + ${j}u * across`;
   return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}${head(tile)}
@@ -372,6 +460,13 @@ export function weightGradientSource(tile: Tile): string {
   let x_step = p.in_vec4s * select(p.stride, p.height * p.width, is_batch_inner);
   let dy_step = p.out_vec4s * select(1u, p.out_height * p.out_width, is_batch_inner);
   ${accumulators(tile.rows, columns.length)}
+  ${
+    isShared
+      ? own.map((u) => `
+  let pixel${u} = (${u * lanes}u + lane) / ${rows.length}u; // of a turn
+  let place${u} = pixel${u} * x_step + (${u * lanes}u + lane) % ${rows.length}u;`).join("")
+      : ""
+  }
   for (var outer = split * per_split; outer < last; outer++) {
     var image = 0u;
     var oy = 0u;
@@ -393,15 +488,27 @@ export function weightGradientSource(tile: Tile): string {
       ${
     turn.map((t) => `
       let is_pixel${t} = done + ${t}u < count;
-      let x${t} = select(0u, x_at + ${t}u * x_step, is_pixel${t});
       let dy${t} = select(0u, dy_at + ${t}u * dy_step, is_pixel${t});
       ${columns.map((j) => `let b${t}_${j} = dy[dy${t} + ${j}u * across];`).join("\n      ")}`).join("")
+  }
+      ${
+    isShared
+      ? own.map((u) => `
+      let is${u} = done + pixel${u} < count;
+      let own${u} = select(vec4<f32>(), x[select(0u, x_at + place${u}, is${u})], is${u});`).join("")
+      : turn.map((t) => `let x${t} = select(0u, x_at + ${t}u * x_step, is_pixel${t});`).join("\n      ")
   }
       ${
     rows.map((i) =>
       `{
         ${
-        turn.map((t) => `let a${t} = select(vec4<f32>(), x[x${t} + ${i}u], is_pixel${t});`).join("\n        ")
+        turn.map((t) =>
+          `let a${t} = ${
+            isShared
+              ? ofRow({ count: tile.rows, lanes }, "own", t * rows.length + i)
+              : `select(vec4<f32>(), x[x${t} + ${i}u], is_pixel${t})`
+          };`
+        ).join("\n        ")
       }
         ${
         range(4).map((q) =>

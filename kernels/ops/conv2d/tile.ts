@@ -28,3 +28,14 @@ export function chooseTile(
   }
   return best!;
 }
+
+/**
+ * Whether the lanes of a workgroup share the rows of their tile: they are one subgroup, so that each can load some rows and hand them
+ * to the others, and all have the same rows.
+ */
+export function sharesRows(
+  { hasSubgroups, vectorLanes }: Target,
+  { rows, lanesAcross, lanesDown }: Tile,
+): boolean {
+  return hasSubgroups && lanesAcross === vectorLanes && lanesDown === 1 && rows % vectorLanes === 0;
+}

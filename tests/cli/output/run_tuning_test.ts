@@ -5,7 +5,7 @@ import { UserError } from "../../../errors.ts";
 import { describeAdapter } from "../../../kernels/gpu.ts";
 import { softwareTuning } from "../../../kernels/tuning/tuning.ts";
 
-const SOFTWARE_TUNING = softwareTuning(8);
+const SOFTWARE_TUNING = softwareTuning(8, true);
 
 Deno.test("findTuning() goes on with what a run began with", async () => {
   const folder = Deno.makeTempDirSync({ prefix: "seed_tuning_" });

@@ -2,12 +2,14 @@ import { conv2d, type Conv2dAttributes } from "../../../kernels/ops/conv2d/conv2
 import { geometryOf, isPointwise } from "../../../kernels/ops/conv2d/geometry.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { padTo4 } from "../../../kernels/graph.ts";
+import { chooseTile, sharesRows } from "../../../kernels/ops/conv2d/tile.ts";
 import {
-  DIRECT_TILES,
   GPU_DIRECT_TILES,
+  PRODUCT_KINDS,
   sameTiles,
+  softwareTuning,
   STAGED_TILES,
-  withLanes,
+  type TileChoice,
 } from "../../../kernels/tuning/tuning.ts";
 import { assertEquals } from "@std/assert";
 import { IS_LONG } from "../../long.ts";
@@ -163,26 +165,68 @@ for (const c of CASES) {
     withGpu((gpu) => check(withoutTextures(gpu), c)));
 }
 
-const TILES = [
-  // Each with one arrangement of its lanes, all arrangements with some tile.
-  ...DIRECT_TILES.map((size, i) => {
-    const choices = withLanes(size, 1, i % 2 === 0 ? 16 : 8);
-    return { family: "direct", tile: choices[Math.floor(i / 2) % choices.length] } as const;
-  }),
-  ...GPU_DIRECT_TILES.map((tile) => ({ family: "direct", tile: { ...tile, efficiency: 1 } }) as const),
-  ...STAGED_TILES.map((tile) => ({ family: "staged", tile: { ...tile, efficiency: 1 } }) as const),
+/** The same device, which has this tile and no other. */
+function withTile(gpu: Gpu, family: "direct" | "staged", tile: TileChoice, hasSubgroups: boolean): Gpu {
+  const tuning = { ...gpu.target.tuning, family, tiles: sameTiles([tile]) };
+  return { ...gpu, target: { ...gpu.target, tuning, hasSubgroups } };
+}
+
+const lanes = (count: number, across: number) => ({
+  lanesAcross: across,
+  lanesDown: count / across,
+  efficiency: 1,
+});
+const TILES: (readonly ["direct" | "staged", TileChoice])[] = [
+  // Each way of the lanes with some tile.
+  ...softwareTuning(8, false).tiles.forward.filter((_, i) => i % 3 === 0).map((tile) =>
+    ["direct", tile] as const
+  ),
+  ...softwareTuning(16, false).tiles.forward.filter((_, i) => i % 3 === 1).map((tile) =>
+    ["direct", tile] as const
+  ),
+  ...GPU_DIRECT_TILES.map((tile) => ["direct", { ...tile, efficiency: 1 }] as const),
+  ...STAGED_TILES.map((tile) => ["staged", { ...tile, efficiency: 1 }] as const),
 ];
-for (const { family, tile } of TILES) {
+for (const [family, tile] of TILES) {
   const { rows, columns, lanesAcross, lanesDown } = tile;
   Deno.test(`conv2d, ${family} ${rows}x${columns} by ${lanesAcross}x${lanesDown}, equals a float64 loop`, {
     ignore: !IS_LONG, // seconds each to compile; the tests around it have a tile of either family, and those chosen
-  }, () =>
-    withGpu((gpu) => {
-      const tiles = sameTiles([tile]);
-      const target = { ...gpu.target, tuning: { ...gpu.target.tuning, family, tiles } };
-      return check({ ...gpu, target }, CASES[1]);
-    }));
+  }, () => withGpu((gpu) => check(withTile(gpu, family, tile, false), CASES[1])));
 }
+
+Deno.test("conv2d without subgroups equals a float64 loop", () =>
+  withGpu((gpu) => check(withTile(gpu, "direct", { rows: 8, columns: 4, ...lanes(8, 8) }, false), CASES[1])));
+
+// A lane has one row, two rows, as many as a tile that is chosen has.
+for (const [rows, columns, cases] of [[1, 4, CASES], [2, 4, [1, 9, 13]], [4, 8, [13]]] as const) {
+  Deno.test({
+    name: `conv2d whose lanes share their rows, ${rows} for each, ${columns} columns, equals a float64 loop`,
+    fn: () =>
+      withGpu(async (gpu) => {
+        const { vectorLanes, hasSubgroups } = gpu.target;
+        if (!hasSubgroups) return console.log("skipped: the adapter has no subgroups");
+        const tile = { rows: rows * vectorLanes, columns, ...lanes(vectorLanes, vectorLanes) };
+        const device = withTile(gpu, "direct", tile, true);
+        for (const c of cases) await check(device, typeof c === "number" ? CASES[c] : c);
+      }),
+  });
+}
+
+Deno.test("chooseTile() takes a tile whose rows are shared where the result has columns for all lanes, and there are subgroups", () =>
+  withGpu(({ target }) => {
+    for (const hasSubgroups of [true, false]) {
+      const tuning = softwareTuning(8, hasSubgroups);
+      const device = { ...target, hasSubgroups, vectorLanes: 8, tuning, parallelism: 4 };
+      for (const kind of PRODUCT_KINDS) {
+        const shares = (rows: number, columns: number) =>
+          sharesRows(device, chooseTile(device, kind, rows, columns));
+        assertEquals(shares(2048, 128), hasSubgroups);
+        assertEquals(shares(2048, 32), hasSubgroups);
+        assertEquals(shares(2048, 8), false);
+      }
+    }
+    return Promise.resolve();
+  }));
 
 for (
   const [family, tile] of [

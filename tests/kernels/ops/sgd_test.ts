@@ -12,7 +12,7 @@ const [RATE, MOMENTUM, WEIGHT_DECAY] = [0.1, 0.9, 0.01];
 /** A GPU with the table of a software adapter, as in a run that is gone on with on another machine. */
 function tunedForSoftware(gpu: Gpu): Gpu {
   const hardware = asHardware(gpu);
-  return { ...hardware, target: { ...hardware.target, tuning: softwareTuning(8) } };
+  return { ...hardware, target: { ...hardware.target, tuning: softwareTuning(8, false) } };
 }
 
 for (const [kind, as] of [...KINDS, ["kernels for GPUs, tuned elsewhere", tunedForSoftware] as const]) {

@@ -2,7 +2,7 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UserError } from "../../../errors.ts";
 import { GPU_TUNING, parseTuning, softwareTuning } from "../../../kernels/tuning/tuning.ts";
 
-const SOFTWARE_TUNING = softwareTuning(8);
+const SOFTWARE_TUNING = softwareTuning(8, true);
 
 Deno.test("parseTuning() reads what was written, and says what is wrong with a file", () => {
   for (const tuning of [SOFTWARE_TUNING, GPU_TUNING]) {
