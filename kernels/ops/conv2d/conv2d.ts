@@ -20,6 +20,7 @@ import {
   forwardSource,
   inputGradientSource,
   PLAIN,
+  thinWeightGradientSource,
   weightGradientSource,
 } from "./generator.ts";
 import {
@@ -40,7 +41,7 @@ import {
 import { sumInParts } from "../sum_partials/sum_partials.ts";
 import { sumSplits } from "./sum_splits.ts";
 import type { Tile } from "../../tuning/tuning.ts";
-import { chooseTile, sharesRows } from "./tile.ts";
+import { chooseSharedTile, chooseTile, sharesRows } from "./tile.ts";
 
 /** Attributes of {@linkcode conv2d}. The optional inputs come after x and w, in this order. */
 export interface Conv2dAttributes extends ConvolutionAttributes {
@@ -221,13 +222,18 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     const [inputs, outputs] = [g.inputVec4s * 4, g.outputVec4s * 4];
     const pixels = g.batch * g.outputHeight * g.outputWidth;
     const isStaged = lowering.target.tuning.family === "staged";
+    const thinTile = g.inputVec4s === 1 && taps > 1
+      ? chooseSharedTile(lowering.target, "weightGradient", taps * inputs, outputs)
+      : undefined;
+    // Staged, and of images, the taps are rows of one product; else each is a product of its own.
+    const tapsAreRows = isStaged || thinTile !== undefined;
+    const [rows, products] = tapsAreRows ? [taps * inputs, 1] : [inputs, taps];
     // The longer of the two makes the better inner loop.
-    const isBatchInner = !isStaged && g.outputHeight * g.outputWidth <= 64 && g.batch > g.outputWidth;
+    const isBatchInner = !tapsAreRows && g.outputHeight * g.outputWidth <= 64 && g.batch > g.outputWidth;
     const outer = g.outputHeight * (isBatchInner ? g.outputWidth : g.batch);
-    // Staged, the taps are rows of one product; else each is a product of its own.
-    const [rows, products] = isStaged ? [taps * inputs, 1] : [inputs, taps];
     const parts = partCount(lowering.target, pixels, elementCount(attributes.like));
-    const tile = chooseTile(lowering.target, "weightGradient", rows, outputs, isStaged ? parts : products);
+    const tile = thinTile ??
+      chooseTile(lowering.target, "weightGradient", rows, outputs, isStaged ? parts : products);
     const [across, down] = productGroups(tile, rows, g.outputVec4s);
     const wanted = Math.ceil((lowering.target.isSoftware ? 16 : 512) / (across * down * products));
     const most = isStaged ? parts : Math.min(parts, outer);
@@ -235,12 +241,15 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
       1,
       Math.min(wanted, most, Math.floor(lowering.target.maxWorkgroupsPerDimension / products)),
     );
+    const source = () => {
+      if (thinTile !== undefined) return thinWeightGradientSource(thinTile, x.shape[3]);
+      if (isStaged) return stagedWeightGradientSource(tile, isPointwise(g));
+      return weightGradientSource(tile, sharesRows(lowering.target, tile));
+    };
     sumInParts(lowering, splits, node.outputs[0], "partial weight gradients", (dw) =>
       lowering.dispatch({
         label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
-        source: isStaged
-          ? stagedWeightGradientSource(tile, isPointwise(g))
-          : weightGradientSource(tile, sharesRows(lowering.target, tile)),
+        source: source(),
         bindings: [x, dy, dw],
         uniforms: geometryUniforms(g, isBatchInner, splits, tile.lanesAcross),
         workgroups: [across, down, products * splits],

@@ -428,6 +428,93 @@ function pixelsOfSharedTurn(vec4s: number, lanes: number): number {
   return pixels;
 }
 
+/** A tile of weight gradients: rows are vec4s of input channels, or taps where an image has no more than a vec4 of them. */
+interface WeightTile {
+  rows: number[];
+  columns: number[];
+  /** Pixels that a turn of the loop adds. */
+  turn: number[];
+  /** The lanes share vec4s of x, each loads these of a turn; none where each loads all. */
+  own: number[];
+  lanes: number;
+}
+
+function weightTileOf(tile: Tile, isShared: boolean): WeightTile {
+  const rows = range(tile.rows / 4);
+  const lanes = tile.lanesAcross;
+  const turn = range(isShared ? pixelsOfSharedTurn(rows.length, lanes) : PIXELS_OF_A_TURN);
+  const own = range(isShared ? rows.length * turn.length / lanes : 0);
+  return { rows, columns: range(tile.columns / 4), turn, own, lanes };
+}
+
+/** WGSL expressions of the pixel of a turn, and of the row of the tile, whose vec4 a lane loads as its `u`-th. */
+function placeOfOwn({ rows, lanes }: WeightTile, u: number): { pixel: string; row: string } {
+  const place = `(${u * lanes}u + lane)`;
+  return { pixel: `${place} / ${rows.length}u`, row: `${place} % ${rows.length}u` };
+}
+
+/** WGSL statements that load a turn's pixels of dy, as far as there are pixels. */
+function loadTurn({ turn, columns }: WeightTile): string {
+  return turn.map((t) => `
+      let is_pixel${t} = done + ${t}u < count;
+      let dy${t} = select(0u, dy_at + ${t}u * dy_step, is_pixel${t});
+      ${columns.map((j) => `let b${t}_${j} = dy[dy${t} + ${j}u * across];`).join("\n      ")}`).join("");
+}
+
+/**
+ * WGSL statements that add a turn's pixels to the sums.
+ *
+ * @param load expression of x at pixel `t` of the turn and row `i`
+ * @param channels those of a vec4 that there are
+ */
+function addTurn(
+  { rows, columns, turn }: WeightTile,
+  load: (t: number, i: number) => string,
+  channels = 4,
+): string {
+  return rows.map((i) =>
+    `{
+        ${turn.map((t) => `let a${t} = ${load(t, i)};`).join("\n        ")}
+        ${
+      range(channels).map((q) =>
+        columns.map((j) => turn.map((t) => `c${i * 4 + q}_${j} += a${t}.${LANE[q]} * b${t}_${j};`).join(" "))
+          .join("\n        ")
+      ).join("\n        ")
+    }
+      }`
+  ).join("\n      ");
+}
+
+/** x of what the lanes share. */
+function ownOf({ rows, lanes }: WeightTile): (t: number, i: number) => string {
+  return (t, i) => ofRow({ count: rows.length, lanes }, "own", t * rows.length + i);
+}
+
+/**
+ * WGSL statements that store a tile's sums.
+ *
+ * @param count expression of the number of rows, in vec4s
+ */
+function storeWeights({ rows, columns }: WeightTile, count: string): string {
+  return rows.map((i) =>
+    `if (m0 + ${i}u < ${count}) {
+    ${
+      range(4).map((q) =>
+        `{
+      let at = (first_row + (m0 + ${i}u) * 4u + ${q}u) * p.out_vec4s;
+      ${
+          columns.map((j) => {
+            const vec4_index = `n0 + ${j}u * across`;
+            return `if (${vec4_index} < p.out_vec4s) { result[at + ${vec4_index}] = c${i * 4 + q}_${j}; }`;
+          }).join("\n      ")
+        }
+    }`
+      ).join("\n    ")
+    }
+  }`
+  ).join("\n  ");
+}
+
 /**
  * dw = x transposed * dy. Bindings: x, dy, partial sums [splits, kh, kw, cin, cout].
  *
@@ -436,12 +523,8 @@ function pixelsOfSharedTurn(vec4s: number, lanes: number): number {
  * not visited.
  */
 export function weightGradientSource(tile: Tile, isShared: boolean): string {
-  const rows = range(tile.rows / 4);
-  const lanes = tile.lanesAcross;
-  const turn = range(isShared ? pixelsOfSharedTurn(rows.length, lanes) : PIXELS_OF_A_TURN);
-  const own = range(rows.length * turn.length / lanes); // vec4s that a lane loads in a turn, where they are shared
-  const columns = range(tile.columns / 4);
-  const vec4_index = (j: number) => `n0 + ${j}u * across`;
+  const weights = weightTileOf(tile, isShared);
+  const { rows, columns, turn, own } = weights;
   return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}${head(tile)}
   let tap = group.z / p.splits;
   let split = group.z % p.splits;
@@ -461,11 +544,9 @@ export function weightGradientSource(tile: Tile, isShared: boolean): string {
   let dy_step = p.out_vec4s * select(1u, p.out_height * p.out_width, is_batch_inner);
   ${accumulators(tile.rows, columns.length)}
   ${
-    isShared
-      ? own.map((u) => `
-  let pixel${u} = (${u * lanes}u + lane) / ${rows.length}u; // of a turn
-  let place${u} = pixel${u} * x_step + (${u * lanes}u + lane) % ${rows.length}u;`).join("")
-      : ""
+    own.map((u) => `
+  let pixel${u} = ${placeOfOwn(weights, u).pixel};
+  let place${u} = pixel${u} * x_step + ${placeOfOwn(weights, u).row};`).join("")
   }
   for (var outer = split * per_split; outer < last; outer++) {
     var image = 0u;
@@ -485,12 +566,7 @@ export function weightGradientSource(tile: Tile, isShared: boolean): string {
     var x_at = ((image * p.height + iy) * p.width + (ox * p.stride + kx - p.pad_left)) * p.in_vec4s + m0;
     var dy_at = ((image * p.out_height + oy) * p.out_width + ox) * p.out_vec4s + n0;
     for (var done = 0u; done < count; done += ${turn.length}u) {
-      ${
-    turn.map((t) => `
-      let is_pixel${t} = done + ${t}u < count;
-      let dy${t} = select(0u, dy_at + ${t}u * dy_step, is_pixel${t});
-      ${columns.map((j) => `let b${t}_${j} = dy[dy${t} + ${j}u * across];`).join("\n      ")}`).join("")
-  }
+      ${loadTurn(weights)}
       ${
     isShared
       ? own.map((u) => `
@@ -499,51 +575,74 @@ export function weightGradientSource(tile: Tile, isShared: boolean): string {
       : turn.map((t) => `let x${t} = select(0u, x_at + ${t}u * x_step, is_pixel${t});`).join("\n      ")
   }
       ${
-    rows.map((i) =>
-      `{
-        ${
-        turn.map((t) =>
-          `let a${t} = ${
-            isShared
-              ? ofRow({ count: tile.rows, lanes }, "own", t * rows.length + i)
-              : `select(vec4<f32>(), x[x${t} + ${i}u], is_pixel${t})`
-          };`
-        ).join("\n        ")
-      }
-        ${
-        range(4).map((q) =>
-          columns.map((j) =>
-            turn.map((t) => `c${i * 4 + q}_${j} += a${t}.${LANE[q]} * b${t}_${j};`).join(" ")
-          )
-            .join("\n        ")
-        ).join("\n        ")
-      }
-      }`
-    ).join("\n      ")
+    addTurn(
+      weights,
+      isShared ? ownOf(weights) : (t, i) => `select(vec4<f32>(), x[x${t} + ${i}u], is_pixel${t})`,
+    )
   }
       x_at += ${turn.length}u * x_step;
       dy_at += ${turn.length}u * dy_step;
     }
   }
+  let first_row = (split * p.kernel_height * p.kernel_width + tap) * p.in_vec4s * 4u;
+  ${storeWeights(weights, "p.in_vec4s")}
+}
+`;
+}
+
+/**
+ * The same where x is images, whose channels fit one vec4: rows of the product are taps, which the lanes share. Zeros of the padding
+ * are multiplied here, but a tile has rows enough.
+ *
+ * `group.z` is the split, a range of output rows of all images.
+ *
+ * @param channels those of x; the weight's others get zeros
+ */
+export function thinWeightGradientSource(tile: Tile, channels: number): string {
+  const weights = weightTileOf(tile, true);
+  const { rows, columns, turn, own } = weights;
+  return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}${head(tile)}
+  let split = group.z;
   let taps = p.kernel_height * p.kernel_width;
+  let m0 = group.y * ${rows.length}u; // in taps
+  let n0 = group.x * ${columns.length}u * across + lane;
+  if (m0 >= taps) { return; }
+  let outer_count = p.out_height * p.batch;
+  let per_split = (outer_count + p.splits - 1u) / p.splits;
+  let last = min((split + 1u) * per_split, outer_count);
+  let count = p.out_width;
+  let dy_step = p.out_vec4s;
+  ${accumulators(tile.rows, columns.length)}
   ${
-    rows.map((i) =>
-      `if (m0 + ${i}u < p.in_vec4s) {
-    ${
-        range(4).map((q) =>
-          `{
-      let at = ((split * taps + tap) * p.in_vec4s * 4u + (m0 + ${i}u) * 4u + ${q}u) * p.out_vec4s;
-      ${
-            columns.map((j) =>
-              `if (${vec4_index(j)} < p.out_vec4s) { result[at + ${vec4_index(j)}] = c${i * 4 + q}_${j}; }`
-            ).join("\n      ")
-          }
-    }`
-        ).join("\n    ")
-      }
-  }`
-    ).join("\n  ")
+    own.map((u) => `
+  let pixel${u} = ${placeOfOwn(weights, u).pixel};
+  let tap${u} = min(m0 + ${placeOfOwn(weights, u).row}, taps - 1u);
+  let ky${u} = tap${u} / p.kernel_width;
+  let kx${u} = tap${u} - ky${u} * p.kernel_width;`).join("")
   }
+  for (var outer = split * per_split; outer < last; outer++) {
+    let image = outer / p.out_height;
+    let oy = outer - image * p.out_height;
+    var dy_at = outer * p.out_width * p.out_vec4s + n0;
+    ${
+    own.map((u) => `
+    let iy${u} = oy * p.stride + ky${u} - p.pad_top; // wraps when negative, as ix does
+    let row${u} = (image * p.height + iy${u}) * p.width;`).join("")
+  }
+    for (var done = 0u; done < count; done += ${turn.length}u) {
+      ${loadTurn(weights)}
+      ${
+    own.map((u) => `
+      let ix${u} = (done + pixel${u}) * p.stride + kx${u} - p.pad_left;
+      let is${u} = iy${u} < p.height && ix${u} < p.width && done + pixel${u} < count;
+      let own${u} = select(vec4<f32>(), x[select(0u, row${u} + ix${u}, is${u})], is${u});`).join("")
+  }
+      ${addTurn(weights, ownOf(weights), channels)}
+      dy_at += ${turn.length}u * dy_step;
+    }
+  }
+  let first_row = split * taps * 4u;
+  ${storeWeights(weights, "taps")}
 }
 `;
 }
