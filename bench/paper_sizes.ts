@@ -3,6 +3,7 @@ import type { DistillInput, LinearInput, PretrainInput } from "../mod.ts";
 import { SAMPLE_TEACHER } from "../data/sample.ts";
 import { PRETRAIN_DEFAULTS } from "../methods/moco/defaults.ts";
 import { PAPER_DEFAULTS } from "../methods/seed/defaults.ts";
+import { findEncoder } from "../models/registry.ts";
 import { DEFAULT_LOSS } from "../models/loss/losses.ts";
 import type { Experiment, Work } from "./experiments.ts";
 
@@ -26,7 +27,7 @@ export interface PaperSize {
   moco: Partial<PretrainInput>;
   /** Settings of SEED. */
   seed: Partial<DistillInput>;
-  /** What multi-view adds to them. */
+  /** What multi-view adds to them; students that do not take views as small go without. */
   multiView: Pick<DistillInput, "smallViews" | "smallSize">;
   /** Neighbours in kNN. */
   knnK: number;
@@ -179,6 +180,8 @@ export function planOf(size: PaperSize): PaperPlan {
     add(`${arch}: fresh weights`, seeds, pretrained(arch, "fresh", { lr: 0, epochs: 1 }));
     add(`${arch}: MoCo-v2 alone`, seeds, pretrained(arch, "moco", {}));
     add(`${arch}: SEED`, seeds, distilled(arch, ""));
+    const { smallest = 1 } = findEncoder(arch);
+    if (size.multiView.smallSize < smallest) continue; // EfficientNet's of the small size
     add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView), COSTLY);
   }
 

@@ -1,10 +1,11 @@
 /** EfficientNet-B0 to B7 (Tan and Le 2019): `efficientnet.py` of the original. */
+import { UserError } from "../errors.ts";
 import type { Tensor } from "../kernels/graph.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Convolution, ConvolutionOptions, Padding } from "./encoder_layers.ts";
 import { projectionHead } from "./heads.ts";
-import { cifarName, type Encoder } from "./encoder.ts";
+import { cifarName, describeImageSize, type Encoder } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
 
 /** Repeats, kernel, stride of the first, expansion, output channels: table 1 of the paper. */
@@ -33,6 +34,8 @@ const COEFFICIENTS = [
 /** Share of the images that the last block is left out for in training; earlier blocks in proportion. */
 const DROP_CONNECT = 0.2;
 
+const STEM_KERNEL = 3;
+
 const NORM = { epsilon: 1e-3, momentum: 0.01 };
 
 /** Share of a block's input channels that squeeze-and-excite reduces to. */
@@ -55,13 +58,16 @@ function declare(b: EncoderBuilder, key: string, options: ConvolutionOptions): C
   return b.convolution(key, { ...options, initial: { draw: "uniform", bound: 1 / Math.sqrt(fanIn) } });
 }
 
-interface BlockOptions {
+interface Block {
   kernel: number;
   stride: number;
   expansion: number;
   outputs: number;
-  /** Side of the image that the padding is made for. */
+  /** Side of the map that the padding is made for: the block's, of the model's own images. */
   size: number;
+}
+
+interface BlockOptions extends Block {
   /** Share of the images that training leaves the block out for. */
   dropRate: number;
 }
@@ -111,11 +117,41 @@ export function efficientNet(scale: Scale): Encoder {
   return { ...withStride(scale, name, 2), cifar: withStride(scale, cifarName(name), 1) };
 }
 
+/** The blocks of EfficientNet-B`scale`, behind a first convolution with a stride. */
+function blocksOf(scale: Scale, stemStride: number): Block[] {
+  const [width, depth, imageSize] = COEFFICIENTS[scale];
+  const blocks: Block[] = [];
+  let size = Math.ceil(imageSize / stemStride);
+  for (const [repeats, kernel, firstStride, expansion, channels] of STAGES) {
+    for (let i = 0; i < Math.ceil(repeats * depth); i++) {
+      const stride = i === 0 ? firstStride : 1;
+      blocks.push({ kernel, stride, expansion, outputs: roundChannels(channels * width), size });
+      size = Math.ceil(size / stride);
+    }
+  }
+  return blocks;
+}
+
+/** Side of the smallest images that leave every convolution a place: paddings stay those of the model's own images. */
+function smallestImage(scale: Scale, stemStride: number): number {
+  const stem = { size: COEFFICIENTS[scale][2], kernel: STEM_KERNEL, stride: stemStride };
+  const layers = [stem, ...blocksOf(scale, stemStride)];
+  const fits = (side: number) =>
+    layers.reduce((places, { size, kernel, stride }) => {
+      const { padTop, padBottom } = samePadding(size, kernel, stride);
+      return Math.floor((places + padTop + padBottom - kernel) / stride) + 1; // none stays none
+    }, side) > 0;
+  let side = 1;
+  while (!fits(side)) side++;
+  return side;
+}
+
 /** The encoder whose first convolution has a stride. */
 function withStride(scale: Scale, name: string, stemStride: 1 | 2): Encoder {
-  const [width, depth, imageSize, dropout] = COEFFICIENTS[scale];
+  const [width, , imageSize, dropout] = COEFFICIENTS[scale];
   const widen = (channels: number) => roundChannels(channels * width);
   const features = widen(1280);
+  const smallest = smallestImage(scale, stemStride);
   return {
     name,
     family: "EfficientNet",
@@ -124,29 +160,23 @@ function withStride(scale: Scale, name: string, stemStride: 1 | 2): Encoder {
     ssl: "moco",
     head: "mlp",
     features,
+    smallest,
     trace(b, images, head) {
+      const problem = describeImageSize({ smallest }, images.shape[1], images.shape[2]);
+      if (problem !== undefined) throw new UserError(`${name} takes ${problem}`);
       const stem = declare(b, "_conv_stem", {
         inputs: 3,
         outputs: widen(32),
-        kernel: 3,
+        kernel: STEM_KERNEL,
         stride: stemStride,
-        padding: samePadding(imageSize, 3, stemStride),
+        padding: samePadding(imageSize, STEM_KERNEL, stemStride),
       });
       let x = b.convolveAndNormalize(images, stem, b.batchNorm("_bn0", widen(32), NORM), {
         activation: "swish",
       });
-      let size = Math.ceil(imageSize / stemStride);
-      const repeatsOf = (repeats: number) => Math.ceil(repeats * depth);
-      const count = STAGES.reduce((total, [repeats]) => total + repeatsOf(repeats), 0);
-      let index = 0;
-      for (const [repeats, kernel, firstStride, expansion, channels] of STAGES) {
-        for (let i = 0; i < repeatsOf(repeats); i++, index++) {
-          const stride = i === 0 ? firstStride : 1;
-          const dropRate = DROP_CONNECT * index / count;
-          const outputs = widen(channels);
-          x = block(b, `_blocks.${index}`, x, { kernel, stride, expansion, outputs, size, dropRate });
-          size = Math.ceil(size / stride);
-        }
+      const blocks = blocksOf(scale, stemStride);
+      for (const [i, layer] of blocks.entries()) {
+        x = block(b, `_blocks.${i}`, x, { ...layer, dropRate: DROP_CONNECT * i / blocks.length });
       }
       const last = declare(b, "_conv_head", { inputs: x.shape[3], outputs: features, kernel: 1 });
       x = b.convolveAndNormalize(x, last, b.batchNorm("_bn1", features, NORM), { activation: "swish" });

@@ -107,6 +107,8 @@ export interface Encoder {
   withFeature?(feature: FeatureKind): Encoder;
   /** Sizes of images; any where it is left out. */
   readonly sizes?: ImageSizes;
+  /** Height and width of the smallest images that it takes, in pixels; absent where no image is too small. */
+  readonly smallest?: number;
   /** Heads of a vision transformer, which no shape of its tensors tells. */
   readonly heads?: number;
   /**
@@ -139,9 +141,17 @@ export interface Encoder {
 }
 
 /** Says which images an encoder takes, where it does not take images of a size; `undefined` where it does. */
-export function describeImageSize(sizes: ImageSizes, height: number, width: number): string | undefined {
-  const { usual, multiple, fixed = false } = sizes;
+export function describeImageSize(
+  { sizes, smallest = 1 }: Pick<Encoder, "sizes" | "smallest">,
+  height: number,
+  width: number,
+): string | undefined {
   const found = `found ${height} x ${width}`;
+  if (Math.min(height, width) < smallest) {
+    return `images of ${smallest} x ${smallest} pixels or more, ${found}`;
+  }
+  if (sizes === undefined) return undefined;
+  const { usual, multiple, fixed = false } = sizes;
   if (fixed) {
     return height === usual && width === usual
       ? undefined

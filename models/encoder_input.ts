@@ -24,6 +24,8 @@ export interface InputSource {
   readonly others?: readonly string[];
   /** Sizes of images that its encoder takes; any where it is left out. */
   readonly sizes?: ImageSizes;
+  /** Height and width of the smallest that it takes, in pixels; absent where none is too small. */
+  readonly smallest?: number;
   /** Whose usual size that is, for messages; of the framework where it is left out. */
   readonly sizesAreOf?: string;
   /** Whether this project wrote it. */
@@ -75,7 +77,7 @@ export function chooseInput(
   const saved = source?.input;
   const sizes = source?.sizes;
   const imageSize = asked.imageSize ?? saved?.imageSize ?? fitSize(sizes, usual?.imageSize);
-  if (source !== null) requireImageSize(source.path, sizes, imageSize);
+  if (source !== null) requireImageSize(source, imageSize);
   const ratio = asked.cropRatio ?? saved?.cropRatio;
   const cropRatio = ratio === "auto" ? undefined : ratio;
   const place = source === null ? undefined : describePlace(source);
@@ -97,17 +99,16 @@ function fitSize(sizes: ImageSizes | undefined, wanted: number | undefined): num
 /**
  * Fails where an encoder does not take images of a size.
  *
- * @param path of its checkpoint
+ * @param source its checkpoint
  * @param flag that says the size
  */
 export function requireImageSize(
-  path: string,
-  sizes: ImageSizes | undefined,
+  source: Pick<InputSource, "path" | "sizes" | "smallest">,
   imageSize: number,
   flag = "--image-size",
 ): void {
-  const problem = sizes && describeImageSize(sizes, imageSize, imageSize);
-  if (problem !== undefined) throw new UserError(`${path}: its encoder takes ${problem} (${flag})`);
+  const problem = describeImageSize(source, imageSize, imageSize);
+  if (problem !== undefined) throw new UserError(`${source.path}: its encoder takes ${problem} (${flag})`);
 }
 
 /** Where in a file an encoder was found, and which others were left out; `undefined` where there is no choice. */

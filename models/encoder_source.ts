@@ -131,6 +131,7 @@ export async function openEncoderSource(
       others: state.others,
       isOurs: state.isOurs,
       sizes: encoder.sizes,
+      smallest: encoder.smallest,
       sizesAreOf: SSL_TITLES[encoder.ssl],
       input,
       inputIsOfRun: state.inputIsOfRun,

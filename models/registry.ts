@@ -126,10 +126,19 @@ export function teacherNames(): string[] {
  */
 export function freshEncoder(name: string, stem: Stem | undefined, imageSize: number): Encoder {
   const encoder = findEncoder(name, stem);
-  if (encoder.sizedFor === undefined) return encoder;
-  const problem = describeImageSize(encoder.sizes!, imageSize, imageSize);
-  if (problem !== undefined) throw new UserError(`${encoder.name} takes ${problem} (--image-size)`);
-  return encoder.sizedFor(imageSize);
+  requireSize(encoder, imageSize, "--image-size");
+  return encoder.sizedFor?.(imageSize) ?? encoder;
+}
+
+/**
+ * Fails where an encoder with fresh weights does not take images of a size.
+ *
+ * @param flag that says the size
+ * @throws {UserError}
+ */
+export function requireSize(encoder: Encoder, imageSize: number, flag: string): void {
+  const problem = describeImageSize(encoder, imageSize, imageSize);
+  if (problem !== undefined) throw new UserError(`${encoder.name} takes ${problem} (${flag})`);
 }
 
 /**

@@ -60,7 +60,7 @@ export function makeVit(
     ignores: IGNORED,
     trace(b, images, head) {
       const [, height, wide] = images.shape;
-      const problem = describeImageSize(sizesOf(shape), height, wide);
+      const problem = describeImageSize({ sizes: sizesOf(shape) }, height, wide);
       if (problem !== undefined) throw new UserError(`${name} takes ${problem}`);
       const tokens = traceVit(b, images, shape);
       const pooled = traceFeature(b, feature, tokens);

@@ -11,7 +11,7 @@ import type { Supervised } from "../../actors/runtime/mod.ts";
 import { padTo4 } from "../../kernels/graph.ts";
 import { requireImageSize } from "../../models/encoder_input.ts";
 import { mapShape } from "../../models/inference.ts";
-import { findEncoder } from "../../models/registry.ts";
+import { findEncoder, requireSize } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { DEFAULT_LOSS, readsQueue } from "../../models/loss/losses.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
@@ -25,7 +25,7 @@ import type studentTrainer from "./student_trainer.ts";
 import { distillTerms } from "./terms.ts";
 
 /**
- * Fails before anything is started when the teacher's checkpoint is not what the options say.
+ * Fails before anything is started when the teacher's checkpoint is not what the options say, or an encoder does not take the views.
  *
  * @returns the fingerprint of its weights
  */
@@ -40,10 +40,11 @@ async function identifyTeacher(
     part: teacherPart({ feature }),
   });
   const local = localViewsOf(options);
-  if (local !== undefined) requireImageSize(distill, source.sizes, local.imageSize, "--small-size");
-  if (options.teacherSize !== undefined) {
-    requireImageSize(distill, source.sizes, options.teacherSize, "--teacher-size");
+  if (local !== undefined) {
+    requireImageSize(source, local.imageSize, "--small-size");
+    requireSize(findEncoder(options.studentArch), local.imageSize, "--small-size");
   }
+  if (options.teacherSize !== undefined) requireImageSize(source, options.teacherSize, "--teacher-size");
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   // Encoders that could have been chosen are in another note.
   const beside = source.beside.filter((name) => !source.others?.includes(`${name}.`));

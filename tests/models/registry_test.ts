@@ -1,6 +1,17 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../errors.ts";
-import { ENCODERS, encodersNamed, findEncoder, studentNames, teacherNames } from "../../models/registry.ts";
+import { Graph } from "../../kernels/graph.ts";
+import { describeImageSize, type Encoder } from "../../models/encoder.ts";
+import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import {
+  ENCODERS,
+  encodersNamed,
+  encodersOfAllStems,
+  findEncoder,
+  freshEncoder,
+  studentNames,
+  teacherNames,
+} from "../../models/registry.ts";
 
 Deno.test("encoders have names of their own, and all may teach", () => {
   assertEquals(new Set(ENCODERS.map(({ name }) => name)).size, ENCODERS.length);
@@ -35,4 +46,35 @@ Deno.test("students are chosen by their own names alone, teachers also by the or
   for (const name of teachers) assert(encodersNamed(name).length > 0, name);
   for (const name of ["resnet50", "swav_resnet50w4", "resnet50w4"]) assert(teachers.includes(name), name);
   for (const name of ["resnet50w4", "swav_resnet50w4"]) assertEquals(studentNames().includes(name), false);
+});
+
+Deno.test("an encoder takes every size of image that it says it takes, and says so of no other", () => {
+  const takes = (encoder: Encoder, side: number) => {
+    const graph = new Graph();
+    const images = graph.source("images", [1, side, side, 3]);
+    try {
+      encoder.trace(new EncoderBuilder(graph, "eval"), images, { kind: encoder.head, dimension: 4 });
+      return true;
+    } catch (error) {
+      if (error instanceof UserError) return false;
+      throw error;
+    }
+  };
+  for (const encoder of encodersOfAllStems()) {
+    if (/resnet.*(101|152|_?w[2-9]|x[2-9]|sk)|vit[lgb]|large/.test(encoder.name)) continue; // like the small ones
+    for (const side of [1, 2, 3, 7, 11, 12, 15, 16, 17, 28, 31, 32, 33]) {
+      const problem = describeImageSize(encoder, side, side);
+      assertEquals(takes(encoder, side), problem === undefined, `${encoder.name} at ${side}: ${problem}`);
+    }
+  }
+});
+
+Deno.test("images that are too small for an encoder are refused by the flag's name", () => {
+  assertEquals(findEncoder("efficientnet_b0").smallest, 32);
+  const { message } = assertThrows(() => freshEncoder("efficientnet_b0", undefined, 31), UserError);
+  assertEquals(
+    message,
+    "efficientnet_b0 takes images of 32 x 32 pixels or more, found 31 x 31 (--image-size)",
+  );
+  assertEquals(freshEncoder("efficientnet_b0", "cifar", 16).name, "efficientnet_b0_cifar");
 });

@@ -53,6 +53,24 @@ Deno.test("images without a reader that makes them are refused in one sentence",
   );
 });
 
+Deno.test("views that are too small for the student are refused before anything is started", async () => {
+  using folder = new RunFolder(4);
+  const student = { imageSize: 32, studentArch: "efficientnet_b0" };
+  const least = "efficientnet_b0 takes images of 32 x 32 pixels or more, found 16 x 16";
+  for (
+    const [changes, flag] of [
+      [{ ...student, smallViews: 1, smallSize: 16 }, "--small-size"],
+      [{ ...student, imageSize: 16 }, "--image-size"],
+    ] as const
+  ) {
+    await assertRejects(
+      () => distill(folder.options(flag, changes)).result,
+      UserError,
+      `${least} (${flag})`,
+    );
+  }
+});
+
 Deno.test("a normalised feature is the pooled one over its length", () =>
   withGpu(async (gpu) => {
     const shape = { batch: 2, imageSize: 16 };
