@@ -51,6 +51,11 @@ export const KINDS: readonly (readonly [kind: string, as: (gpu: Gpu) => Gpu])[] 
   ["kernels for GPUs", asHardware],
 ];
 
+/** The same device, on which no invocation hands a value to another one. */
+export function withoutSubgroups(gpu: Gpu): Gpu {
+  return { ...gpu, target: { ...gpu.target, hasSubgroups: false } };
+}
+
 /** The same device, for which no operand fits a texture. */
 export function withoutTextures(gpu: Gpu): Gpu {
   return { ...gpu, target: { ...gpu.target, isSoftware: true, maxTextureDimension2D: 0 } };

@@ -15,12 +15,12 @@ import {
 } from "../../graph.ts";
 import { f32, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import {
+  type AttentionFamily,
   type AttentionShape,
   forwardSource,
   keyGradientSource,
   queryGradientSource,
   rotateSource,
-  STAGED_LANES,
 } from "./generator.ts";
 
 /** Attributes of {@linkcode attention}. */
@@ -33,10 +33,13 @@ export interface AttentionAttributes {
 
 /**
  * Numbers that an invocation holds of one operand at most, all its own rows together: more rows share what is loaded. On llvmpipe
- * with heads of 64 numbers two rows run 1.4 times as fast as one; four gain little and compile three times as long. On GPUs the
- * numbers are registers.
+ * with heads of 64 numbers two rows run 1.4 times as fast as one where each lane loads by itself; where lanes share what they
+ * load, one is the fastest. On GPUs the numbers are registers.
  */
-const [DIRECT_NUMBERS, STAGED_NUMBERS] = [128, 64];
+const NUMBERS: Readonly<Record<AttentionFamily, number>> = { direct: 128, shared: 64, staged: 64 };
+
+/** Invocations of a workgroup of the staged family. */
+const STAGED_LANES = 64;
 
 /** Own rows of an invocation at most: the text grows with them, and the time that it compiles. */
 const MOST_ROWS = 4;
@@ -53,19 +56,20 @@ function dispatchAttention(
 ): void {
   const [batch, tokens, , triple] = qkv.shape;
   const headWidth = triple / 3 / heads;
-  const staged = !lowering.target.isSoftware;
-  const numbers = staged ? STAGED_NUMBERS : DIRECT_NUMBERS;
-  const rows = Math.max(1, Math.min(MOST_ROWS, tokens, Math.floor(numbers / headWidth)));
-  const shape = { headVec4s: headWidth / 4, rows, staged, rope };
+  const { isSoftware, hasSubgroups, vectorLanes } = lowering.target;
+  const family = hasSubgroups ? "shared" : isSoftware ? "direct" : "staged";
+  const lanes = family === "staged" ? STAGED_LANES : vectorLanes;
+  const rows = Math.max(1, Math.min(MOST_ROWS, tokens, Math.floor(NUMBERS[family] / headWidth)));
+  const shape = { headVec4s: headWidth / 4, rows, family, lanes, rope } as const;
   const blocks = Math.ceil(tokens / shape.rows);
   lowering.dispatch({
     label,
     source: source(shape),
     bindings,
-    uniforms: paramsOf(qkv, heads, blocks, rope && !shape.staged),
-    workgroups: shape.staged
-      ? [Math.ceil(blocks / STAGED_LANES), batch * heads, 1]
-      : linearWorkgroups(batch * heads * blocks, LINEAR_SIZE),
+    uniforms: paramsOf(qkv, heads, blocks, rope && isSoftware),
+    workgroups: family === "direct"
+      ? linearWorkgroups(batch * heads * blocks, LINEAR_SIZE)
+      : [Math.ceil(blocks / lanes), batch * heads, 1],
     flops: 2 * products * batch * heads * tokens * tokens * headWidth,
   });
 }

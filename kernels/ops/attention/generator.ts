@@ -12,11 +12,15 @@
  * | query gradient | queries, dy | keys, values | dq |
  * | key gradient | keys, values | queries, dy | dk, dv |
  *
- * Two families share the text. In the direct one, for software adapters, an invocation loads the other rows itself, and keys
- * and queries are rotated ahead, once (`rotateSource`). In the staged one, for GPUs, a workgroup stages them in workgroup
- * memory, and rotates them there.
+ * Three families share the text. In the direct one, for software adapters, an invocation loads the other rows itself, and keys
+ * and queries are rotated ahead, once (`rotateSource`). In the shared one, for those with subgroups, each lane loads some vec4s
+ * of a row and hands them to the others, which have rows of the same head. In the staged one, for GPUs, a workgroup stages
+ * other rows in workgroup memory, and rotates them there.
  */
 import { LINEAR_MAIN, range, storage } from "../../wgsl.ts";
+
+/** How an invocation comes by other rows: it loads them itself, its subgroup does, or its workgroup. */
+export type AttentionFamily = "direct" | "shared" | "staged";
 
 /** What a kernel's text depends on. */
 export interface AttentionShape {
@@ -24,17 +28,16 @@ export interface AttentionShape {
   headVec4s: number;
   /** Rows of an invocation. */
   rows: number;
-  /** Whether other rows are staged in workgroup memory. */
-  staged: boolean;
+  /** How other rows are loaded. */
+  family: AttentionFamily;
+  /** Invocations of a workgroup of the shared family, which are a subgroup, and of the staged one. */
+  lanes: number;
   /** Whether queries and keys are rotated. */
   rope: boolean;
 }
 
 /** Keys of a step forwards: sums are scaled to the largest score so far once a step. */
 export const STEP = 4;
-
-/** Invocations of a workgroup of the staged family. */
-export const STAGED_LANES = 64;
 
 /** Vec4s of workgroup memory: both operands, of 16 KiB, which every device has. */
 const STAGED_VEC4S = 1024;
@@ -73,7 +76,8 @@ fn rotated(at: u32, c: u32, token: u32) -> vec4<f32> {
 `;
 
 /** The same, where a kernel rotates what it loads. */
-const rotation = ({ rope, staged, headVec4s }: AttentionShape) => rope && staged ? rotationOf(headVec4s) : "";
+const rotation = ({ rope, family, headVec4s }: AttentionShape) =>
+  rope && family === "staged" ? rotationOf(headVec4s) : "";
 
 /** Declares buffers at bindings 1 onwards. */
 function declare(
@@ -92,9 +96,9 @@ function declare(
 }
 
 /** What is read beside other operands: queries and keys as they are, rotated ahead, or with the angles. */
-function queriesAndKeys({ staged, rope }: AttentionShape): { names: string[]; source: string } {
+function queriesAndKeys({ family, rope }: AttentionShape): { names: string[]; source: string } {
   if (!rope) return { names: ["qkv"], source: "qkv" };
-  return staged
+  return family === "staged"
     ? { names: ["qkv", "cosines", "sines"], source: "qkv" }
     : { names: ["qkv", "qk"], source: "qk" };
 }
@@ -112,7 +116,7 @@ interface Operand {
 
 function operands(shape: AttentionShape): Record<"query" | "key" | "value" | "dy", Operand> {
   const { source } = queriesAndKeys(shape);
-  const rotates = shape.rope && shape.staged;
+  const rotates = shape.rope && shape.family === "staged";
   const ofQkv = { buffer: source, row: "p.qk_row", rotates };
   return {
     query: { name: "q", ...ofQkv, skip: "0u" },
@@ -132,26 +136,27 @@ const rowAt = ({ row, skip }: Operand, token: string) =>
   `(image * p.tokens + ${token}) * ${row} + ${skip} + head * HEAD`;
 
 /** The entry point, up to where an invocation knows its `image`, `head` and `first` own row. */
-function begin({ rows, staged, headVec4s }: AttentionShape, staging: readonly Operand[]): string {
+function begin({ rows, family, lanes, headVec4s }: AttentionShape, staging: readonly Operand[]): string {
   const constants = `const HEAD = ${headVec4s}u;\n`;
-  const stop = staged ? "" : "if (image >= p.batch) { return; }";
+  const stop = family === "direct" ? "if (image >= p.batch) { return; }" : "";
   const find = (block: string, rest: string) => `
   let first = ${block} * ${rows}u;
   let head = ${rest} % p.heads;
   let image = ${rest} / p.heads;
   ${stop}
   let last_token = p.tokens - 1u;`;
-  if (!staged) {
+  if (family === "direct") {
     return `${constants}${LINEAR_MAIN}
 fn invocation(i: u32) {${find("(i % p.blocks)", "(i / p.blocks)")}`;
   }
   const size = stagedRows(headVec4s) * headVec4s;
+  const arrays = family === "staged" ? staging : [];
   return `${constants}
-${staging.map(({ name }) => `var<workgroup> staged_${name}: array<vec4<f32>, ${size}>;`).join("\n")}
-@compute @workgroup_size(${STAGED_LANES})
+${arrays.map(({ name }) => `var<workgroup> staged_${name}: array<vec4<f32>, ${size}>;`).join("\n")}
+@compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let head_row = min(group.y, p.batch * p.heads - 1u); // a folded dispatch may have more
-  ${find(`(group.x * ${STAGED_LANES}u + lane)`, "head_row")}`;
+  ${find(`(group.x * ${lanes}u + lane)`, "head_row")}`;
 }
 
 /** Names of an own row's variables, without and with its vec4s. */
@@ -221,18 +226,32 @@ type EachRow = (operands: readonly Operand[], body: (vec4: Vec4Of) => string) =>
  * @param body statements of a step, which begins at row `step`
  */
 function overOthers(
-  { staged, headVec4s }: AttentionShape,
+  { family, lanes, headVec4s }: AttentionShape,
   others: readonly Operand[],
   together: number,
   body: (eachRow: EachRow) => string,
 ): string {
-  const vec4: Vec4Of = ({ name, buffer }, c) => `${staged ? `staged_${name}` : buffer}[${name}_at + ${c}u]`;
+  const vec4: Vec4Of = ({ name, buffer }, c) =>
+    family === "shared"
+      ? `subgroupBroadcast(${name}_part${Math.floor(c / lanes)}, ${c % lanes}u)`
+      : `${family === "staged" ? `staged_${name}` : buffer}[${name}_at + ${c}u]`;
+  // Of a row, every so many of its vec4s; a lane past the end repeats the last.
+  const parts = ({ name, buffer }: Operand) =>
+    range(family === "shared" ? Math.ceil(headVec4s / lanes) : 0).map((u) =>
+      `let ${name}_part${u} = ${buffer}[${name}_at + min(${u * lanes}u + lane, HEAD - 1u)];`
+    );
   const eachRow: EachRow = (operands, statements) => {
     const place = (operand: Operand, j: string) =>
-      staged ? `(inner${j}) * HEAD` : rowAt(operand, together === 1 ? "step" : `min(step${j}, last_token)`);
+      family === "staged"
+        ? `(inner${j}) * HEAD`
+        : rowAt(operand, together === 1 ? "step" : `min(step${j}, last_token)`);
     const row = (j: string) =>
       `{
-      ${operands.map((operand) => `let ${operand.name}_at = ${place(operand, j)};`).join(" ")}
+      ${
+        operands.map((operand) =>
+          [`let ${operand.name}_at = ${place(operand, j)};`, ...parts(operand)].join(" ")
+        ).join("\n      ")
+      }
       ${statements(vec4)}
     }`;
     // Two to a turn: what a loop carries on is copied at every turn.
@@ -241,7 +260,7 @@ function overOthers(
     ${row(" + j + 1u")}
     }`;
   };
-  if (!staged) {
+  if (family !== "staged") {
     return `for (var step = 0u; step < p.tokens; step += ${together}u) {
     ${body(eachRow)}
   }`;
@@ -249,7 +268,7 @@ function overOthers(
   const rows = stagedRows(headVec4s);
   return `for (var tile = 0u; tile < p.tokens; tile += ${rows}u) {
     workgroupBarrier();
-    for (var i = lane; i < ${rows * headVec4s}u; i += ${STAGED_LANES}u) {
+    for (var i = lane; i < ${rows * headVec4s}u; i += ${lanes}u) {
       let token = min(tile + i / HEAD, last_token);
       ${
     others.map((operand) =>
@@ -456,7 +475,7 @@ export function keyGradientSource(shape: AttentionShape): string {
 /** What a gradient reads beside dy: the angles too, to rotate back. */
 function gradientNames(shape: AttentionShape): string[] {
   const { names } = queriesAndKeys(shape);
-  return shape.rope && !shape.staged ? [...names, "cosines", "sines"] : names;
+  return shape.rope && shape.family !== "staged" ? [...names, "cosines", "sines"] : names;
 }
 
 /** WGSL statements that store the gradient of a query or key, rotated back. */

@@ -15,6 +15,7 @@ import {
   relativeError,
   weightedSum,
   withGpu,
+  withoutSubgroups,
   withoutTextures,
 } from "../check_op.ts";
 
@@ -83,12 +84,12 @@ const CASES: Case[] = [
 
 /**
  * The text of a wide head is that of a narrow one with more lines: seconds to compile. Of the quick cases kernels have four
- * rows, or for GPUs one. An encoder with heads of 64 is in every run of the tests, in half_weights_test.ts.
+ * rows, or of the wide head one. An encoder with heads of 64 is in every run of the tests, in half_weights_test.ts.
  */
 const isQuick = ({ tokens, width, rope }: Case, as: unknown) =>
   (width <= 12 && tokens !== 3) || (width === 64 && !rope && as === asHardware);
 
-for (const [kind, as] of KINDS) {
+for (const [kind, as] of [...KINDS, ["kernels without subgroups", withoutSubgroups] as const]) {
   for (const test of CASES) {
     const { batch, tokens, heads, width, rope = false } = test;
     const title = `${batch} x ${tokens} tokens, ${heads} heads of ${width}${rope ? ", rotated" : ""}`;
