@@ -71,7 +71,7 @@ export async function measureTuning(
     return result;
   };
 
-  const productTextures = isSoftware && await counted(areTexturesFaster(gpu));
+  const productTextures = isSoftware && await counted(areTexturesFaster(gpu, candidates[0].tiles[0]));
   const programs: { kind: ProductKind; family: ProductFamily; tile: Tile; program: Program; best: number }[] =
     [];
   try {
@@ -172,9 +172,8 @@ async function timeProduct(program: Program): Promise<number> {
   return kernels.find(({ flops }) => flops > 0)!.milliseconds;
 }
 
-/** Whether the product by the largest tile runs faster with its operands in textures. */
-async function areTexturesFaster(gpu: Gpu): Promise<boolean> {
-  const tile = { rows: 16, columns: 16, lanesAcross: gpu.target.vectorLanes, lanesDown: 1 };
+/** Whether a product runs faster with its operands in textures. */
+async function areTexturesFaster(gpu: Gpu, tile: Tile): Promise<boolean> {
   // One after the other: the errors of two that compile at once could not be told apart.
   const compile = (productTextures: boolean) =>
     compileProduct(gpu, "forward", { family: "direct", productTextures }, tile);
