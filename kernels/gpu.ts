@@ -323,8 +323,8 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
   users.add(fail);
 
   const { isSoftware, maxBindingBytes: maxStorageBufferBindingSize } = adapter;
-  const lanes = vectorLanes(adapter.name);
-  const hasSubgroups = open.subgroupLanes === lanes;
+  const hasSubgroups = open.subgroupLanes !== undefined;
+  const lanes = open.subgroupLanes ?? vectorLanes(adapter.name);
   const { maxTextureDimension2D, maxStorageTexturesPerShaderStage } = device.limits;
   return {
     device,
