@@ -275,8 +275,9 @@ function benchVitMemory(gpu: Gpu): Promise<Omit<Section, "name">> {
     title: "Memory of a vision transformer",
     about:
       "Bytes of the weights on the device in float32, and those that the program's plan takes beside them, as on a " +
-      "device that binds as much as it is given. Nothing is run. What a software adapter copies into textures comes on top. `--amp` keeps activations in float16, not the weights. With images of 896 " +
-      "pixels there are 4,097 tokens: the plan grows with the tokens, not with their square.",
+      "device that binds as much as it is given. Nothing is run. What a software adapter copies into textures comes on " +
+      "top. `--amp` keeps activations in float16, and the weights of products. With images of 896 pixels there are 4,097 " +
+      "tokens: the plan grows with the tokens, not with their square.",
     rows: planVits(gpu),
     figure: { fact: "KiB a token", says: "planned KiB for each token of an image", unit: " KiB" },
   });
@@ -596,7 +597,7 @@ export const SECTIONS: Readonly<Record<string, BenchSection>> = {
     run: benchAttention,
   },
   vit: {
-    help: "a ViT-S/14's embeddings at 224 pixels, against onnxruntime-web",
+    help: "embeddings of ViT-S/14 and ViT-B/14 at 224 pixels, against onnxruntime-web",
     isTuned: true,
     run: benchVit,
   },
