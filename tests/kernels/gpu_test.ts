@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { GpuError, openGpu, shareDevice } from "../../kernels/gpu.ts";
+import { GpuError, openGpu, shareDevice, type Target } from "../../kernels/gpu.ts";
 import { readBuffer } from "../../kernels/readback.ts";
 import { withGpu } from "./check_op.ts";
 
@@ -9,6 +9,29 @@ Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
     assertEquals(gpu.target.maxStorageBufferBindingSize, gpu.device.limits.maxStorageBufferBindingSize);
     return Promise.resolve();
   }));
+
+Deno.test("a software adapter without subgroups has a device all the same, whose products share no rows", async () => {
+  const sharesRows = (target: Target) => target.tuning.tiles.forward.some(({ rows }) => rows === 24);
+  const { requestDevice } = GPUAdapter.prototype;
+  let refused = 0;
+  GPUAdapter.prototype.requestDevice = function (descriptor) {
+    const isAsked = descriptor?.requiredFeatures?.includes("subgroups") ?? false;
+    if (!isAsked) return requestDevice.call(this, descriptor);
+    refused++;
+    return Promise.reject(new TypeError("requiredFeatures must be a subset of the adapter features"));
+  };
+  try {
+    const gpu = await openGpu("test");
+    assertEquals(refused, gpu.adapter.isSoftware ? 1 : 0);
+    assertEquals([gpu.target.hasSubgroups, sharesRows(gpu.target)], [false, false]);
+    gpu.destroy();
+  } finally {
+    GPUAdapter.prototype.requestDevice = requestDevice;
+  }
+  const gpu = await openGpu("test");
+  assertEquals(sharesRows(gpu.target), gpu.target.hasSubgroups);
+  gpu.destroy();
+});
 
 Deno.test("a Gpu reports what the device refuses outside an error scope", async () => {
   const gpu = await openGpu("test");

@@ -700,6 +700,24 @@ const DATA: readonly Mutant[] = [
 
 /** Kernels' host code: what is planned, laid out, differentiated and sampled. */
 const KERNELS: readonly Mutant[] = [
+  mutant("kernels/ops/conv2d/generator.ts", "${Math.floor(i / lanes)}, ${i % lanes}u", "0, ${i % lanes}u", [
+    "kernels/ops/conv2d_test.ts",
+  ]),
+  mutant("kernels/ops/conv2d/generator.ts", "pixel${u} * x_step +", "pixel${u} +", [
+    "kernels/ops/conv2d_test.ts",
+  ]),
+  mutant("kernels/ops/conv2d/generator.ts", "p.stride + kx${u} - p.pad_left;", "p.stride + kx${u};", [
+    "kernels/ops/conv2d_test.ts",
+  ]),
+  mutant("kernels/ops/conv2d/generator.ts", 'rows.lanes > 1 ? "subgroupAny" : ""', '""', [
+    "kernels/ops/conv2d_test.ts",
+  ]),
+  mutant("kernels/ops/attention/generator.ts", "min(${u * lanes}u + lane, HEAD - 1u)", "${u * lanes}u", [
+    "kernels/ops/attention_test.ts",
+  ]),
+  mutant("models/efficientnet.ts", "padTop + padBottom - kernel", "padTop - kernel", [
+    "models/registry_test.ts",
+  ]),
   mutant("kernels/graph.ts", "return (length + 3) & ~3;", "return (length + 4) & ~3;", [
     "kernels/ops/sgd_test.ts",
   ]),
