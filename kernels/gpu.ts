@@ -198,8 +198,8 @@ interface OpenDevice {
   readonly adapter: AdapterDescription;
   /** See {@linkcode Gpu.pipelines}. */
   readonly pipelines: Map<string, GPUComputePipeline>;
-  /** Invocations of a subgroup, where it has subgroups and all are as large. */
-  readonly subgroupLanes?: number;
+  /** Invocations of a subgroup, where kernels may use subgroups. */
+  readonly subgroupLanes: number | undefined;
   /** Those who use it now. */
   readonly users: Set<(failure: string) => void>;
   /** What failed first. */
@@ -217,6 +217,21 @@ async function requestDevice(adapter: GPUAdapter, descriptor: GPUDeviceDescripto
   } catch {
     return await adapter.requestDevice(descriptor);
   }
+}
+
+/** What kernels write of subgroups. WGSL's final form wants `enable subgroups;` before it, which Deno 2.9 does not know. */
+const SUBGROUP_TEXT = `@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
+@compute @workgroup_size(4)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  if (subgroupAny(lane == 0u)) { x[lane] = subgroupBroadcast(x[lane], 1u); }
+}`;
+
+/** Invocations of a subgroup; `undefined` where there are none, they differ in size, or kernels would not compile. */
+async function subgroupLanesOf({ info }: GPUAdapter, device: GPUDevice): Promise<number | undefined> {
+  if (!device.features.has(SUBGROUPS) || info.subgroupMinSize !== info.subgroupMaxSize) return undefined;
+  device.pushErrorScope("validation");
+  device.createShaderModule({ code: SUBGROUP_TEXT });
+  return await device.popErrorScope() === null ? info.subgroupMinSize : undefined;
 }
 
 async function openDevice(label: string): Promise<OpenDevice> {
@@ -238,13 +253,11 @@ async function openDevice(label: string): Promise<OpenDevice> {
   const useful: GPUFeatureName[] = ["timestamp-query", HALF];
   const requiredFeatures = useful.filter((feature) => adapter.features.has(feature));
   const device = await requestDevice(adapter, { label, requiredLimits, requiredFeatures });
-  const { subgroupMinSize, subgroupMaxSize } = adapter.info;
   const open: OpenDevice = {
     device,
     adapter: describe(adapter),
     pipelines: new Map(),
-    ...device.features.has(SUBGROUPS) && subgroupMinSize === subgroupMaxSize &&
-      { subgroupLanes: subgroupMinSize },
+    subgroupLanes: await subgroupLanesOf(adapter, device),
     users: new Set(),
   };
   const fail = (message: string) => {

@@ -8,6 +8,7 @@ import { Program } from "../../../kernels/program.ts";
 import {
   asHardware,
   checkOp,
+  KINDS,
   randomValues,
   relativeError,
   runOp,
@@ -19,16 +20,20 @@ import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
 const ACTIVATIONS = Object.keys(ACTIVATION_FUNCTIONS) as Activation[];
 
-for (const activation of ACTIVATIONS) {
-  for (const shape of [[1, 1, 1, 1], [2, 3, 5, 3], [3, 2, 2, 17], [70, 8]]) {
-    Deno.test(`activate() of ${activation} over [${shape}] equals a float64 loop, and so does its gradient`, () =>
-      withGpu((gpu) =>
-        checkOp(gpu, {
-          inputs: [{ shape, values: randomValues("x", shape, 5), gradient: true }],
-          build: (graph, [x]) => graph.apply(activate, [x], { activation }),
-          reference: (x) => x.map(ACTIVATION_FUNCTIONS[activation]),
-        })
-      ));
+for (const [kind, as] of KINDS) {
+  for (const activation of ACTIVATIONS) {
+    for (const shape of [[1, 1, 1, 1], [2, 3, 5, 3], [3, 2, 2, 17], [70, 8]]) {
+      const title = `activate() of ${activation} over [${shape}]`;
+      Deno.test(`${title} equals a float64 loop, and so does its gradient: ${kind}`, () =>
+        withGpu((gpu) =>
+          checkOp(as(gpu), {
+            name: title,
+            inputs: [{ shape, values: randomValues("x", shape, 5), gradient: true }],
+            build: (graph, [x]) => graph.apply(activate, [x], { activation }),
+            reference: (x) => x.map(ACTIVATION_FUNCTIONS[activation]),
+          })
+        ));
+    }
   }
 }
 
@@ -75,20 +80,20 @@ Deno.test("activate() is right far out and its slope at a kink is PyTorch's", ()
     }
   }));
 
-/** The values and slopes of GELU at each of some numbers. */
-function geluOf(gpu: Gpu, z: Float32Array): Promise<Float32Array[]> {
+/** The values and slopes of an activation at each of some numbers. */
+function activationOf(gpu: Gpu, activation: Activation, z: Float32Array): Promise<Float32Array[]> {
   const shape = [z.length];
   const inputs = [{ shape, values: z }, { shape, values: new Float32Array(z.length).fill(1) }];
   return runOp(gpu, inputs, (graph, [x, ones]) => [
-    graph.apply(activate, [x], { activation: "gelu" }),
-    graph.apply(activationGradient, [ones, x], { activation: "gelu" }),
+    graph.apply(activate, [x], { activation }),
+    graph.apply(activationGradient, [ones, x], { activation }),
   ]);
 }
 
 Deno.test("gelu is within two ulps of erf in float64, or within 1e-7, at 80,000 places, and so is its slope", () =>
   withGpu(async (gpu) => {
     const z = Float32Array.from({ length: 80_000 }, (_, i) => (i - 40_000) / 5000);
-    const [values, slopes] = await geluOf(gpu, z);
+    const [values, slopes] = await activationOf(gpu, "gelu", z);
     const density = (x: number) => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
     for (const [i, x] of z.entries()) {
       const expected = ACTIVATION_FUNCTIONS.gelu(x);
@@ -108,13 +113,28 @@ Deno.test("gelu is within two ulps of erf in float64, or within 1e-7, at 80,000 
 Deno.test("parity: gelu is PyTorch's, at infinities and NaN too", () =>
   withGpu(async (gpu) => {
     const { x, y } = referenceJson("vit/pieces.json").gelu;
-    const [values] = await geluOf(gpu, Float32Array.from(x));
+    const [values] = await activationOf(gpu, "gelu", Float32Array.from(x));
     for (const [i, expected] of y.entries()) assertAlmostEquals(values[i], expected, 1e-7, `gelu(${x[i]})`);
     // -Infinity times zero, as PyTorch multiplies it, and there the slope is at either end.
-    const [ends, slopes] = await geluOf(gpu, Float32Array.of(Infinity, -Infinity, NaN, -0));
+    const [ends, slopes] = await activationOf(
+      gpu,
+      "gelu",
+      Float32Array.of(Infinity, -Infinity, NaN, -0),
+    );
     assertEquals([...ends], [Infinity, NaN, NaN, -0]);
     assertEquals([...slopes], [NaN, NaN, NaN, 0.5]);
   }));
+
+for (const [kind, as] of KINDS) {
+  Deno.test(`parity: swish is PyTorch's SiLU: ${kind}`, () =>
+    withGpu(async (gpu) => {
+      const { x, y } = referenceJson("vit/pieces.json").silu;
+      const [values] = await activationOf(as(gpu), "swish", Float32Array.from(x));
+      for (const [i, expected] of y.entries()) {
+        assertAlmostEquals(values[i], expected, 2 ** -22 * Math.abs(expected), `silu(${x[i]})`);
+      }
+    }));
+}
 
 for (
   const [kernels, adapt] of [["textures", undefined], ["buffers", withoutTextures], [

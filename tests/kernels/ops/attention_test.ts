@@ -70,6 +70,43 @@ function reference(
   return y;
 }
 
+/** Its gradient for a gradient `dy` of the output, in float64, without rotation. */
+function referenceGradient({ batch, tokens, heads, width }: Case, qkv: Float64Array, dy: Float64Array) {
+  const row = heads * width;
+  const dqkv = new Float64Array(qkv.length);
+  const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+  const addScaled = (a: Float64Array, b: Float64Array, scale: number) => {
+    for (let i = 0; i < width; i++) a[i] += scale * b[i];
+  };
+  for (let image = 0; image < batch; image++) {
+    for (let head = 0; head < heads; head++) {
+      const parts = (values: Float64Array, count: number, which: number) =>
+        Array.from({ length: tokens }, (_, token) => {
+          const at = ((image * tokens + token) * count + which) * row + head * width;
+          return values.subarray(at, at + width);
+        });
+      const [queries, keys, values] = [0, 1, 2].map((which) => parts(qkv, 3, which));
+      const [dQueries, dKeys, dValues] = [0, 1, 2].map((which) => parts(dqkv, 3, which));
+      for (const [i, dOut] of parts(dy, 1, 0).entries()) {
+        const scores = keys.map((key) => dot(queries[i], key) / Math.sqrt(width));
+        const most = Math.max(...scores);
+        const exponentials = scores.map((score) => Math.exp(score - most));
+        const sum = exponentials.reduce((a, b) => a + b);
+        const shares = exponentials.map((value) => value / sum);
+        const dShares = values.map((value) => dot(dOut, value));
+        const mean = shares.reduce((total, share, j) => total + share * dShares[j], 0);
+        for (const [j, share] of shares.entries()) {
+          const dScore = share * (dShares[j] - mean) / Math.sqrt(width);
+          addScaled(dValues[j], dOut, share);
+          addScaled(dQueries[i], keys[j], dScore);
+          addScaled(dKeys[j], queries[i], dScore);
+        }
+      }
+    }
+  }
+  return dqkv;
+}
+
 const CASES: Case[] = [
   { batch: 1, tokens: 1, heads: 1, width: 4 },
   { batch: 3, tokens: 3, heads: 3, width: 12 },
@@ -177,6 +214,40 @@ Deno.test("attention's gradient is the same where a workgroup stages keys in sev
       assertLess(relativeError(found[name], expected[name]), 1e-5);
     }
   }));
+
+/** A workgroup of GPUs' kernels stages 32 rows of 64 numbers at a time, or 24 of 80. Neither divides the tokens. */
+const MANY: Case[] = [
+  { batch: 1, tokens: 300, heads: 1, width: 64 },
+  { batch: 1, tokens: 150, heads: 1, width: 80 },
+];
+
+for (const [kind, as] of KINDS) {
+  for (const test of MANY) {
+    const title = `${test.tokens} tokens with a head of ${test.width}`;
+    Deno.test(`attention of ${title} equals a float64 loop, and so does its gradient: ${kind}`, {
+      ignore: !IS_LONG,
+    }, () =>
+      withGpu(async (gpu) => {
+        const { tokens, width } = test;
+        const qkv = randomValues("many", [tokens, 3 * width], 2);
+        const dy = Float64Array.from(randomValues("dy", [1, tokens, 1, width]));
+        const doubles = Float64Array.from(qkv);
+        const gradient = referenceGradient(test, doubles, dy);
+        // The gradient is checked itself, along one direction.
+        const direction = randomValues("direction", [tokens, 3 * width]);
+        const product = (a: ArrayLike<number>, b: Float64Array) =>
+          b.reduce((sum, value, i) => sum + value * a[i], 0);
+        const [above, below] = [1e-5, -1e-5].map((step) =>
+          product(dy, reference(test, doubles.map((value, i) => value + step * direction[i])))
+        );
+        assertAlmostEquals((above - below) / 2e-5, product(direction, gradient), 1e-6);
+
+        const { y, dx } = await run(as(gpu), test, qkv);
+        assertLess(relativeError(y, reference(test, doubles)), 1e-5);
+        assertLess(relativeError(dx, gradient), 1e-4);
+      }));
+  }
+}
 
 Deno.test("attention's memory grows with the tokens and not with their square", () =>
   withGpu((gpu) => {

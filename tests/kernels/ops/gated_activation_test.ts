@@ -1,38 +1,44 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { Graph } from "../../../kernels/graph.ts";
 import { swiglu } from "../../../kernels/ops/gated_activation/gated_activation.ts";
-import { checkOp, randomValues, runOp, withGpu } from "../check_op.ts";
+import { checkOp, KINDS, randomValues, runOp, withGpu } from "../check_op.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
-for (const shape of [[1, 1, 1, 8], [2, 3, 1, 24], [1, 17, 1, 40], [5, 1, 1, 16], [3, 8]]) {
-  Deno.test(`swiglu [${shape}] equals a float64 loop, and so does its gradient`, () =>
-    withGpu((gpu) => {
-      const half = shape.at(-1)! / 2;
-      return checkOp(gpu, {
-        inputs: [{ shape, values: randomValues("x", shape, 3), gradient: true }],
-        build: (graph, [x]) => graph.apply(swiglu, [x], {}),
-        reference: (x) =>
-          Float64Array.from({ length: x.length / 2 }, (_, i) => {
-            const gate = Math.floor(i / half) * 2 * half + i % half;
-            return ACTIVATION_FUNCTIONS.swish(x[gate]) * x[gate + half];
-          }),
-      });
-    }));
-}
+for (const [kind, as] of KINDS) {
+  for (const shape of [[1, 1, 1, 8], [2, 3, 1, 24], [1, 17, 1, 40], [5, 1, 1, 16], [3, 8]]) {
+    const title = `swiglu [${shape}]`;
+    Deno.test(`${title} equals a float64 loop, and so does its gradient: ${kind}`, () =>
+      withGpu((gpu) => {
+        const half = shape.at(-1)! / 2;
+        return checkOp(as(gpu), {
+          name: title,
+          inputs: [{ shape, values: randomValues("x", shape, 3), gradient: true }],
+          build: (graph, [x]) => graph.apply(swiglu, [x], {}),
+          reference: (x) =>
+            Float64Array.from({ length: x.length / 2 }, (_, i) => {
+              const gate = Math.floor(i / half) * 2 * half + i % half;
+              return ACTIVATION_FUNCTIONS.swish(x[gate]) * x[gate + half];
+            }),
+        });
+      }));
+  }
 
-for (const shape of [[1, 1, 1, 4], [2, 3, 1, 17], [1, 17, 1, 20], [5, 1], [3, 3]]) {
-  Deno.test(`swiglu of gate and value [${shape}] equals a float64 loop, and so do its gradients`, () =>
-    withGpu((gpu) =>
-      checkOp(gpu, {
-        inputs: ["gate", "value"].map((name) => ({
-          shape,
-          values: randomValues(name, shape, 3),
-          gradient: true,
-        })),
-        build: (graph, inputs) => graph.apply(swiglu, inputs, {}),
-        reference: (gate, value) => gate.map((z, i) => ACTIVATION_FUNCTIONS.swish(z) * value[i]),
-      })
-    ));
+  for (const shape of [[1, 1, 1, 4], [2, 3, 1, 17], [1, 17, 1, 20], [5, 1], [3, 3]]) {
+    const title = `swiglu of gate and value [${shape}]`;
+    Deno.test(`${title} equals a float64 loop, and so do its gradients: ${kind}`, () =>
+      withGpu((gpu) =>
+        checkOp(as(gpu), {
+          name: title,
+          inputs: ["gate", "value"].map((name) => ({
+            shape,
+            values: randomValues(name, shape, 3),
+            gradient: true,
+          })),
+          build: (graph, inputs) => graph.apply(swiglu, inputs, {}),
+          reference: (gate, value) => gate.map((z, i) => ACTIVATION_FUNCTIONS.swish(z) * value[i]),
+        })
+      ));
+  }
 }
 
 Deno.test("swiglu of NaN is NaN where its gate or its value is", () =>

@@ -15,7 +15,7 @@ import { rowDot, scaleRows } from "../../../kernels/ops/row_dot/row_dot.ts";
 import { rowSum, spreadRows } from "../../../kernels/ops/row_sum/row_sum.ts";
 import { logSoftmax, softmax } from "../../../kernels/ops/softmax/softmax.ts";
 import { Program } from "../../../kernels/program.ts";
-import { checkOp, type OpCheck, randomValues, withGpu } from "../check_op.ts";
+import { checkOp, KINDS, type OpCheck, randomValues, withGpu } from "../check_op.ts";
 
 const SHAPES = [[1, 1], [3, 1], [1, 17], [5, 3], [2, 3, 1, 70], [1, 1, 1, 260]];
 
@@ -46,6 +46,8 @@ interface Case {
   build: (graph: Graph, inputs: Tensor[], shape: readonly number[]) => Tensor;
   reference: (columns: number, ...inputs: Float64Array[]) => Float64Array;
   scale?: number;
+  /** Whether the kernel is also run on maps in float16: losses take embeddings, which stay float32. */
+  inHalf?: boolean;
 }
 
 const one = (shape: readonly number[]) => [shape];
@@ -59,6 +61,7 @@ const CASES: readonly Case[] = [
     build: (graph, inputs) => graph.apply(softmax, inputs, {}),
     reference: (columns, x) => flat(rowsOf(x, columns).map(softmaxOf)),
     scale: 5,
+    inHalf: true,
   },
   {
     name: "logSoftmax",
@@ -66,6 +69,7 @@ const CASES: readonly Case[] = [
     build: (graph, inputs) => graph.apply(logSoftmax, inputs, {}),
     reference: (columns, x) => flat(rowsOf(x, columns).map((row) => softmaxOf(row).map(Math.log))),
     scale: 5,
+    inHalf: true,
   },
   {
     name: "rowSum",
@@ -119,39 +123,42 @@ const CASES: readonly Case[] = [
   },
 ];
 
-for (const { name, inputs, build, reference, scale } of CASES) {
-  Deno.test(`${name} equals a float64 loop, and so do its gradients`, () =>
-    withGpu(async (gpu) => {
-      for (const shape of SHAPES) {
-        await checkOp(gpu, {
-          inputs: inputs(shape).map((shape, i) => ({
-            shape,
-            values: randomValues(`${name} ${i}`, shape, scale),
-            gradient: true,
-          })),
-          build: (graph, inputs) => build(graph, inputs, shape),
-          reference: (...values) => reference(shape.at(-1)!, ...values),
-          inHalf: false, // losses are of embeddings, which stay float32
-        });
-      }
-    }));
-}
+for (const [kind, as] of KINDS) {
+  for (const { name, inputs, build, reference, scale, inHalf = false } of CASES) {
+    Deno.test(`${name} equals a float64 loop, and so do its gradients: ${kind}`, () =>
+      withGpu(async (gpu) => {
+        for (const shape of SHAPES) {
+          await checkOp(as(gpu), {
+            name: `${name} [${shape}]`,
+            inputs: inputs(shape).map((shape, i) => ({
+              shape,
+              values: randomValues(`${name} ${i}`, shape, scale),
+              gradient: true,
+            })),
+            build: (graph, inputs) => build(graph, inputs, shape),
+            reference: (...values) => reference(shape.at(-1)!, ...values),
+            inHalf,
+          });
+        }
+      }));
+  }
 
-for (const name of ["softmax", "logSoftmax", "rowSum"]) {
-  const { build, reference } = CASES.find((other) => other.name === name)!;
-  Deno.test(`${name} takes rows of 1,375 numbers, and more rows than a device takes workgroups`, () =>
-    withGpu(async (gpu) => {
-      // 27 rows, folded into two times 14: one workgroup has none.
-      const folding = { ...gpu, target: { ...gpu.target, maxWorkgroupsPerDimension: 20 } };
-      for (const [device, shape] of [[gpu, [1, 1, 2, 1375]], [folding, [1, 1, 27, 17]]] as const) {
-        await checkOp(device, {
-          inputs: [{ shape, values: randomValues(name, shape, 5), gradient: shape[2] === 27 }],
-          build: (graph, inputs) => build(graph, inputs, shape),
-          reference: (x) => reference(shape[3], x),
-          inHalf: false,
-        });
-      }
-    }));
+  for (const name of ["softmax", "logSoftmax", "rowSum"]) {
+    const { build, reference, inHalf = false } = CASES.find((other) => other.name === name)!;
+    Deno.test(`${name} takes rows of 1,375 numbers, and more rows than a device takes workgroups: ${kind}`, () =>
+      withGpu(async (gpu) => {
+        // 27 rows, folded into two times 14: one workgroup has none.
+        const folding = { ...as(gpu), target: { ...as(gpu).target, maxWorkgroupsPerDimension: 20 } };
+        for (const [device, shape] of [[as(gpu), [1, 1, 2, 1375]], [folding, [1, 1, 27, 17]]] as const) {
+          await checkOp(device, {
+            inputs: [{ shape, values: randomValues(name, shape, 5), gradient: shape[2] === 27 }],
+            build: (graph, inputs) => build(graph, inputs, shape),
+            reference: (x) => reference(shape[3], x),
+            inHalf,
+          });
+        }
+      }));
+  }
 }
 
 const EMBEDDINGS = [3, 1, 1, 5];
