@@ -34,8 +34,8 @@ export interface Needs extends Partial<Permissions> {
   decodes?: boolean;
   /** Whether it computes on a device, in Workers, which load their own modules. */
   computes?: boolean;
-  /** Whether several devices compute at once, between which processors are divided. */
-  divides?: boolean;
+  /** Devices that compute at once, between which processors are divided; one where it is left out. */
+  devices?: number;
   /** URLs of modules that it imports; their folders are read. */
   plugins?: readonly string[];
 }
@@ -135,7 +135,7 @@ function outermost(paths: readonly string[]): string[] {
  * what its import map names.
  */
 export function permissionsFor(
-  { decodes = false, computes = false, divides = false, plugins = [], ...needs }: Needs,
+  { decodes = false, computes = false, devices = 1, plugins = [], ...needs }: Needs,
 ): Permissions {
   const files = plugins.filter((url) => url.startsWith("file:"));
   const isLinux = Deno.build.os === "linux";
@@ -150,7 +150,7 @@ export function permissionsFor(
     env: needs.env === "*" ? "*" : [
       ...needs.env ?? [],
       ...computes ? ["DENO_WEBGPU_BACKEND", "XDG_RUNTIME_DIR"] : [],
-      ...divides ? ["LP_NUM_THREADS"] : [],
+      ...devices > 1 ? ["LP_NUM_THREADS"] : [],
       ...decodes ? ["npm_package_config_libvips"] : [],
     ],
     ffi: decodes ? [npmFolder()] : [],

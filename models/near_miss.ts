@@ -103,7 +103,8 @@ export function explainHead(
   if (other !== undefined) return other;
   const family = explainFamily(tensors, clues);
   if (family !== undefined) return family;
-  if (nearestEncoder(tensors, "encoder")?.head === "none") {
+  const nearest = nearestEncoder(tensors, "encoder");
+  if (nearest === undefined ? describeNames(tensors) !== "" : nearest.head === "none") {
     return `holds no encoder that is known; ${explainUnknown(tensors, "encoder", clues)}`;
   }
   const [encoder] = recognizeEncoders(tensors, "backbone");

@@ -17,6 +17,7 @@ import {
   shellWord,
   trainingNeeds,
 } from "../../methods/permissions.ts";
+import { DISTILLATION } from "../../methods/seed/encoder_method.ts";
 import { encoderNames, studentNames, teacherNames } from "../../models/registry.ts";
 import { LOOPBACK } from "../../ui/page_address.ts";
 import type { PageOptions } from "../../ui/server.ts";
@@ -69,7 +70,7 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
       parseDistillFlags(args, { encoders: studentNames(), teachers: teacherNames(), folder }),
     );
     const needs = trainingCommand(args, command, command.options.distill, command.options.studentInit);
-    return { ...needs, divides: true };
+    return { ...needs, devices: DISTILLATION.devices };
   },
   pretrain(args, folder) {
     return trainingCommand(args, running(parsePretrainFlags(args, { encoders: encoderNames(), folder })));

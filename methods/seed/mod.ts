@@ -14,6 +14,7 @@ import { chooseDistillViews } from "./augmentation.ts";
 import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
 import { PAPER_ADAMW, PAPER_DEFAULTS } from "./defaults.ts";
+import { DISTILLATION } from "./encoder_method.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
@@ -81,7 +82,10 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   actors: ["queue_keeper", "student_trainer"],
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
-  needs: (input) => ({ ...trainingNeeds(input, input.distill, input.studentInit), divides: true }),
+  needs: (input) => ({
+    ...trainingNeeds(input, input.distill, input.studentInit),
+    devices: DISTILLATION.devices,
+  }),
   async checkResume(checkpoint) {
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteTraining(checkpoint, readTrainingCheckpoint(DISTILL_CHECKPOINT, file));

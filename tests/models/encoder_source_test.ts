@@ -87,6 +87,48 @@ Deno.test("openEncoderSource() refuses a head that gives no embeddings of the le
   });
 });
 
+Deno.test("openEncoderSource() names the format that an unknown checkpoint's names are most like", async () => {
+  const weights = (parts: string[], nameOf: (layer: number, part: string) => string) =>
+    [0, 1].flatMap((layer) => parts.map((part) => nameOf(layer, part)));
+  const formats: Record<string, string[]> = {
+    "DINOv2 in Hugging Face transformers": weights(
+      ["query", "key", "value"],
+      (layer, part) => `encoder.layer.${layer}.attention.attention.${part}.weight`,
+    ),
+    "DINOv3 in Hugging Face transformers": weights(
+      ["q", "k", "v", "o"],
+      (layer, part) => `layer.${layer}.attention.${part}_proj.weight`,
+    ),
+  };
+  const refusals = async (names: string[], prefix = "") => {
+    const more = Object.fromEntries(names.map((name): [string, number[]] => [prefix + name, [4, 4]]));
+    const messages: string[] = [];
+    await withShapes("resnet18", { without: /./, more }, async (path) => {
+      for (const part of ["encoder", "backbone"] as const) {
+        const open = () => openEncoderSource(path, { part });
+        messages.push((await assertRejects(open, UserError)).message);
+      }
+    });
+    return messages;
+  };
+  for (const [title, known] of Object.entries(formats)) {
+    for (const prefix of ["", "module."]) {
+      for (const message of await refusals(["embeddings.word.weight", ...known], prefix)) {
+        assertStringIncludes(
+          message,
+          `its ${
+            known.length + 1
+          } names, such as "embeddings.word.weight", are most like those of ${title}, ` +
+            `which has ${known.length} of them; none of these is similar: resnet18, `,
+        );
+      }
+    }
+  }
+  for (const message of await refusals(["decoder.0.weight", "decoder.1.weight"])) {
+    assertEquals(message.includes("most like"), false, message);
+  }
+});
+
 Deno.test("openEncoderSource() lists what does not fit, however much that is", async () => {
   await withShapes("resnet50", { prefix: "module.encoder_q." }, async (path) => {
     const message = await messageOf(path, "resnet101");

@@ -2,13 +2,17 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { buildTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { TensorValue, torchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { chooseInput, inputOf } from "../../../models/encoder_input.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
+import { initialize } from "../../../models/initialize.ts";
 import { inspectCheckpoint } from "../../../models/inspect.ts";
+import { findEncoder, summarize } from "../../../models/registry.ts";
 import { ropePeriods } from "../../../models/rotary_embedding.ts";
 import { withGpu } from "../../kernels/check_op.ts";
 import { referencePath } from "../../reference.ts";
@@ -38,6 +42,8 @@ const RELEASES = [
   "dinov3_tiny_swiglu.pth",
   "dinov3_tiny_7b.pth",
   "dinov3_tiny_convnext.pth",
+  // The authors' `convert_to_deit.py` wrote it: what their `main_lincls.py` loads, all but the head.
+  "mocov3_tiny_deit.pth",
 ];
 
 for (const name of RELEASES) {
@@ -66,6 +72,7 @@ for (
     ["dinov3_tiny_hf.safetensors", "dinov3_tiny.pth"],
     ["dinov3_tiny_swiglu_timm.safetensors", "dinov3_tiny_swiglu.pth"],
     ["dinov3_tiny_convnext_hf.safetensors", "dinov3_tiny_convnext.pth"],
+    ["mocov3_tiny.pth.tar", "mocov3_tiny_deit.pth"],
   ] as const
 ) {
   vitTest(
@@ -84,6 +91,58 @@ for (
       }),
   );
 }
+
+/** timm's `vit_tiny_patch16_224` with `num_classes=0`: its state_dict, in order. */
+const TIMM_VIT_TINY: [key: string, shape: number[]][] = [
+  ["cls_token", [1, 1, 192]],
+  ["pos_embed", [1, 197, 192]],
+  ["patch_embed.proj.weight", [192, 3, 16, 16]],
+  ["patch_embed.proj.bias", [192]],
+  ...Array.from({ length: 12 }, (_, i): [string, number[]][] => [
+    [`blocks.${i}.norm1.weight`, [192]],
+    [`blocks.${i}.norm1.bias`, [192]],
+    [`blocks.${i}.attn.qkv.weight`, [576, 192]],
+    [`blocks.${i}.attn.qkv.bias`, [576]],
+    [`blocks.${i}.attn.proj.weight`, [192, 192]],
+    [`blocks.${i}.attn.proj.bias`, [192]],
+    [`blocks.${i}.norm2.weight`, [192]],
+    [`blocks.${i}.norm2.bias`, [192]],
+    [`blocks.${i}.mlp.fc1.weight`, [768, 192]],
+    [`blocks.${i}.mlp.fc1.bias`, [768]],
+    [`blocks.${i}.mlp.fc2.weight`, [192, 768]],
+    [`blocks.${i}.mlp.fc2.bias`, [192]],
+  ]).flat(),
+  ["norm.weight", [192]],
+  ["norm.bias", [192]],
+];
+
+Deno.test("an export of a vit_tiny student's backbone has the tensors of timm's vit_tiny_patch16_224, and no others", () =>
+  withFolder(async (folder) => {
+    const student = findEncoder("vit_tiny");
+    const { state } = summarize(student, { kind: "mlp", dimension: 128, hidden: 192 });
+    const values = initialize(state, 1);
+    const checkpoint = `${folder}/checkpoint_0000.pth.tar`;
+    const saved = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
+      epoch: 1,
+      arch: student.name,
+      encoder: state.map(({ key, shape }) => ({ key, shape, data: values.get(key)! })),
+      input: inputOf(student, { imageSize: 224 }),
+      sgd: { lr: 0.03, momentum: 0.9, weightDecay: 1e-4 },
+      momentum: new Map(),
+    });
+    await writeTorchFile(checkpoint, saved);
+    for (const format of ["pth", "safetensors"] as const) {
+      const output = `${folder}/student.${format}`;
+      await exportEncoder({ ...DEFAULTS, checkpoint, format, output });
+      using file = await openCheckpointFile(output);
+      assert(file.value instanceof Map);
+      const found = [...file.value].map(([key, tensor]) => {
+        assert(tensor instanceof TensorRef, `${key}`);
+        return [key, [...tensor.shape], tensor.dtype];
+      });
+      assertEquals(found, TIMM_VIT_TINY.map(([key, shape]) => [key, shape, "float32"]), format);
+    }
+  }));
 
 function otherHeads(name: string): number | undefined {
   return name.includes("convnext") ? undefined : 2;
