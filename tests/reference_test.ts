@@ -1,6 +1,13 @@
 import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { crc32 } from "node:zlib";
-import { formulaBits, formulaTensor, GOLDEN_SEED, REFERENCE_SEED, referenceJson } from "./reference.ts";
+import {
+  formulaBits,
+  type FormulaKind,
+  formulaTensor,
+  GOLDEN_SEED,
+  REFERENCE_SEED,
+  referenceJson,
+} from "./reference.ts";
 
 const FORMULA = referenceJson("formula.json");
 
@@ -20,6 +27,17 @@ Deno.test("parity: the formula gives the reference's tensors", () => {
   ] as const;
   for (const [name, tensor] of cases) {
     for (const [i, expected] of FORMULA[name].entries()) {
+      assertAlmostEquals(tensor[i], expected, 1e-7 * Math.max(1, Math.abs(expected)), `${name}[${i}]`);
+    }
+  }
+});
+
+Deno.test("parity: the formula gives the reference's tensors of vision transformers", () => {
+  const samples: Record<string, { shape: number[]; kind: FormulaKind; first4: number[] }> =
+    referenceJson("vit/pieces.json").formula;
+  for (const [name, { shape, kind, first4 }] of Object.entries(samples)) {
+    const tensor = formulaTensor(name, shape, kind);
+    for (const [i, expected] of first4.entries()) {
       assertAlmostEquals(tensor[i], expected, 1e-7 * Math.max(1, Math.abs(expected)), `${name}[${i}]`);
     }
   }

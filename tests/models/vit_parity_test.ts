@@ -1,12 +1,12 @@
 /** The released vision transformers and ConvNeXts on the formula's weights, against what their authors' code gives. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { recognizeEncoders } from "../../models/recognize.ts";
-import { summarize, usualHead } from "../../models/registry.ts";
+import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { IS_LONG } from "../long.ts";
 import { referenceJson } from "../reference.ts";
 import { HAS_VIT_FILES, vitTest } from "../vit_files.ts";
-import { differenceOf, embedReference, vitFormulaReader } from "./vit_reference.ts";
+import { differenceOf, embedReference, referenceImages, vitFormulaReader } from "./vit_reference.ts";
 
 /** One model of the reference. */
 interface Model {
@@ -107,7 +107,24 @@ for (const [name, { outputs }] of Object.entries(MODELS)) {
   }
 }
 
-vitTest("parity: there are numbers of every family", () => {
+Deno.test("parity: the formula's weights of a vision transformer are the reference's, by their names alone", () => {
+  const read = vitFormulaReader(findEncoder("dinov2_vits14"));
+  const { "vit/input/96": image, ...samples }: Record<string, { first4: number[] }> =
+    referenceJson("vit/pieces.json").formula;
+  for (const [key, { first4 }] of Object.entries(samples)) {
+    for (const [i, expected] of first4.entries()) {
+      assertAlmostEquals(read(key)[i], expected, 1e-7 * Math.max(1, Math.abs(expected)), `${key}[${i}]`);
+    }
+  }
+  // [2, 96, 96, 3], padded to four channels: the red of the first pixels.
+  const images = referenceImages("96");
+  for (const [i, expected] of image.first4.entries()) {
+    assertAlmostEquals(images[4 * i], expected, 1e-6, `pixel ${i}`);
+  }
+});
+
+// In place of all tests of models, where these are missing.
+vitTest("parity: models of every family embed images as their originals do", () => {
   for (
     const name of [
       "dino_vits16",
