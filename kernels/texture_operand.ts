@@ -180,19 +180,26 @@ interface CopySource {
 /** Bytes of operands that have textures for good, at most: these take as much memory once more. */
 const MOST_CONSTANT_BYTES = 256 * 2 ** 20;
 
+/** The least part of all operands that is worth that memory: of ViT-g's 4.5 GB it would be a seventeenth. */
+const LEAST_CONSTANT_PART = 1 / 4;
+
 /**
  * Textures of operands that never change once they are loaded, as a frozen encoder's weights: they are copied when they are loaded,
  * and not in every run. Programs that read the same operands share them.
  */
 export class ConstantTextures implements Disposable {
   readonly #device: GPUDevice;
+  /** Bytes that they may have. */
+  readonly #most: number;
   readonly #slots: { source: CopySource; texture: GPUTexture; view: GPUTextureView }[] = [];
   #bytes = 0;
   /** The first of them that was not copied yet. */
   #stale = 0;
 
-  constructor(device: GPUDevice) {
+  /** @param operandBytes of all operands that will be asked for */
+  constructor(device: GPUDevice, operandBytes: number) {
     this.#device = device;
+    this.#most = MOST_CONSTANT_BYTES < LEAST_CONSTANT_PART * operandBytes ? 0 : MOST_CONSTANT_BYTES;
   }
 
   /** The texture of an operand that lies there; `undefined` where they would take too much memory. */
@@ -202,7 +209,7 @@ export class ConstantTextures implements Disposable {
       slot.source.buffer === buffer && slot.source.offset === offset && slot.source.bytes === bytes
     );
     if (there !== undefined) return there.view;
-    if (this.#bytes + bytes > MOST_CONSTANT_BYTES) return undefined;
+    if (this.#bytes + bytes > this.#most) return undefined;
     this.#bytes += bytes;
     const texture = createOperandTexture(this.#device, bytes / TEXEL_BYTES);
     const view = texture.createView();

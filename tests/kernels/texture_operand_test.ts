@@ -1,6 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { type Dispatch, Graph } from "../../kernels/graph.ts";
-import { OperandTextures, TEXTURE_WIDTH } from "../../kernels/texture_operand.ts";
+import { ConstantTextures, OperandTextures, TEXTURE_WIDTH } from "../../kernels/texture_operand.ts";
 import { withGpu, withLimits } from "./check_op.ts";
 
 /** Heights of the textures of a program with one dispatch, which reads one operand of so many rows of texels. */
@@ -29,5 +29,21 @@ Deno.test("operand textures are no higher than the device allows", () =>
   withGpu((gpu) => {
     const { device } = withLimits(gpu, { maxTextureDimension2D: 8 });
     assertEquals([...heightsOf(device, 8)], [8]);
+    return Promise.resolve();
+  }));
+
+Deno.test("constant operands have textures for good, but where these could hold a small part of them only", () =>
+  withGpu(({ device }) => {
+    const buffer = device.createBuffer({
+      size: 1024,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC,
+    });
+    const source = { buffer, offset: 0, bytes: 1024 };
+    using few = new ConstantTextures(device, 2 ** 30);
+    assert(few.viewOf(source) !== undefined);
+    assertEquals(few.viewOf({ ...source, bytes: 2 ** 28 }), undefined);
+    using many = new ConstantTextures(device, 2 ** 30 + 4);
+    assertEquals(many.viewOf(source), undefined);
+    buffer.destroy();
     return Promise.resolve();
   }));
