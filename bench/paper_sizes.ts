@@ -28,7 +28,7 @@ export interface PaperSize {
   /** Settings of SEED. */
   seed: Partial<DistillInput>;
   /** What multi-view adds to them; students that do not take views as small go without. */
-  multiView: Pick<DistillInput, "smallViews" | "smallSize">;
+  multiView: Required<Pick<DistillInput, "smallViews" | "smallSize">>;
   /** Neighbours in kNN. */
   knnK: number;
   /** Settings of the linear classifiers. */
