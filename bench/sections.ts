@@ -521,8 +521,9 @@ async function benchTiles(gpu: Gpu, rounds: number): Promise<Omit<Section, "name
     rows: sources.map((source) => ({
       name: `from a ${source}`,
       facts: Object.fromEntries(tiles.map((tile) => {
-        const { median } = timings[`${tileName(tile)} from a ${source}`];
-        return [tileName(tile), `${rate(2 * size ** 3, median)} (${(best / median).toFixed(2)})`];
+        const name = tileName(gpu.target, tile);
+        const { median } = timings[`${name} from a ${source}`];
+        return [name, `${rate(2 * size ** 3, median)} (${(best / median).toFixed(2)})`];
       })),
     })),
   };

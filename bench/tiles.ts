@@ -1,12 +1,13 @@
 /** Register tiles of the software adapter's matrix products against each other: where `tuning.ts` has its figures from. */
-import type { Gpu } from "../kernels/gpu.ts";
+import type { Gpu, Target } from "../kernels/gpu.ts";
+import { sharesRows } from "../kernels/ops/conv2d/tile.ts";
 import { sameTiles, type Tile, type Tuning } from "../kernels/tuning/tuning.ts";
 import type { Contestant } from "./measure.ts";
 import { product } from "./ours.ts";
 
 /** What a tile is called in the table. */
-export function tileName({ rows, columns, lanesDown }: Tile): string {
-  return `${rows}x${columns}${lanesDown === 1 ? ", shared" : ""}`;
+export function tileName(target: Target, tile: Tile): string {
+  return `${tile.rows}x${tile.columns}${sharesRows(target, tile) ? ", shared" : ""}`;
 }
 
 /** a [size, size] times b [size, size] with one tile. */
@@ -25,5 +26,5 @@ export async function tiledProduct(
     tiles: sameTiles([{ ...tile, efficiency: 1 }]),
   };
   const made = await product({ ...gpu, target: { ...gpu.target, tuning } }, size, a, b);
-  return { ...made, name: `${tileName(tile)} from a ${source}` };
+  return { ...made, name: `${tileName(gpu.target, tile)} from a ${source}` };
 }
