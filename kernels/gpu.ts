@@ -209,9 +209,13 @@ interface OpenDevice {
 const SUBGROUPS: GPUFeatureName = "subgroups";
 
 /** A device of a software adapter has subgroups where these are to be had: no list of features has them, one must ask. */
-async function requestDevice(adapter: GPUAdapter, descriptor: GPUDeviceDescriptor): Promise<GPUDevice> {
+async function requestDevice(
+  adapter: GPUAdapter,
+  { isSoftware }: AdapterDescription,
+  descriptor: GPUDeviceDescriptor,
+): Promise<GPUDevice> {
   const { requiredFeatures = [] } = descriptor;
-  if (!describe(adapter).isSoftware) return await adapter.requestDevice(descriptor);
+  if (!isSoftware) return await adapter.requestDevice(descriptor);
   try {
     return await adapter.requestDevice({ ...descriptor, requiredFeatures: [...requiredFeatures, SUBGROUPS] });
   } catch {
@@ -252,10 +256,11 @@ async function openDevice(label: string): Promise<OpenDevice> {
   ) requiredLimits[limit] = adapter.limits[limit];
   const useful: GPUFeatureName[] = ["timestamp-query", HALF];
   const requiredFeatures = useful.filter((feature) => adapter.features.has(feature));
-  const device = await requestDevice(adapter, { label, requiredLimits, requiredFeatures });
+  const description = describe(adapter);
+  const device = await requestDevice(adapter, description, { label, requiredLimits, requiredFeatures });
   const open: OpenDevice = {
     device,
-    adapter: describe(adapter),
+    adapter: description,
     pipelines: new Map(),
     subgroupLanes: await subgroupLanesOf(adapter, device),
     users: new Set(),

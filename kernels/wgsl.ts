@@ -27,6 +27,14 @@ export function linearWorkgroups(count: number, size: number): [number, number, 
   return [Math.ceil(groups / rows), rows, 1];
 }
 
+/**
+ * WGSL expression of value `i` of those that the lanes of a subgroup hold in turn: each lane has every `lanes`-th, and calls them
+ * `name`0, `name`1 ...
+ */
+export function fromLane(name: string, i: number, lanes: number): string {
+  return `subgroupBroadcast(${name}${Math.floor(i / lanes)}, ${i % lanes}u)`;
+}
+
 /** Invocations in a workgroup of the elementwise kernels. */
 export const LINEAR_SIZE = 64;
 

@@ -1,11 +1,10 @@
 /** EfficientNet-B0 to B7 (Tan and Le 2019): `efficientnet.py` of the original. */
-import { UserError } from "../errors.ts";
 import type { Tensor } from "../kernels/graph.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Convolution, ConvolutionOptions, Padding } from "./encoder_layers.ts";
 import { projectionHead } from "./heads.ts";
-import { cifarName, describeImageSize, type Encoder } from "./encoder.ts";
+import { cifarName, type Encoder, requireSize } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
 
 /** Repeats, kernel, stride of the first, expansion, output channels: table 1 of the paper. */
@@ -162,8 +161,7 @@ function withStride(scale: Scale, name: string, stemStride: 1 | 2): Encoder {
     features,
     smallest,
     trace(b, images, head) {
-      const problem = describeImageSize({ smallest }, images.shape[1], images.shape[2]);
-      if (problem !== undefined) throw new UserError(`${name} takes ${problem}`);
+      requireSize({ name, smallest }, images.shape[1], images.shape[2]);
       const stem = declare(b, "_conv_stem", {
         inputs: 3,
         outputs: widen(32),

@@ -1,4 +1,5 @@
 /** What an encoder is. The encoders that there are stand in `registry.ts`. */
+import { UserError } from "../errors.ts";
 import type { Tensor } from "../kernels/graph.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Initial } from "./encoder_layers.ts";
@@ -164,6 +165,23 @@ export function describeImageSize(
     ? `the least is ${multiple}`
     : `the nearest to ${wrong} are ${below} and ${below + multiple}`;
   return `images whose sides are multiples of ${multiple} pixels, ${found}; ${nearest}`;
+}
+
+/**
+ * Fails where an encoder does not take images of a size.
+ *
+ * @param flag that says the size, if one does
+ * @throws {UserError}
+ */
+export function requireSize(
+  encoder: Pick<Encoder, "name" | "sizes" | "smallest">,
+  height: number,
+  width: number,
+  flag?: string,
+): void {
+  const problem = describeImageSize(encoder, height, width);
+  if (problem === undefined) return;
+  throw new UserError(`${encoder.name} takes ${problem}${flag === undefined ? "" : ` (${flag})`}`);
 }
 
 /** Height and width, in pixels, of images that an encoder can be traced on to learn of its layers. */

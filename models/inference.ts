@@ -204,14 +204,15 @@ export class FrozenEncoder implements Disposable {
       : bySize.length > 0
       ? new ParameterStore(gpu, bySize)
       : undefined;
-    const weightBytes = parameters.reduce((sum, { tensor }) => sum + byteLength(tensor), 0);
-    const weights = shared ??
-      {
-        parameters,
-        store: own!,
-        entries: new Map(),
-        textures: new ConstantTextures(gpu.device, weightBytes),
-      };
+    const weights = shared ?? {
+      parameters,
+      store: own!,
+      entries: new Map(),
+      textures: new ConstantTextures(
+        gpu.device,
+        parameters.reduce((sum, { tensor }) => sum + byteLength(tensor), 0),
+      ),
+    };
     if (shared !== undefined) await own?.load((key) => shared.entries.get(key)!);
     // Each trace has tensors of its own, in the same order.
     const bound = parameters.map(({ tensor, bySize }, i) => {

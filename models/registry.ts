@@ -7,7 +7,7 @@ import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { DINOV3_CONVNEXT } from "./dinov3_convnext.ts";
 import { efficientNet } from "./efficientnet.ts";
-import { cifarName, describeImageSize, type Encoder, type Stem } from "./encoder.ts";
+import { cifarName, type Encoder, requireSize, type Stem } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
@@ -126,19 +126,8 @@ export function teacherNames(): string[] {
  */
 export function freshEncoder(name: string, stem: Stem | undefined, imageSize: number): Encoder {
   const encoder = findEncoder(name, stem);
-  requireSize(encoder, imageSize, "--image-size");
+  requireSize(encoder, imageSize, imageSize, "--image-size");
   return encoder.sizedFor?.(imageSize) ?? encoder;
-}
-
-/**
- * Fails where an encoder with fresh weights does not take images of a size.
- *
- * @param flag that says the size
- * @throws {UserError}
- */
-export function requireSize(encoder: Encoder, imageSize: number, flag: string): void {
-  const problem = describeImageSize(encoder, imageSize, imageSize);
-  if (problem !== undefined) throw new UserError(`${encoder.name} takes ${problem} (${flag})`);
 }
 
 /**

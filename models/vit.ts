@@ -2,14 +2,7 @@
  * Vision transformers of DINO (Caron et al. 2021), DINOv2 (Oquab et al. 2023), DINOv3 (Simeoni et al. 2025) and MoCo-v3
  * (Chen et al. 2021), under the names that their authors released them with.
  */
-import { UserError } from "../errors.ts";
-import {
-  describeImageSize,
-  type Encoder,
-  type FeatureKind,
-  type ImageSizes,
-  type UnusedEntry,
-} from "./encoder.ts";
+import { type Encoder, type FeatureKind, type ImageSizes, requireSize, type UnusedEntry } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { featureLength, nameWithFeature, splitFeature, traceFeature } from "./features.ts";
 import { nameOfVit, readVitShape, RELEASED_VITS, vitNamed, type VitShape, widthOfVit } from "./vit_shape.ts";
@@ -60,8 +53,7 @@ export function makeVit(
     ignores: IGNORED,
     trace(b, images, head) {
       const [, height, wide] = images.shape;
-      const problem = describeImageSize({ sizes: sizesOf(shape) }, height, wide);
-      if (problem !== undefined) throw new UserError(`${name} takes ${problem}`);
+      requireSize({ name, sizes: sizesOf(shape) }, height, wide);
       const tokens = traceVit(b, images, shape);
       const pooled = traceFeature(b, feature, tokens);
       return { feature: pooled, map: tokens.map, embedding: projectionHead(b, "fc", features, head)(pooled) };

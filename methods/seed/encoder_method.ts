@@ -11,7 +11,8 @@ import type { Supervised } from "../../actors/runtime/mod.ts";
 import { padTo4 } from "../../kernels/graph.ts";
 import { requireImageSize } from "../../models/encoder_input.ts";
 import { mapShape } from "../../models/inference.ts";
-import { findEncoder, requireSize } from "../../models/registry.ts";
+import { requireSize } from "../../models/encoder.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { DEFAULT_LOSS, readsQueue } from "../../models/loss/losses.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
@@ -42,7 +43,7 @@ async function identifyTeacher(
   const local = localViewsOf(options);
   if (local !== undefined) {
     requireImageSize(source, local.imageSize, "--small-size");
-    requireSize(findEncoder(options.studentArch), local.imageSize, "--small-size");
+    requireSize(findEncoder(options.studentArch), local.imageSize, local.imageSize, "--small-size");
   }
   if (options.teacherSize !== undefined) requireImageSize(source, options.teacherSize, "--teacher-size");
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite

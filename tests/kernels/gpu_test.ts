@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { GpuError, openGpu, shareDevice, type Target } from "../../kernels/gpu.ts";
 import { readBuffer } from "../../kernels/readback.ts";
+import { GPU_TUNING, softwareTuning } from "../../kernels/tuning/tuning.ts";
 import { withGpu } from "./check_op.ts";
 
 Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
@@ -11,7 +12,12 @@ Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
   }));
 
 Deno.test("a software adapter without subgroups has a device all the same, whose products share no rows", async () => {
-  const sharesRows = (target: Target) => target.tuning.tiles.forward.some(({ rows }) => rows === 24);
+  const usual = ({ isSoftware, vectorLanes }: Target, hasSubgroups: boolean) =>
+    isSoftware ? softwareTuning(vectorLanes, hasSubgroups) : GPU_TUNING;
+  const assertTarget = (target: Target, hasSubgroups: boolean) => {
+    assertEquals(target.hasSubgroups, hasSubgroups);
+    assertEquals(target.tuning, usual(target, hasSubgroups));
+  };
   const { requestDevice } = GPUAdapter.prototype;
   let refused = 0;
   GPUAdapter.prototype.requestDevice = function (descriptor) {
@@ -23,7 +29,7 @@ Deno.test("a software adapter without subgroups has a device all the same, whose
   try {
     const gpu = await openGpu("test");
     assertEquals(refused, gpu.adapter.isSoftware ? 1 : 0);
-    assertEquals([gpu.target.hasSubgroups, sharesRows(gpu.target)], [false, false]);
+    assertTarget(gpu.target, false);
     gpu.destroy();
   } finally {
     GPUAdapter.prototype.requestDevice = requestDevice;
@@ -36,15 +42,14 @@ Deno.test("a software adapter without subgroups has a device all the same, whose
   };
   try {
     const gpu = await openGpu("test");
-    assertEquals([gpu.target.hasSubgroups, sharesRows(gpu.target)], [false, false]);
+    assertTarget(gpu.target, false);
     gpu.check();
     gpu.destroy();
   } finally {
     GPUDevice.prototype.createShaderModule = createShaderModule;
   }
   const gpu = await openGpu("test");
-  assertEquals(gpu.target.hasSubgroups, gpu.adapter.isSoftware);
-  assertEquals(sharesRows(gpu.target), gpu.target.hasSubgroups);
+  assertTarget(gpu.target, gpu.adapter.isSoftware);
   gpu.destroy();
 });
 

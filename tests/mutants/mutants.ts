@@ -700,7 +700,7 @@ const DATA: readonly Mutant[] = [
 
 /** Kernels' host code: what is planned, laid out, differentiated and sampled. */
 const KERNELS: readonly Mutant[] = [
-  mutant("kernels/ops/conv2d/generator.ts", "${Math.floor(i / lanes)}, ${i % lanes}u", "0, ${i % lanes}u", [
+  mutant("kernels/wgsl.ts", "${Math.floor(i / lanes)}, ${i % lanes}u", "0, ${i % lanes}u", [
     "kernels/ops/conv2d_test.ts",
   ]),
   mutant("kernels/ops/conv2d/generator.ts", "pixel${u} * x_step +", "pixel${u} +", [

@@ -17,7 +17,7 @@
  * of a row and hands them to the others, which have rows of the same head. In the staged one, for GPUs, a workgroup stages
  * other rows in workgroup memory, and rotates them there.
  */
-import { LINEAR_MAIN, range, storage } from "../../wgsl.ts";
+import { fromLane, LINEAR_MAIN, range, storage } from "../../wgsl.ts";
 
 /** How an invocation comes by other rows: it loads them itself, its subgroup does, or its workgroup. */
 export type AttentionFamily = "direct" | "shared" | "staged";
@@ -233,7 +233,7 @@ function overOthers(
 ): string {
   const vec4: Vec4Of = ({ name, buffer }, c) =>
     family === "shared"
-      ? `subgroupBroadcast(${name}_part${Math.floor(c / lanes)}, ${c % lanes}u)`
+      ? fromLane(`${name}_part`, c, lanes)
       : `${family === "staged" ? `staged_${name}` : buffer}[${name}_at + ${c}u]`;
   // Of a row, every so many of its vec4s; a lane past the end repeats the last.
   const parts = ({ name, buffer }: Operand) =>

@@ -17,7 +17,7 @@
  * rows of their tile, where all lanes go across columns: each loads every so many of them, and hands these to the others.
  */
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
-import { CHANNEL_MASK, range, storage } from "../../wgsl.ts";
+import { CHANNEL_MASK, fromLane, range, storage } from "../../wgsl.ts";
 import { PARAMS } from "./geometry.ts";
 import type { Tile } from "../../tuning/tuning.ts";
 
@@ -106,7 +106,7 @@ function decodeRows(rows: Rows, height: string, width: string): string {
 
 /** WGSL expression of what the invocation that loads row `i` has under a name. */
 function ofRow({ lanes }: Rows, name: string, i: number): string {
-  return lanes > 1 ? `subgroupBroadcast(${name}${Math.floor(i / lanes)}, ${i % lanes}u)` : `${name}${i}`;
+  return lanes > 1 ? fromLane(name, i, lanes) : `${name}${i}`;
 }
 
 /**
@@ -140,7 +140,7 @@ function sumRows(rows: Rows, load: (i: number) => string, multiply: (i: number) 
  * WGSL statements that store the results of a tile's rows.
  *
  * @param at expression of the place of the invocation's own row `i`
- * @param store statements that store row `i`, whose place is \`at\`
+ * @param store statements that store row `i`, whose place is `at`
  */
 function storeRows(rows: Rows, at: (i: number) => string, store: (i: number) => string): string {
   return [
@@ -193,6 +193,11 @@ fn decode_row(m: u32, height: u32, width: u32) -> vec3<u32> { // image, row, col
 }
 `;
 
+/** The functions behind {@linkcode decodeRows}. */
+function rowFunctions({ lanes }: Rows): string {
+  return lanes > 1 ? DECODE_ROW : DECODE_ROW + NEXT_ROW;
+}
+
 // One dimension only: llvmpipe fills the lanes of a vector register from the first, and from no other.
 const head = ({ lanesAcross, lanesDown }: Tile) => `
 @compute @workgroup_size(${lanesAcross * lanesDown})
@@ -239,9 +244,7 @@ export function forwardSource(
   const columns = range(tile.columns / 4);
   const channels = range(thin ?? 4); // of a vec4
   const vec4_index = (j: number) => `n0 + ${j}u * across`;
-  return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${isShared ? "" : NEXT_ROW}${
-    head(tile)
-  }
+  return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${rowFunctions(rows)}${head(tile)}
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = (group.y * down + local.y) * ${tile.rows}u;
   let n0 = group.x * ${columns.length}u * across + local.x;
@@ -308,7 +311,7 @@ export function forwardSource(
 `;
 }
 
-/** WGSL: vec4 index \`a\` of a row's operand, and whether it lies \`in\` the image where it need not. */
+/** WGSL: vec4 index `a` of a row's operand, and whether it lies `in` the image where it need not. */
 function placeInside(row: number, isPadded: boolean, condition: string, index: string): string {
   if (!isPadded) return `let a${row} = ${index};`;
   return `let in${row} = ${condition};
@@ -342,9 +345,7 @@ export function inputGradientSource(
   const rows = rowsOf(tile, isShared);
   const columns = range(tile.columns / 4);
   const vec4_index = (j: number) => `n0 + ${j}u * across`;
-  return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${isShared ? "" : NEXT_ROW}${
-    head(tile)
-  }
+  return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${rowFunctions(rows)}${head(tile)}
   let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
   let width = (p.width + p.stride - 1u - phase.y) / p.stride;
@@ -487,7 +488,7 @@ function addTurn(
 
 /** x of what the lanes share. */
 function ownOf({ rows, lanes }: WeightTile): (t: number, i: number) => string {
-  return (t, i) => ofRow({ count: rows.length, lanes }, "own", t * rows.length + i);
+  return (t, i) => fromLane("own", t * rows.length + i, lanes);
 }
 
 /**
