@@ -8,6 +8,7 @@ import { attention } from "../kernels/ops/attention/attention.ts";
 import { matmulBatched } from "../kernels/ops/matmul_batched/matmul_batched.ts";
 import { mean } from "../kernels/ops/mean/mean.ts";
 import { softmax } from "../kernels/ops/softmax/softmax.ts";
+import { Program } from "../kernels/program.ts";
 import { makeSchedule } from "../kernels/schedule.ts";
 import { compare, type Contestant } from "./measure.ts";
 import * as ours from "./ours.ts";
@@ -54,6 +55,25 @@ function mebibytes({ target }: Gpu, { graph, inputs, y }: Traced, withGradient: 
     { label: "memory", graph, inputs, outputs, bound: [] },
   );
   return (peakBytes / 2 ** 20).toFixed(1);
+}
+
+/** MiB that are allocated on the device for attention with its gradient, by the number of tokens. */
+export async function measureAttentionMemory(gpu: Gpu): Promise<{ tokens: number; mebibytes: number }[]> {
+  const found: { tokens: number; mebibytes: number }[] = [];
+  for (const tokens of TOKENS) {
+    const { graph, inputs, y } = fused(tokens);
+    const gradients = differentiate(graph, graph.apply(mean, [y], {}), inputs);
+    const before = gpu.allocatedBytes;
+    const program = await Program.compile(gpu, {
+      label: "memory",
+      graph,
+      inputs,
+      outputs: [y, ...gradients],
+    });
+    found.push({ tokens, mebibytes: (gpu.allocatedBytes - before) / 2 ** 20 });
+    program.destroy();
+  }
+  return found;
 }
 
 /** The rows of [heads, t, d], a token after the other as in [t, heads, d]. */

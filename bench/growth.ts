@@ -80,16 +80,17 @@ async function writeRows(path: string, rows: number): Promise<void> {
 }
 
 /** What is measured of a size. */
-interface Point {
+export interface Point {
   name: string;
   /** What the time should grow with. */
   x: number;
   value: number;
-  facts: Record<string, string>;
+  /** What else is shown of it. */
+  facts?: Record<string, string>;
 }
 
 /** A curve and its rows: what is expected goes through the last point, beside what the first one takes where that stays. */
-function grow(
+export function grow(
   title: string,
   { x, y, hasConstant = false }: { x: string; y: string; hasConstant?: boolean },
   points: readonly Point[],

@@ -8,12 +8,14 @@ import { EncoderBuilder } from "../models/encoder_builder.ts";
 import { FrozenEncoder, scheduleEncoder } from "../models/inference.ts";
 import { initialize, type StateValues } from "../models/initialize.ts";
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
+import { measureAttentionMemory } from "./attention.ts";
+import { grow, type Point } from "./growth.ts";
 import { compare, type Contestant } from "./measure.ts";
 import { embedOnnx } from "./onnxruntime.ts";
-import type { Row } from "./section.ts";
+import type { Curve, Row } from "./section.ts";
+import { timeTorchVit } from "./torch_vit.ts";
 
-/** A software adapter embeds some images a second, and with onnxruntime-web's kernels less than one. */
-const BATCHES = { software: 2, gpu: 32 };
+const BATCH = 32;
 const IMAGE_SIZE = 224;
 
 /** Fresh weights; but that the layers count, as in a trained encoder, LayerScale is 1. */
@@ -53,9 +55,8 @@ async function embedOurs(
 /** Rows of the section on time. */
 export async function compareVits(gpu: Gpu, rounds: number): Promise<Row[]> {
   const rows: Row[] = [];
-  const batch = gpu.target.isSoftware ? BATCHES.software : BATCHES.gpu;
   const random = new Random(1, "bench", "images");
-  const planar = Float32Array.from({ length: batch * 3 * IMAGE_SIZE ** 2 }, () => random.uniform(-2, 2));
+  const planar = Float32Array.from({ length: BATCH * 3 * IMAGE_SIZE ** 2 }, () => random.uniform(-2, 2));
   const plane = IMAGE_SIZE ** 2;
   const interleaved = Float32Array.from(planar, (_, i) => {
     const [image, pixel, channel] = [Math.floor(i / (3 * plane)), Math.floor(i / 3) % plane, i % 3];
@@ -64,17 +65,31 @@ export async function compareVits(gpu: Gpu, rounds: number): Promise<Row[]> {
   for (const name of ["dinov2_vits14", "dinov2_vitb14"]) {
     const encoder = findEncoder(name);
     const weights = weightsOf(encoder);
-    const work = { encoder, head: usualHead(encoder), weights, batch, imageSize: IMAGE_SIZE, images: planar };
+    const work = {
+      encoder,
+      head: usualHead(encoder),
+      weights,
+      batch: BATCH,
+      imageSize: IMAGE_SIZE,
+      images: planar,
+    };
     const contestants = [
-      await embedOurs(gpu, encoder, weights, batch, interleaved),
+      await embedOurs(gpu, encoder, weights, BATCH, interleaved),
       await embedOnnx(work, "webgpu"),
       await embedOnnx(work, "wasm"),
     ];
-    const timings = await compare(name, contestants, rounds);
+    const [ours] = contestants;
+    await ours.run();
+    const { embeddings } = await ours.result();
+    const torch = await timeTorchVit(work, embeddings, rounds);
+    const timings = {
+      ...await compare(name, contestants, rounds),
+      ...Object.fromEntries(Object.entries(torch).map(([precision, time]) => [`PyTorch ${precision}`, time])),
+    };
     const { multiplyAccumulates } = summarize(encoder, usualHead(encoder), IMAGE_SIZE);
-    const operations = 2 * multiplyAccumulates * batch;
+    const operations = 2 * multiplyAccumulates * BATCH;
     rows.push({
-      name: `${name}, ${batch} x ${IMAGE_SIZE} px`,
+      name: `${name}, ${BATCH} x ${IMAGE_SIZE} px`,
       timings,
       facts: { "GFLOP/s of linear layers": (operations / timings.ours.median / 1e6).toFixed(1) },
     });
@@ -92,6 +107,8 @@ const PLANNED = [
   ["dinov2_vitg14", 32, 224],
 ] as const;
 
+const tokensOf = (imageSize: number) => 1 + (imageSize / 14) ** 2;
+
 const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
 
 /** Bytes of an encoder's weights as they lie on the device, those of products in float16 or not. */
@@ -103,8 +120,48 @@ function weightBytes(encoder: Encoder, imageSize: number, halfWeights: boolean):
   return builder.parametersOf(embedding).reduce((sum, { tensor }) => sum + byteLength(tensor), 0);
 }
 
-/** Rows of the section on memory. Nothing is run. */
-export function planVits(gpu: Gpu): Row[] {
+/** MiB that are allocated on the device for a frozen encoder of one image, its weights among them. */
+async function allocatedFor(gpu: Gpu, encoder: Encoder, imageSize: number): Promise<number> {
+  const before = gpu.allocatedBytes;
+  using frozen = await FrozenEncoder.create(gpu, {
+    ...{ encoder, head: usualHead(encoder), batch: 1, imageSize },
+    output: "normalized",
+  });
+  const weights = weightsOf(encoder);
+  await frozen.load((key) => weights.get(key)!);
+  return (gpu.allocatedBytes - before) / 2 ** 20;
+}
+
+/** How memory grows with tokens: what is allocated, beside a straight line. */
+async function growWithTokens(gpu: Gpu): Promise<{ rows: Row[]; curves: Curve[] }> {
+  const axes = { x: "tokens", y: "MiB", hasConstant: true };
+  const encoder = findEncoder("dinov2_vits14");
+  const points: Point[] = [];
+  for (const size of [112, 224, 448, 672, 896]) {
+    const tokens = tokensOf(size);
+    points.push({ name: `${tokens} tokens`, x: tokens, value: await allocatedFor(gpu, encoder, size) });
+  }
+  const grown = [
+    grow("ViT-S/14, an image's embedding", axes, points),
+    grow(
+      "attention of one block of it, with gradient",
+      axes,
+      (await measureAttentionMemory(gpu)).map(({ tokens, mebibytes }) => ({
+        ...{ name: `${tokens} tokens`, x: tokens, value: mebibytes },
+      })),
+    ),
+  ];
+  return { rows: grown.flatMap(({ rows }) => rows), curves: grown.map(({ curve }) => curve) };
+}
+
+/** Rows and curves of the section on memory. */
+export async function measureVitMemory(gpu: Gpu): Promise<{ rows: Row[]; curves: Curve[] }> {
+  const { rows, curves } = await growWithTokens(gpu);
+  return { rows: [...planVits(gpu), ...rows], curves };
+}
+
+/** Rows of what the program's plan takes. Nothing is run. */
+function planVits(gpu: Gpu): Row[] {
   // As on a device that binds as much as it is given.
   const target = { ...gpu.target, maxStorageBufferBindingSize: 2 ** 40 };
   return PLANNED.map(([name, batch, imageSize]) => {
@@ -114,7 +171,7 @@ export function planVits(gpu: Gpu): Row[] {
         ...{ encoder, head: usualHead(encoder), batch, imageSize, mixedPrecision },
         output: "normalized",
       }).plan.bytes;
-    const tokens = 1 + (imageSize / 14) ** 2;
+    const tokens = tokensOf(imageSize);
     const bytes = plan(false);
     return {
       name: `${name}, ${batch} x ${imageSize} px`,
