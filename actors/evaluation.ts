@@ -73,6 +73,8 @@ export interface EvaluationSettings {
   caches?: ImageCaches;
   /** How images are resized. Default: torchvision's rule. */
   evalResize?: EvaluationResize;
+  /** Keep activations and the encoder's weights in float16. */
+  mixedPrecision?: boolean;
   /** Kernel tuning of the adapter, from `tuneAdapter`. */
   tuning?: Tuning | null;
   /** Custom actors that replace built-in ones. */
@@ -170,8 +172,19 @@ interface Watch {
 
 function spawnLine(
   system: ActorSystem,
-  { prefix = "", imageSize, maxPixels, caches, evalResize, tuning, actors, knn, probeSet, ranks }:
-    EvaluationSettings,
+  {
+    prefix = "",
+    imageSize,
+    maxPixels,
+    caches,
+    evalResize,
+    mixedPrecision,
+    tuning,
+    actors,
+    knn,
+    probeSet,
+    ranks,
+  }: EvaluationSettings,
   monitor: ActorRef<Monitor>,
   watch: Watch,
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
@@ -185,6 +198,7 @@ function spawnLine(
       imageSize,
       ks: knn?.ks ?? [],
       temperature: knn?.temperature ?? 1,
+      mixedPrecision,
       tuning,
       ranks,
       watcher: watch.watcher,

@@ -26,6 +26,8 @@ export interface EvaluatorConfig {
   ks: readonly number[];
   /** Temperature of the votes. */
   temperature: number;
+  /** Keep activations and the encoder's weights in float16. */
+  mixedPrecision?: boolean;
   /** Kernel tuning of the adapter. */
   tuning?: Tuning | null;
   /** The other ranks, where several share the images: each has every so-many-th batch, and classifies the queries of its own. */
@@ -95,7 +97,7 @@ class Sets {
 }
 
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
-  const { batchSize, imageSize, ks, temperature, tuning, ranks, watcher } = config;
+  const { batchSize, imageSize, ks, temperature, mixedPrecision, tuning, ranks, watcher } = config;
   const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
   const origins = new Origins();
@@ -151,7 +153,10 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
 
       async use(source) {
         encoder?.[Symbol.dispose]();
-        encoder = await loadFrozenEncoder(gpu, source, { batch: batchSize, imageSize, output: "feature" });
+        encoder = await loadFrozenEncoder(gpu, source, {
+          ...{ batch: batchSize, imageSize, mixedPrecision },
+          output: "feature",
+        });
         sets = new Sets(encoder.dimension);
       },
 

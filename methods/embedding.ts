@@ -28,6 +28,7 @@ import { CANNOT_BEGIN_AGAIN, gatherRows, type RankPeers, requireSameFacts } from
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { type WholeBatches, wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
+import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import type { ActorCrash } from "../actors/runtime/mod.ts";
 import { EVALUATION_ORDER } from "../actors/tsv_reader.ts";
@@ -67,6 +68,8 @@ export interface EmbeddingOptions {
   maxPixels?: number;
   /** How images are resized. Default: `auto`, which decides by the data. */
   evalResize?: EvaluationResizeChoice;
+  /** Keep activations and the encoder's weights in float16, as `--amp` does. */
+  amp?: boolean;
   /** Reader Workers. */
   workers: number;
   /** Custom actors that replace built-in ones. */
@@ -211,6 +214,7 @@ export async function runEmbedding(
   signal?: AbortSignal,
   ranks?: RankSettings,
 ): Promise<EmbeddingResult> {
+  if (given.amp) await requireHalf();
   const isFirst = (ranks?.rank ?? 0) === 0;
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
   const options = await withMaxPixels({
@@ -247,6 +251,7 @@ export async function runEmbedding(
       output: options.part === "backbone" ? "feature" : "normalized",
       batchSize,
       imageSize,
+      mixedPrecision: options.amp,
       next: sink,
     }));
     const pipeline = new Pipeline(
@@ -281,7 +286,7 @@ export async function runEmbedding(
       await pipeline.connect();
       if (shared !== undefined) {
         await requireSameFacts(shared.peers, {
-          "settings": [batchSize, imageSize, dimension, options.part, evalResize],
+          "settings": [batchSize, imageSize, dimension, options.part, options.amp === true, evalResize],
           "images": await fingerprintDataset(dataset),
           "weights of the encoder": await identifyEncoder(options.encoder, options.part),
         });

@@ -24,6 +24,7 @@ import { CANNOT_BEGIN_AGAIN, requireSameFacts } from "../actors/ranks/peers.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
+import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
 
@@ -82,6 +83,7 @@ export async function runKnnEvaluation(
   signal?: AbortSignal,
   ranks?: RankSettings,
 ): Promise<Accuracy[]> {
+  if (options.mixedPrecision) await requireHalf();
   options = await withMaxPixels(options);
   emit = withWarningsOnce(emit);
   // Only ranks compare what they read.
@@ -131,7 +133,10 @@ export async function runKnnEvaluation(
     const { accuracies, noAccuracies } = await abortable(signal, async () => {
       if (peers !== undefined) {
         await requireSameFacts(peers, {
-          "settings": [encoder.arch, counts, imageSize, evalResize, options.ks, options.temperature],
+          "settings": [
+            ...[encoder.arch, counts, imageSize, evalResize, options.ks, options.temperature],
+            options.mixedPrecision === true,
+          ],
           "images": [bank.fingerprint, queries.fingerprint],
           "weights of the encoder": await identifyEncoder(encoder, "backbone"),
         });

@@ -111,6 +111,8 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
   heads?: number;
   /** Feature of the encoder; by its checkpoint if omitted. */
   feature?: FeatureKind;
+  /** Keep activations and the encoder's weights in float16, as `--amp` does. */
+  amp?: boolean;
   /** Seed of random weights. */
   seed?: number;
   /** Images that vote. */
@@ -140,6 +142,7 @@ export function knn(input: KnnInput, settings: RankedSettings = {}): Run<KnnEven
     weights,
     heads,
     feature,
+    amp: mixedPrecision = false,
     seed,
     data,
     testData,
@@ -174,7 +177,7 @@ export function knn(input: KnnInput, settings: RankedSettings = {}): Run<KnnEven
       if (text) tell({ type: "note", text });
     }
     const vote = { ks: knnK, temperature: knnT };
-    const options = { ...rest, ...views, ...images, ...vote };
+    const options = { ...rest, ...views, ...images, ...vote, mixedPrecision };
     return await runKnnEvaluation(encoder, options, tell, signal, settings.ranks);
   };
   return new Run(withPlugins(input.plugins, needs, work), settings);

@@ -306,6 +306,18 @@ export const STEP_FLAGS = {
   },
 } as const satisfies FlagTable;
 
+/** `--amp` of a command whose encoder stays as it is. */
+export function frozenAmpFlag(group: string) {
+  return {
+    kind: "boolean",
+    group,
+    help:
+      "keep the encoder's activations and weights in float16, and add up in float32. Halves the memory for both; needs an " +
+      "adapter with shader-f16",
+    brief: "keep the encoder in float16",
+  } as const;
+}
+
 /** What `--help` says of optimizer and stochastic depth where they are not given. */
 export const STEP_DEFAULT_NOTES = {
   optimizer: "default: adamw for a vision transformer, else sgd",

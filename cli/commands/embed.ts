@@ -37,11 +37,9 @@ async function embedInto(
   progress: CountProgress,
   settings: RankedSettings,
 ): Promise<EmbeddingResult & { plan: Plan }> {
-  const { encoder, data, part, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
-    options;
+  const { encoder, data, dimension: _, ...shape } = options;
   if (!("path" in encoder)) throw new TypeError("expected the encoder of a checkpoint");
   const { path: pretrained, arch, which, weights } = encoder;
-  const shape = { part, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
   await using run = embed({ pretrained, arch, which, weights, data, ...shape }, settings);
   let plan: Plan | undefined;
   let done = 0;

@@ -14,6 +14,7 @@ import {
   type EncoderNames,
   evalResizeFlag,
   FEATURE_DEFAULT_NOTE,
+  frozenAmpFlag,
   GENERAL,
   HEADS_DEFAULT_NOTE,
   imageSizeFlag,
@@ -51,6 +52,7 @@ function makeTable(context: EncoderNames) {
         "head and L2-normalised",
       brief: "backbone: pooled features; encoder: normalised embeddings",
     },
+    amp: frozenAmpFlag(ENCODER),
 
     output: {
       kind: "text",
@@ -112,6 +114,7 @@ export interface EmbedRequest extends
     | "data"
     | "batchSize"
     | "maxPixels"
+    | "amp"
     | "workers"
     | "neighbours"
     | "plugins"
@@ -223,6 +226,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       heads: values.heads,
       feature: values.feature,
       part: values.part ?? DEFAULTS.part,
+      amp: values.amp ?? false,
       data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
       split: values.split ?? "train",
       batchSize: values.batchSize ?? DEFAULTS.batchSize,

@@ -11,6 +11,7 @@ import {
   evalResizeFlag,
   FEATURE_DEFAULT_NOTE,
   FRESH_ENCODER,
+  frozenAmpFlag,
   GENERAL,
   HEADS_DEFAULT_NOTE,
   imageSizeFlag,
@@ -32,6 +33,7 @@ const DATA = "Images";
 function makeTable(context: EncoderNames) {
   return {
     ...encoderFlags(context, ENCODER, FRESH_ENCODER),
+    amp: frozenAmpFlag(ENCODER),
     seed: {
       kind: "integer",
       min: 0,

@@ -59,7 +59,6 @@ export const FINETUNE_ONLY = {
   accumulate: { ...STEP_FLAGS.accumulate, group: FINETUNING },
   clipGrad: { ...STEP_FLAGS.clipGrad, group: FINETUNING },
   statsEvery: { ...STEP_FLAGS.statsEvery, group: FINETUNING },
-  amp: { ...STEP_FLAGS.amp, group: FINETUNING },
   onNan: { ...STEP_FLAGS.onNan, group: FINETUNING },
   syncBn: { ...STEP_FLAGS.syncBn, group: FINETUNING },
   compress: { ...STEP_FLAGS.compress, group: FINETUNING },
@@ -74,6 +73,7 @@ export function finetuneFlags(names: EncoderNames) {
   return {
     ...flags,
     lr: { ...flags.lr, kind: "number", help: "learning rate of the encoder" },
+    amp: { ...STEP_FLAGS.amp, group: FINETUNING },
     ...FINETUNE_ONLY,
   } as const satisfies FlagTable;
 }

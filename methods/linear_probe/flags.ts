@@ -12,6 +12,7 @@ import {
   FEATURE_DEFAULT_NOTE,
   FILE_FLAGS,
   FRESH_ENCODER,
+  frozenAmpFlag,
   HEADS_DEFAULT_NOTE,
   imageSizeFlag,
   maxPixelsFlag,
@@ -54,6 +55,12 @@ const DATA_FLAGS = {
       "compute the features once, from center crops, and reuse them in every epoch: much faster, but slightly less " +
       "accurate than random crops and flips",
     brief: "compute features once, without augmentation: much faster",
+  },
+  amp: {
+    ...frozenAmpFlag(DATA),
+    help:
+      "keep the encoder's activations and weights in float16, and add up in float32; its trained weights stay in float32 with " +
+      "--finetune. Halves the memory for both; needs an adapter with shader-f16",
   },
   imageSize: imageSizeFlag(DATA),
   maxPixels: maxPixelsFlag(DATA),

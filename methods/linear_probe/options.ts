@@ -32,6 +32,8 @@ export interface LinearOptions extends TrainingOptions {
   evaluate: boolean;
   /** Embed the images once, without augmentation, and train on these features in every epoch. */
   cacheFeatures: boolean;
+  /** Keep activations and the encoder's weights in float16; the classifiers stay in float32. */
+  amp: boolean;
   /** Share of the images of each class that is learnt from, chosen by `seed`, and one image at least; 1 for all images. */
   labelFraction: number;
   /** Number of classes; `null` to take it from the labels. */
@@ -73,6 +75,7 @@ export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
   momentum: 0.9,
   weightDecay: 0,
   cacheFeatures: false,
+  amp: false,
   imageSize: 224,
   maxPixels: DEFAULT_MAX_PIXELS,
   evalResize: "auto",

@@ -84,6 +84,7 @@ export function spawnLinearPipeline(
     output: "feature",
     batchSize,
     imageSize,
+    mixedPrecision: options.amp,
     tuning,
     next: trainer.ref,
   }));

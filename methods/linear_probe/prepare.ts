@@ -7,6 +7,7 @@ import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
+import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
 import { readLinearCheckpoint } from "./checkpoint.ts";
 import type { LinearEvent } from "./events.ts";
@@ -35,6 +36,7 @@ export async function prepareEvaluation(
   emit: Emit<LinearEvent>,
   isUnfinished: boolean,
 ): Promise<PreparedEvaluation> {
+  if (given.amp) await requireHalf();
   const prepared = await prepareLabels(given, emit);
   const { options, data } = prepared;
   const { resume, epochs, evaluate } = options;

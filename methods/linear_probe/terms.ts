@@ -13,7 +13,7 @@ export function linearTerms(
   encoder: string,
 ): Term[] {
   const { arch, imageSize, evalResize, cacheFeatures, batchSize, seed, momentum, weightDecay, lr } = options;
-  const { scaleLr, warmupEpochs, schedule, epochs } = options;
+  const { scaleLr, warmupEpochs, schedule, epochs, amp } = options;
   const others = {
     batchSize,
     seed,
@@ -24,6 +24,7 @@ export function linearTerms(
     warmupEpochs,
     schedule,
     epochs,
+    amp,
   };
   return [
     ...dataTerms(options, data),

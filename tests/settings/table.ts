@@ -8,6 +8,7 @@ const MORE = "methods/seed/settings_test.ts: steps of the rate";
 const LINEAR = "methods/linear_probe/settings_test.ts: does with each of its settings";
 const FINETUNE = "methods/finetune/settings_test.ts: does with each of its settings";
 const KNN = "methods/knn_settings_test.ts: kNN votes with as many neighbours";
+const AMP = "methods/amp_test.ts: --amp keeps a frozen encoder in float16, in every task";
 const KNN_SAMPLE = "methods/knn_settings_test.ts: kNN of a run takes a sample";
 const PIXELS = "actors/max_pixels_test.ts: an image of more pixels";
 const SAVING = "methods/seed/saving_test.ts: student_trainer saves every so many steps";
@@ -229,8 +230,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "accumulate": FINETUNE,
     "clip-grad": FINETUNE,
     "stats-every": "methods/finetune/run_test.ts: with batches that accumulate stops between steps",
-    "amp":
-      "- the step keeps float16 as a distillation's does (methods/seed/run_test.ts), where an adapter can",
+    "amp": AMP,
     "sync-bn": "actors/ranks/evaluations_test.ts: ranks fine-tune as one by itself",
     "compress": "actors/ranks/evaluations_test.ts: 2 ranks fine-tune with gradients that travel as float16",
     "on-nan": "methods/finetune/run_test.ts: that are not finite, where it is told to",
@@ -253,6 +253,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "heads": HEADS,
     "feature": FEATURE,
     "plugin": KNN,
+    "amp": AMP,
     "seed": KNN_CHOICE,
     "knn-k": KNN,
     "knn-t": KNN,
@@ -272,6 +273,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "feature": FEATURE,
     "plugin": PLUGIN,
     "part": EMBED_CHOICE,
+    "amp": AMP,
     "output": ROWS,
     "split": EMBED_CHOICE,
     "force": ROWS,

@@ -111,7 +111,6 @@ Deno.test("parseLinclsFlags() refuses what belongs to the other of linear evalua
     assertMatch(assertThrows(() => parseLinclsFlags(args, CONTEXT), UsageError).message, expected);
   const encoder = ["-a", "resnet18"];
   refuse([...encoder, "--lr-last-layer", "1"], /--lr-last-layer is about a fine-tuning: add --finetune/);
-  refuse([...encoder, "--amp"], /--amp is about a fine-tuning: add --finetune/);
   refuse(
     [...encoder, "--finetune", "--cache-features"],
     /--cache-features needs an encoder that stays as it is/,
