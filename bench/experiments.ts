@@ -33,6 +33,8 @@ export interface Experiment {
   /** Name of the encoder in the registry. */
   arch: string;
   work: Work;
+  /** Whether it is trained on all images that there are, and not on those of the others. */
+  onAll?: boolean;
 }
 
 /** What is found of an encoder. */
@@ -52,6 +54,8 @@ export interface ExperimentsOptions {
   output: string;
   /** Images to train on, which are also the bank of kNN and what linear classifiers are trained on. */
   data: string;
+  /** All images that there are; those of `data` where it is left out. */
+  allData?: string;
   /** Images to evaluate on. */
   testData: string;
   /** Neighbours that vote in kNN. */
@@ -97,7 +101,7 @@ export class Experiments {
    * @throws {UserError} where the folder has an experiment with other settings, or the teacher is not there
    */
   async run(experiment: Experiment, seed = 0): Promise<Result> {
-    const { name, arch, work } = experiment;
+    const { name, arch, work, onAll } = experiment;
     const folder = this.#folder(name, seed);
     await this.#claim(folder, { ...experiment, seed });
     if (work.method === "given") this.#given.set(name, work.path);
@@ -106,7 +110,7 @@ export class Experiments {
     const say = (text: string) => this.#options.say(`${name}, seed ${seed}: ${text}`);
     const { checkpoint, imagesPerSecond } = work.method === "given"
       ? { checkpoint: work.path, imagesPerSecond: null }
-      : await this.#train(work, { arch, folder, seed, say });
+      : await this.#train(work, { arch, folder, seed, onAll, say });
     const scores = await this.#evaluate(checkpoint, folder, say);
     const found: Result = { checkpoint, imagesPerSecond, ...scores };
     await replaceTextFile(
@@ -143,9 +147,12 @@ export class Experiments {
 
   async #train(
     work: Exclude<Work, { method: "given" }>,
-    { arch, folder, seed, say }: { arch: string; folder: string; seed: number; say(text: string): void },
+    { arch, folder, seed, onAll = false, say }:
+      & Pick<Experiment, "arch" | "onAll">
+      & { folder: string; seed: number; say(text: string): void },
   ): Promise<Pick<Result, "checkpoint" | "imagesPerSecond">> {
-    const { data, training, signal } = this.#options;
+    const { allData, training, signal } = this.#options;
+    const data = onAll && allData !== undefined ? allData : this.#options.data;
     const output = join(folder, "run");
     const options = <Options>(own: Partial<Options>) => ({
       ...training,

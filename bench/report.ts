@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { drawChart, othersOf } from "./chart.ts";
 import { geometricMean, ratioOf, times } from "./measure.ts";
+import { PAPER_SIZES } from "./paper_sizes.ts";
 import type { Machine } from "./machine.ts";
 import type { Section } from "./section.ts";
 import { markdownTable } from "./table.ts";
@@ -44,7 +45,10 @@ export const SECTION_ORDER = [
 ];
 
 /** Sections of commands of their own, behind those. */
-const DOCUMENT_ORDER = [...SECTION_ORDER, "paper"];
+const DOCUMENT_ORDER = [
+  ...SECTION_ORDER,
+  ...new Set(Object.values(PAPER_SIZES).map(({ section }) => section.name)),
+];
 
 /** Keeps what a section found, and writes the document and its charts anew. */
 export async function record(section: Section, machine: Machine, command: string): Promise<void> {

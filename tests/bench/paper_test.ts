@@ -2,9 +2,9 @@
 import "../one_thread.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { Experiments, type ExperimentsOptions } from "../../bench/experiments.ts";
-import { preparePaperData } from "../../bench/paper_data.ts";
+import { type PaperData, preparePaperData } from "../../bench/paper_data.ts";
 import { parsePaperFlags } from "../../bench/paper_flags.ts";
-import { PAPER_SIZES, type PaperSize, planOf } from "../../bench/paper_sizes.ts";
+import { PAPER_SIZES, type PaperSize, type PaperTeacher, planOf } from "../../bench/paper_sizes.ts";
 import { paperSection } from "../../bench/paper_table.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
@@ -15,11 +15,12 @@ const ARCH = "tiny_convnet";
 /** The size `full` with fewer images, smaller encoders and batches, and two steps. */
 function tinyOf(size: PaperSize): PaperSize {
   const small = { batchSize: 16, epochs: 1, limitSteps: 2 };
-  const tiny = ({ work, title }: PaperSize["teacher"]): PaperSize["teacher"] => {
+  const tiny = <Teacher extends PaperTeacher>(teacher: Teacher): Teacher => {
+    const { work } = teacher;
     assert(work.method === "moco");
     return {
+      ...teacher,
       arch: ARCH,
-      title,
       work: { ...work, options: { ...work.options, ...small, mocoK: 32, bnSplits: 2 } },
     };
   };
@@ -27,7 +28,7 @@ function tinyOf(size: PaperSize): PaperSize {
     ...size,
     images: { train: 40, test: 20 },
     teacher: tiny(size.teacher),
-    worseTeacher: tiny(size.worseTeacher),
+    otherTeacher: tiny(size.otherTeacher),
     students: [ARCH],
     seeds: 1,
     epochs: 1,
@@ -46,7 +47,7 @@ function tinyOf(size: PaperSize): PaperSize {
 
 function experimentsIn(
   output: string,
-  data: { train: string; test: string },
+  data: PaperData,
   { knnK, linear }: PaperSize,
   changes: Partial<ExperimentsOptions> = {},
 ) {
@@ -54,6 +55,7 @@ function experimentsIn(
   const experiments = new Experiments({
     output,
     data: data.train,
+    allData: data.all,
     testData: data.test,
     knnK,
     linear,
@@ -178,7 +180,7 @@ Deno.test("--ablation-seeds 0 leaves the ablations out, and the students' own ru
 Deno.test("parsePaperFlags() refuses flags and values that it does not know", () => {
   const refused = (args: string[], text: string) =>
     assertThrows(() => parsePaperFlags(args), UserError, text);
-  refused(["--size", "huge"], "--size: expected small or full, found huge");
+  refused(["--size", "huge"], "--size: expected small, full or vit, found huge");
   refused(["--seeds", "0"], "--seeds: expected a whole number from 1, found 0");
   refused(["--ablation-seeds", "few"], "--ablation-seeds: expected a whole number from 0, found few");
   refused(["--students", "resnet17"], 'there is no encoder "resnet17"');
