@@ -1,5 +1,12 @@
 // A vision transformer through every method that trains an encoder: its optimizer, what checkpoints keep of it, and resuming.
-import { assertAlmostEquals, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
 import { distill, finetune, pretrain } from "../../methods/runs.ts";
@@ -8,6 +15,7 @@ import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { readFinetuneCheckpoint } from "../../methods/finetune/checkpoint.ts";
 import { MOCO_CHECKPOINT } from "../../methods/moco/encoders.ts";
 import { DISTILL_CHECKPOINT } from "../../methods/seed/checkpoint.ts";
+import type { DistillEvent } from "../../methods/seed/events.ts";
 import { PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
 import { readAdamWSteps } from "../../models/checkpoint/adamw_state.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -113,6 +121,48 @@ async function firstWeight(layout: CheckpointLayout, checkpoint: string): Promis
   const { encoder } = readTrainingCheckpoint(layout, file);
   return (await encoder.get("blocks.1.attn.qkv.weight")!.read())[0];
 }
+
+Deno.test("a run of vision transformers is profiled, looked into and measured", async () => {
+  using folder = new RunFolder(24, 12);
+  const { checkpoint } = await pretrain({
+    ...{
+      data: folder.data,
+      testData: null,
+      output: folder.makeOutput("teacher"),
+      insight: false,
+      workers: 1,
+    },
+    ...{ arch: ARCH, imageSize: 8, batchSize: 8, epochs: 1, mocoK: 16, mocoDim: 8 },
+  }).result;
+  const { teacherArch: _, teacherSsl: __, plugins: ___, ...options } = folder.options("looked", {
+    ...{ distill: checkpoint, studentArch: ARCH, dim: 8, imageSize: 8, epochs: 4, statsEvery: 1 },
+    ...{ testData: join(folder.data, "test.tsv"), insight: true },
+  });
+  const events: DistillEvent[] = [];
+  await using run = distill(options, { profile: true });
+  for await (const event of run) events.push(event);
+  await run.result;
+  const all = <Type extends DistillEvent["type"]>(type: Type) =>
+    events.filter((event): event is Extract<DistillEvent, { type: Type }> => event.type === type);
+
+  const [profile] = all("profile");
+  const kernelsOf = (actor: string) =>
+    profile.programs.filter((program) => program.actor === actor).flatMap(({ kernels }) =>
+      kernels.map(({ label }) => label)
+    );
+  const lacks = (there: readonly string[], wanted: readonly string[]) =>
+    wanted.filter((one) => !there.includes(one));
+  assertEquals(lacks(kernelsOf("teacher_encoder"), ["attention", "layer_norm"]), []);
+  assertEquals(lacks(kernelsOf("student_trainer"), ["attention", "attention_gradient queries", "adamw"]), []);
+
+  const [stats] = all("stats");
+  assertEquals(lacks(Object.keys(stats.gradientNorms), ["blocks.0", "blocks.1", "patch_embed"]), []);
+  assert(Object.values(stats.gradientNorms).every((norm) => norm > 0), "every group of layers learns");
+
+  const [snapshot] = all("snapshot");
+  assertEquals([snapshot.views.size, snapshot.similarities.keys], [8, 16]);
+  assertEquals([...new Set(all("neighbours").map(({ of }) => of))].toSorted(), ["student", "teacher"]);
+});
 
 Deno.test("withOptimizer() gives a vision transformer AdamW and its settings, but for what is asked for", () => {
   const adamw = { lr: 5e-4, weightDecay: 0.05 };
