@@ -87,7 +87,10 @@ export function adviseChoice(
   chosen: Encoder,
 ): string {
   const nearest = nearestEncoder(tensors, part);
-  if (nearest === undefined) return `No known encoder is similar: ${OWN}`;
+  if (nearest === undefined) {
+    const text = `${describeNames(tensors)}no known encoder is similar: ${OWN}`;
+    return text[0].toUpperCase() + text.slice(1);
+  }
   return nearest === chosen
     ? `No other encoder is more similar: use a checkpoint of ${chosen.name}, or ${OWN}`
     : `The most similar is ${nearest.name}: choose the architecture and head that it was trained with`;

@@ -100,12 +100,12 @@ Deno.test("openEncoderSource() names the format that an unknown checkpoint's nam
       (layer, part) => `layer.${layer}.attention.${part}_proj.weight`,
     ),
   };
-  const refusals = async (names: string[], prefix = "") => {
+  const refusals = async (names: string[], prefix = "", arch?: string) => {
     const more = Object.fromEntries(names.map((name): [string, number[]] => [prefix + name, [4, 4]]));
     const messages: string[] = [];
     await withShapes("resnet18", { without: /./, more }, async (path) => {
       for (const part of ["encoder", "backbone"] as const) {
-        const open = () => openEncoderSource(path, { part });
+        const open = () => openEncoderSource(path, { part, arch });
         messages.push((await assertRejects(open, UserError)).message);
       }
     });
@@ -123,6 +123,17 @@ Deno.test("openEncoderSource() names the format that an unknown checkpoint's nam
         );
       }
     }
+  }
+  // One that is asked for by name lacks all of its keys, which says less.
+  const [title, known] = Object.entries(formats)[0];
+  for (const message of await refusals(["embeddings.word.weight", ...known], "", "dinov2_vits14")) {
+    assertStringIncludes(
+      message,
+      `Its ${
+        known.length + 1
+      } names, such as "embeddings.word.weight", are most like those of ${title}, which has ` +
+        `${known.length} of them; no known encoder is similar`,
+    );
   }
   for (const message of await refusals(["decoder.0.weight", "decoder.1.weight"])) {
     assertEquals(message.includes("most like"), false, message);
