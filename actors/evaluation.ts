@@ -69,6 +69,8 @@ export interface EvaluationSettings {
   imageSize: number;
   /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
+  /** JPEGs whose shorter side stays so long, in pixels, are decoded at a fraction of their size. Default: none is. */
+  leastSide?: number;
   /** Where decoded images are kept. Default: nowhere. */
   caches?: ImageCaches;
   /** How images are resized. Default: torchvision's rule. */
@@ -176,6 +178,7 @@ function spawnLine(
     prefix = "",
     imageSize,
     maxPixels,
+    leastSide,
     caches,
     evalResize,
     mixedPrecision,
@@ -234,7 +237,10 @@ function spawnLine(
   ];
   const pipeline = new Pipeline(
     supervisor,
-    { batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, caches, actors, monitor },
+    {
+      ...{ batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES },
+      ...{ maxPixels, leastSide, caches, actors, monitor },
+    },
     [{
       name: `${prefix}evaluation_augmenter`,
       views: () => ({ kind: "evaluation", resize: evalResize }),

@@ -33,6 +33,8 @@ export interface ImageCacheOptions {
   isReadOnce?: boolean;
   /** Pixels that an image may have; a larger one counts as broken. */
   maxPixels?: number;
+  /** JPEGs whose shorter side stays so long, in pixels, are decoded at a fraction of their size; none where it is left out. */
+  leastSide?: number;
   /** How much memory there is; asked of the system where it is left out. */
   memory?: SystemMemory;
   /** Processes of the run that share that memory; 1 where it is left out. */
@@ -64,8 +66,8 @@ export class ImageCaches implements Disposable {
    * @throws {UserError} where the file cannot be used
    */
   static async open(options: ImageCacheOptions, emit: Emit<NoticeEvent> = () => {}): Promise<ImageCaches> {
-    const { cache, data, rows, isReadOnce = false, maxPixels, memory = systemMemory(), processes = 1 } =
-      options;
+    const { cache, data, rows, isReadOnce = false, maxPixels, leastSide } = options;
+    const { memory = systemMemory(), processes = 1 } = options;
     const caches = new ImageCaches(cache, memory, processes);
     const path = cacheFileOf(cache);
     using files = new DisposableStack();
@@ -73,9 +75,9 @@ export class ImageCaches implements Disposable {
       const isInFile = path !== undefined && i === 0;
       if (cache === "off" || (isReadOnce && !isInFile)) continue;
       using dataset = await openDataset(name);
-      if (isInFile) files.use(await caches.#useFile(path, dataset, emit));
+      if (isInFile) files.use(await caches.#useFile(path, dataset, leastSide, emit));
       else {
-        const kept = { maxPixels, ...i === 0 && { rows } };
+        const kept = { maxPixels, leastSide, ...i === 0 && { rows } };
         caches.#useMemory(dataset, await estimateDecodedBytes(dataset, kept), cache === "memory");
       }
     }
@@ -104,8 +106,13 @@ export class ImageCaches implements Disposable {
     this.#files.dispose();
   }
 
-  async #useFile(path: string, dataset: Dataset, emit: Emit<NoticeEvent>): Promise<Disposable> {
-    const file = await openCacheFile(path, dataset.rowCount, await identify(dataset));
+  async #useFile(
+    path: string,
+    dataset: Dataset,
+    leastSide: number | undefined,
+    emit: Emit<NoticeEvent>,
+  ): Promise<Disposable> {
+    const file = await openCacheFile(path, dataset.rowCount, await identify(dataset, leastSide));
     const note = (text: string) => emit({ type: "note", text });
     if (file.isRebuilt) {
       note(`${path} had decoded images of other data, or of another version of it: it is made anew`);
@@ -143,9 +150,12 @@ export class ImageCaches implements Disposable {
 }
 
 /** SHA-256 of all that the pixels of some data follow from. */
-async function identify(dataset: Dataset): Promise<string> {
+async function identify(dataset: Dataset, leastSide: number | undefined): Promise<string> {
   const { versions } = await loadSharp();
-  const parts = [await fingerprintDataset(dataset), await dataset.describeFiles(), JSON.stringify(versions)];
+  const parts = [
+    ...[await fingerprintDataset(dataset), await dataset.describeFiles(), JSON.stringify(versions)],
+    ...leastSide === undefined ? [] : [`sides from ${leastSide}`],
+  ];
   return createHash("sha256").update(parts.join("\n")).digest("hex");
 }
 

@@ -41,6 +41,8 @@ export interface PipelineOptions {
   stages: number;
   /** Pixels that an image may have; a larger one counts as broken. */
   maxPixels?: number;
+  /** JPEGs whose shorter side stays so long, in pixels, are decoded at a fraction of their size; none where it is left out. */
+  leastSide?: number;
   /** Where decoded images are kept; nowhere where it is left out. */
   caches?: ImageCaches;
   /** Actors of one's own in the places of built-in ones. */
@@ -124,7 +126,18 @@ export class Pipeline {
     branches: readonly Branch[],
     next: () => ActorRef<Encoder>,
   ) {
-    const { batchSize, imageSize, teacherSize, local, maxPixels, caches, stages, actors, monitor } = options;
+    const {
+      batchSize,
+      imageSize,
+      teacherSize,
+      local,
+      maxPixels,
+      leastSide,
+      caches,
+      stages,
+      actors,
+      monitor,
+    } = options;
     this.#sources = branches.flatMap(({ name, sources, views, viewer }) => {
       const own = supervisor.spawn<typeof augmenter>(name, actorUrl("augmenter", actors), () => ({
         batchSize,
@@ -152,6 +165,7 @@ export class Pipeline {
               seed,
               batchSize,
               maxPixels,
+              leastSide,
               cache: caches?.of(path),
               ...bufferBytes(options),
               // One in each stage, and one on its way back, so that no stage waits for an empty buffer.

@@ -67,6 +67,8 @@ export interface TsvReaderConfig extends BufferBytes {
   share?: Share;
   /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
+  /** JPEGs whose shorter side stays so long, in pixels, are decoded at a fraction of their size. Default: none is. */
+  leastSide?: number;
   /** Where decoded images of this data are kept. Default: every batch is decoded. */
   cache?: ImageCacheHandle;
   /** Maximum number of this reader's batches in flight. */
@@ -127,6 +129,7 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
   const reader = new BatchReader(dataset, {
     brokenRows: orderOptions.brokenRows,
     maxPixels: config.maxPixels,
+    leastSide: config.leastSide,
     cache,
     onBrokenRow: ({ file, row, message: text }) =>
       void monitor.tell("event", { type: "broken-row", file, row, text }).catch(() => {}),

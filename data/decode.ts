@@ -11,6 +11,7 @@ import {
   describeOtherFormat,
   findDamage,
   IMAGE_FORMATS,
+  type ImageHeader,
   readImageHeader,
 } from "./image_header.ts";
 import { PixelBudget } from "./pixel_budget.ts";
@@ -39,6 +40,33 @@ export interface UnwrittenImage extends Pick<Image, "width" | "height"> {
 export interface DecodeOptions {
   /** Maximum width x height. A larger image is refused before memory is allocated for it. */
   maxPixels?: number;
+  /**
+   * A JPEG whose shorter side stays at least as long, in pixels, is decoded at a half, a quarter or an eighth of its size. Pixels
+   * are other ones then than those of the whole image. Default: at its own size.
+   */
+  leastSide?: number;
+}
+
+/** The factors by which a decoder of JPEGs makes images smaller as it transforms their blocks. */
+const REDUCTIONS = [8, 4, 2] as const;
+
+/** What an image's sides are divided by as it is decoded: 1 for what keeps its size. */
+function reductionOf(
+  { format, width, height }: Pick<ImageHeader, "format" | "width" | "height">,
+  { leastSide = Infinity }: Pick<DecodeOptions, "leastSide">,
+): number {
+  if (format !== "JPEG") return 1;
+  const shorter = Math.min(width, height);
+  return REDUCTIONS.find((factor) => Math.floor(shorter / factor) >= leastSide) ?? 1;
+}
+
+/** Width and height of an image when it has been decoded, in pixels. */
+export function decodedSize(
+  header: Pick<ImageHeader, "format" | "width" | "height">,
+  options: Pick<DecodeOptions, "leastSide">,
+): Pick<Image, "width" | "height"> {
+  const factor = reductionOf(header, options);
+  return { width: Math.floor(header.width / factor), height: Math.floor(header.height / factor) };
 }
 
 /** 134 million pixels, half a gibibyte as RGBA8. */
@@ -94,7 +122,8 @@ export async function decodeUnwritten(
     ? withoutPremultiplication(bytes, tiff)
     : bytes;
   const sharp = await loadSharp();
-  const decode = () => decodeRaw(sharp, whole, kind, maxPixels, tiff?.isTurned);
+  const size = reductionOf(header, options) === 1 ? undefined : decodedSize(header, options);
+  const decode = () => decodeRaw(sharp, whole, kind, { maxPixels, isTurned: tiff?.isTurned, size });
   // A header that does not say where it should how large it is may have any size.
   const decoded = await pixelsUnderWay.run(header.width * header.height || maxPixels, decode).catch(() => {
     const damage = findDamage(bytes, format);
@@ -115,13 +144,20 @@ interface RawImage {
   info: { width: number; height: number; channels: number };
 }
 
-/** Decodes by libvips; throws what it throws. */
+/**
+ * Decodes by libvips; throws what it throws.
+ *
+ * @param size of the pixels, where that is not the image's own
+ */
 async function decodeRaw(
   sharp: Sharp,
   bytes: Uint8Array,
   kind: Kind,
-  maxPixels: number,
-  isTurned = false,
+  { maxPixels, isTurned = false, size }: {
+    maxPixels: number;
+    isTurned?: boolean;
+    size?: Pick<Image, "width" | "height">;
+  },
 ): Promise<RawImage> {
   let image = sharp(bytes, {
     // "truncated" would let PNGs with wrong checksums through; "warning" refuses JPEGs that Pillow reads.
@@ -131,6 +167,8 @@ async function decodeRaw(
   });
   // Pillow turns a TIFF as its tag says, and nothing else.
   if (isTurned) image = image.autoOrient();
+  // The decoder divides by a power of two; what is left of the division, less than a pixel a side, is resampled.
+  if (size !== undefined) image = image.resize({ ...size, fit: "fill", kernel: "linear" });
   if (kind === "cmyk") image = image.pipelineColourspace("cmyk").toColourspace("cmyk");
   if (kind === "gray16") image = image.toColourspace("grey16");
   return await image.raw({ depth: kind === "gray16" ? "ushort" : "uchar" }).toBuffer({

@@ -1,5 +1,6 @@
 /** How much memory the decoded images of some data take. */
 import { BrokenRowError, type Dataset } from "./dataset.ts";
+import { decodedSize } from "./decode.ts";
 import { spreadRows } from "./fingerprint.ts";
 import { UNIT, unitsOf } from "./image_cache_table.ts";
 import { readImageHeader } from "./image_header.ts";
@@ -11,6 +12,8 @@ const ROWS = 256;
 export interface CachedRows {
   /** A larger image counts as broken, and is not kept. */
   maxPixels?: number;
+  /** JPEGs whose shorter side stays so long are decoded at a fraction of their size. */
+  leastSide?: number;
   /** Numbers of their rows; all where it is left out. */
   rows?: Uint32Array;
 }
@@ -21,16 +24,17 @@ export interface CachedRows {
  */
 export async function estimateDecodedBytes(
   dataset: Dataset,
-  { maxPixels = Infinity, rows }: CachedRows = {},
+  { maxPixels = Infinity, leastSide, rows }: CachedRows = {},
 ): Promise<number> {
   const count = rows?.length ?? dataset.rowCount;
   const seen = spreadRows(count, ROWS).map((i) => rows?.[i] ?? i);
   let [units, images] = [0, 0];
   for (const row of await dataset.readRows(seen)) {
     if (row instanceof BrokenRowError || !(row.image instanceof Uint8Array)) continue;
-    const { width = 0, height = 0 } = readImageHeader(row.image) ?? {};
-    if (width === 0 || height === 0 || width * height > maxPixels) continue;
-    units += unitsOf({ width, height });
+    const header = readImageHeader(row.image);
+    if (header === undefined || header.width * header.height === 0) continue;
+    if (header.width * header.height > maxPixels) continue;
+    units += unitsOf(decodedSize(header, { leastSide }));
     images++;
   }
   return images === 0 ? 0 : Math.ceil(units / images * count) * UNIT;

@@ -1,12 +1,13 @@
 /** The images of an evaluation that trains: those to learn from, or a share of each class of them, and those to classify. */
 import type { RankSettings } from "../actors/ranks/ranks.ts";
-import { checkSameClasses, type DataFacts, factsOf, withMaxPixels } from "../actors/data_facts.ts";
+import { checkSameClasses, type DataFacts, factsOf, withDecoding } from "../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../actors/evaluation_resize.ts";
 import type { Emit, NoteEvent, NoticeEvent, ProgressEvent, WarningEvent } from "../actors/events.ts";
 import { ImageCaches } from "../actors/image_caches.ts";
 import { dataListener } from "../actors/notices.ts";
 import { fingerprintDataset, fingerprintRows } from "../data/fingerprint.ts";
 import { chooseLabelFraction } from "../data/label_fraction.ts";
+import type { DecodeOptions } from "../data/decode.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import type { Term } from "../models/checkpoint/run_terms.ts";
@@ -44,7 +45,7 @@ export interface LabelledDataOptions {
 }
 
 /** Options with a rule for views that is decided. */
-export type Resolved<Options> = Options & { evalResize: EvaluationResize };
+export type Resolved<Options> = Options & { evalResize: EvaluationResize } & Pick<DecodeOptions, "leastSide">;
 
 /** Options of a run that trains on labels, and its images. */
 export interface PreparedLabels<Options> {
@@ -60,10 +61,12 @@ export interface PreparedLabels<Options> {
  * @throws {UserError} where the labels of the two sets do not mean the same
  */
 export async function prepareLabels<
-  Options extends LabelledDataOptions & Pick<TrainingOptions, "evalResize" | "imageSize" | "maxPixels">,
+  Options extends
+    & LabelledDataOptions
+    & Pick<TrainingOptions, "evalResize" | "imageSize" | "maxPixels" | "fastDecode">,
 >(given: Options, emit: Emit<NoticeEvent | ProgressEvent>): Promise<PreparedLabels<Options>> {
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
-  const options = await withMaxPixels({ ...given, evalResize });
+  const options = await withDecoding({ ...given, evalResize });
   const data = await findLabelledData(options, emit);
   const { train, test } = data;
   checkSameClasses(train, test);
@@ -128,10 +131,9 @@ function describeRows(
  * @param ranks where several share the machine's memory
  */
 export function openCaches(
-  { data, testData, cache, evaluate, maxPixels }: LabelledDataOptions & {
+  { data, testData, cache, evaluate, maxPixels, leastSide }: LabelledDataOptions & DecodeOptions & {
     cache: string;
     evaluate: boolean;
-    maxPixels: number;
   },
   { rows }: LabelledData,
   isReadOnce: boolean,
@@ -142,7 +144,7 @@ export function openCaches(
   const isShare = !evaluate && data !== testData; // else all rows are read
   const processes = ranks?.onMachine;
   return ImageCaches.open(
-    { cache, data: read, ...isShare && { rows }, isReadOnce, maxPixels, processes },
+    { cache, data: read, ...isShare && { rows }, isReadOnce, maxPixels, leastSide, processes },
     emit,
   );
 }

@@ -96,7 +96,8 @@ export function finetune(
 }
 
 /** Options for {@linkcode knn}, named as on the command line. All but `data` and the encoder have defaults. */
-export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "actors" | "plugins"> {
+export interface KnnInput
+  extends AskedViews, Pick<KnnOptions, "maxPixels" | "fastDecode" | "actors" | "plugins"> {
   /** Checkpoint of the encoder; omitted or `null` for random weights of `arch`. */
   pretrained?: string | null;
   /** Name of the encoder; detected from the checkpoint if omitted. */

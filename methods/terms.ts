@@ -14,14 +14,42 @@ export interface RunIdentity {
   origin: RunOrigin | undefined;
 }
 
-/** A property of options as a term: its name in a checkpoint, and its flag. */
+/**
+ * A property of options as a term: its name in a checkpoint, and its flag.
+ *
+ * @param usual see {@linkcode Term.usual}
+ */
 export function termOf<Name extends string, Value extends Term["value"]>(
   property: Name,
   value: Value,
   isEssential: boolean,
+  usual?: Term["usual"],
 ): Term {
   const words = property.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).split(" ");
-  return { name: words.join("_"), flag: `--${words.join("-")}`, value, isEssential };
+  const term = { name: words.join("_"), flag: `--${words.join("-")}`, value, isEssential };
+  return usual === undefined ? term : { ...term, usual };
+}
+
+/** Settings of any training step that most runs leave as they are. A clipped gradient has a norm above 0. */
+export function rareTerms(
+  { accumulate, clipGrad, syncBn, compress }: {
+    accumulate: number;
+    clipGrad: number | null;
+    syncBn: boolean;
+    compress: string;
+  },
+): Term[] {
+  return [
+    termOf("accumulate", accumulate, false, 1),
+    termOf("clipGrad", clipGrad ?? 0, false, 0),
+    termOf("syncBn", syncBn, false, false),
+    termOf("compress", compress, false, "none"),
+  ];
+}
+
+/** How images are decoded. */
+export function fastDecodeTerm({ fastDecode }: { fastDecode: boolean }): Term {
+  return termOf("fastDecode", fastDecode, true, false);
 }
 
 /** The stochastic depth of an encoder that has it. */

@@ -13,6 +13,7 @@ import {
   encoderFlags,
   type EncoderNames,
   evalResizeFlag,
+  fastDecodeFlag,
   FEATURE_DEFAULT_NOTE,
   frozenAmpFlag,
   GENERAL,
@@ -91,6 +92,7 @@ function makeTable(context: EncoderNames) {
 
     imageSize: imageSizeFlag(GENERAL),
     maxPixels: maxPixelsFlag(GENERAL),
+    fastDecode: fastDecodeFlag(GENERAL),
     evalResize: evalResizeFlag(GENERAL),
     batchSize: {
       kind: "integer",
@@ -114,6 +116,7 @@ export interface EmbedRequest extends
     | "data"
     | "batchSize"
     | "maxPixels"
+    | "fastDecode"
     | "amp"
     | "workers"
     | "neighbours"
@@ -232,6 +235,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       batchSize: values.batchSize ?? DEFAULTS.batchSize,
       imageSize: values.imageSize,
       maxPixels: values.maxPixels ?? DEFAULT_MAX_PIXELS,
+      fastDecode: values.fastDecode ?? false,
       evalResize: values.evalResize,
       workers: values.workers ?? DEFAULTS.workers,
       ...pluginOption(values.plugin, folder),

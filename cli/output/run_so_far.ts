@@ -20,6 +20,7 @@ const KNN_OPTIONS = [
   "arch",
   "imageSize",
   "maxPixels",
+  "fastDecode",
   "knnK",
   "knnImages",
   "knnT",

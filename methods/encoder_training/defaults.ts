@@ -19,6 +19,7 @@ export const ENCODER_TRAINING_DEFAULTS = {
   keep: 0,
   imageSize: 224,
   maxPixels: DEFAULT_MAX_PIXELS,
+  fastDecode: false,
   evalResize: "auto",
   syncBn: false,
   compress: "none",

@@ -20,7 +20,7 @@ import type { HeldOutRows } from "../held_out.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { EncoderTrainingEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
-import { type EncoderTrainingOptions, hasProbeSet } from "./options.ts";
+import { type EncoderTrainingOptions, hasProbeSet, type OnAdapter } from "./options.ts";
 import { originalWeights, savedWeights } from "./start.ts";
 
 /** Images to classify. */
@@ -60,7 +60,7 @@ export function sampleVote(
 /** What evaluations are made by. */
 export interface EvaluationsSetup<Options extends EncoderTrainingOptions> {
   method: EncoderMethod<Options>;
-  options: Options;
+  options: OnAdapter<Options>;
   /** How views are made of images. */
   evalResize: EvaluationResize;
   /** The images to learn from. */
@@ -103,7 +103,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     probeSet: DataFacts | undefined,
   ) {
     const { options, evalResize, train, test, caches, monitor, emit } = setup;
-    const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
+    const { imageSize, maxPixels, leastSide, tuning, actors, seed, knnK, knnT } = options;
     const onRestart = describeRestart(emit);
     this.#setup = setup;
     this.#probeImages = probeSet === undefined
@@ -117,6 +117,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
         {
           ...own,
           maxPixels,
+          leastSide,
           caches,
           evalResize,
           tuning,

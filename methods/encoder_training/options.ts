@@ -1,10 +1,14 @@
 /** What every method that trains an encoder can be told. */
+import type { DecodeOptions } from "../../data/decode.ts";
 import type { GradientCompression } from "../../actors/ranks/ranks.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import { UserError } from "../../errors.ts";
 import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
 import type { TrainingOptions } from "../training_options.ts";
 import type { StepOptions } from "./step_options.ts";
+
+/** Options with what they mean on this adapter. */
+export type OnAdapter<Options> = Options & Pick<DecodeOptions, "leastSide">;
 
 /** How often checkpoints are written. */
 export type SaveInterval = { steps: number } | { seconds: number };

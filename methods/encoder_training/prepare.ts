@@ -1,5 +1,5 @@
 /** What a training finds out before it starts any actor: files that fit each other, and where it begins and ends. */
-import { type DataFacts, identifyData, readDataFacts, withMaxPixels } from "../../actors/data_facts.ts";
+import { type DataFacts, identifyData, readDataFacts, withDecoding } from "../../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { checkSameClassNames } from "../../data/dataset.ts";
@@ -16,7 +16,7 @@ import type { EncoderTrainingEvent } from "./events.ts";
 import { openInitialCheckpoint } from "./initial_weights.ts";
 import type { EncoderMethod } from "./method.ts";
 import type { TrainedEncoder } from "./trained_encoder.ts";
-import type { EncoderTrainingOptions } from "./options.ts";
+import type { EncoderTrainingOptions, OnAdapter } from "./options.ts";
 import { findStart, identifyRun } from "./start.ts";
 import type { Start } from "./training_pipeline.ts";
 
@@ -47,7 +47,7 @@ export const NOTHING_SO_FAR: RunSoFar = { accuracies: [], losses: [], isUnfinish
 export interface PreparedRun<Options> {
   method: EncoderMethod<Options & EncoderTrainingOptions>;
   /** With what this adapter allows. */
-  options: Options;
+  options: OnAdapter<Options>;
   train: DataFacts;
   test: ClassifiedImages | null;
   evalResize: EvaluationResize;
@@ -75,7 +75,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   emit: Emit<EncoderTrainingEvent>,
   soFar: RunSoFar,
 ): Promise<PreparedRun<Options>> {
-  const known = await withMaxPixels(given);
+  const known = await withDecoding(given);
   const { epochs, batchSize, seed, accumulate } = known;
   const { size: queue } = method.queue(known);
   if (known.amp) await requireHalf();

@@ -83,6 +83,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
       ...test === null || test.heldOut !== undefined ? [] : [test.path],
     ],
     maxPixels: prepared.options.maxPixels,
+    leastSide: prepared.options.leastSide,
     processes: ranks?.onMachine,
   }, emit);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });

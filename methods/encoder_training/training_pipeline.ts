@@ -13,7 +13,7 @@ import type { RankOfTraining } from "./encoder_trainer.ts";
 import type { TrainerEvent } from "./events.ts";
 import type { QueueContents } from "./messages.ts";
 import type { EncoderMethod, Line } from "./method.ts";
-import type { EncoderTrainingOptions } from "./options.ts";
+import type { EncoderTrainingOptions, OnAdapter } from "./options.ts";
 
 /** Name of the readers. */
 const SOURCE = "tsv_reader";
@@ -28,7 +28,7 @@ export interface Start {
 /** What a {@linkcode TrainingPipeline} is made from. */
 export interface TrainingSetup<Options extends EncoderTrainingOptions> {
   method: EncoderMethod<Options>;
-  options: Options;
+  options: OnAdapter<Options>;
   start: Start;
   batchesPerEpoch: number;
   totalSteps: number;
@@ -113,6 +113,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         mapLength,
         stages: method.stages,
         maxPixels: options.maxPixels,
+        leastSide: options.leastSide,
         caches,
         actors,
         monitor,

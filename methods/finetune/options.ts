@@ -47,6 +47,7 @@ export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
   weightDecay: 0,
   imageSize: LINEAR_DEFAULTS.imageSize,
   maxPixels: LINEAR_DEFAULTS.maxPixels,
+  fastDecode: LINEAR_DEFAULTS.fastDecode,
   evalResize: LINEAR_DEFAULTS.evalResize,
   labelFraction: 1,
   syncBn: false,

@@ -32,7 +32,7 @@ export function spawnFinetunePipeline(
   supervisor: Supervisor,
   { options, data, classes, batchesPerEpoch, terms, caches, ranks, monitor, from }: FinetuneSetup,
 ): { trainer: Supervised<FinetuneTrainer>; pipeline: Pipeline } {
-  const { workers, seed, imageSize, maxPixels, actors } = options;
+  const { workers, seed, imageSize, maxPixels, leastSide, actors } = options;
   const batchSize = rowsOf(options.batchSize, ranks);
   const share = shareOf(ranks);
   const trainer = supervisor.spawn<typeof finetuneTrainer>(
@@ -65,7 +65,10 @@ export function spawnFinetunePipeline(
   const test = testBranch(options, share);
   const pipeline = new Pipeline(
     supervisor,
-    { batchSize, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, caches, actors, monitor },
+    {
+      ...{ batchSize, imageSize, embeddingLength: 0, stages: STAGES },
+      ...{ maxPixels, leastSide, caches, actors, monitor },
+    },
     options.evaluate ? [test] : [train, test],
     () => trainer.ref,
   );

@@ -2,7 +2,7 @@
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { dataTerms, type LabelledData } from "../labelled_data.ts";
-import { contentTerm, dropPathTerm, termOf } from "../terms.ts";
+import { contentTerm, dropPathTerm, fastDecodeTerm, rareTerms, termOf } from "../terms.ts";
 import type { FinetuneOptions } from "./options.ts";
 
 /** The terms of a fine-tuning: all that its weights follow from. */
@@ -14,13 +14,7 @@ export function finetuneTerms(
 ): Term[] {
   const { arch, imageSize, evalResize, cos } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, lrLastLayer, scaleLr, warmupEpochs } = options;
-  const { schedule, gamma, accumulate, clipGrad, syncBn, compress, epochs } = options;
-  const ifSet = {
-    ...accumulate > 1 && { accumulate },
-    ...clipGrad !== null && { clipGrad },
-    ...syncBn && { syncBn },
-    ...compress !== "none" && { compress },
-  };
+  const { schedule, gamma, epochs } = options;
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, lrLastLayer, scaleLr, warmupEpochs, cos };
   return [
     ...dataTerms(options, data),
@@ -28,8 +22,10 @@ export function finetuneTerms(
     ...Object.entries({ arch, imageSize, evalResize }).map(([property, value]) =>
       termOf(property, value, true)
     ),
+    fastDecodeTerm(options),
     ...dropPathTerm(arch, options),
-    ...Object.entries({ ...others, ...!cos && { schedule, gamma }, ...ifSet, epochs }).map((
+    ...rareTerms(options),
+    ...Object.entries({ ...others, ...!cos && { schedule, gamma }, epochs }).map((
       [property, value],
     ) => termOf(property, value, false)),
   ];

@@ -9,6 +9,7 @@ import {
   encoderFlags,
   type EncoderNames,
   evalResizeFlag,
+  fastDecodeFlag,
   FEATURE_DEFAULT_NOTE,
   FILE_FLAGS,
   FRESH_ENCODER,
@@ -64,6 +65,7 @@ const DATA_FLAGS = {
   },
   imageSize: imageSizeFlag(DATA),
   maxPixels: maxPixelsFlag(DATA),
+  fastDecode: fastDecodeFlag(DATA),
   evalResize: evalResizeFlag(DATA),
   labelFraction: {
     kind: "number",

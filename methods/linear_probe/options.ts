@@ -78,6 +78,7 @@ export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
   amp: false,
   imageSize: 224,
   maxPixels: DEFAULT_MAX_PIXELS,
+  fastDecode: false,
   evalResize: "auto",
   labelFraction: 1,
   seed: 0,

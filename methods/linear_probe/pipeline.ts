@@ -116,6 +116,7 @@ export function spawnLinearPipeline(
       embeddingLength: features,
       stages: STAGES,
       maxPixels: options.maxPixels,
+      leastSide: options.leastSide,
       caches,
       actors,
       monitor,

@@ -1,7 +1,7 @@
 /** The terms of a distillation. */
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { DEFAULT_LOSS, usesMaps } from "../../models/loss/losses.ts";
-import { dropPathTerm, termOf } from "../terms.ts";
+import { dropPathTerm, fastDecodeTerm, rareTerms, termOf } from "../terms.ts";
 import { augmentationOf, teacherSizeOf } from "./augmentation.ts";
 import type { DistillOptions } from "./options.ts";
 
@@ -11,7 +11,6 @@ export function distillTerms(
 ): Term[] {
   const { dim, queue, temp, distillT, studentMlp, imageSize, smallViews, smallSize } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos, schedule } = options;
-  const { accumulate, clipGrad, syncBn, compress } = options;
   const usesTokens = usesMaps(options.loss ?? DEFAULT_LOSS);
   const essential = {
     studentArch: options.studentArch,
@@ -26,20 +25,18 @@ export function distillTerms(
     augmentation: augmentationOf(options),
     smallViews,
     ...smallViews > 0 && { smallSize },
-    ...options.feature && { feature: true },
-    ...teacherSizeOf(options) !== imageSize && { teacherSize: teacherSizeOf(options) },
     ...usesTokens && { tokenT: options.tokenT, tokenWeight: options.tokenWeight },
-    ...options.mixup > 0 && { mixup: options.mixup },
   };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [
     ...Object.entries(essential).map(([property, value]) => termOf(property, value, true)),
+    termOf("feature", options.feature !== undefined, true, false),
+    termOf("teacherSize", teacherSizeOf(options), true, imageSize),
+    termOf("mixup", options.mixup, true, 0),
+    fastDecodeTerm(options),
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
     ...cos ? [] : [termOf("schedule", schedule, false)],
-    ...accumulate === 1 ? [] : [termOf("accumulate", accumulate, false)],
-    ...clipGrad === null ? [] : [termOf("clipGrad", clipGrad, false)],
-    ...syncBn ? [termOf("syncBn", true, false)] : [],
-    ...compress === "none" ? [] : [termOf("compress", compress, false)],
+    ...rareTerms(options),
     ...dropPathTerm(options.studentArch, options),
     termOf("epochs", options.epochs, false),
   ];

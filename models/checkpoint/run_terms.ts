@@ -21,6 +21,8 @@ export interface Term {
   readonly isEssential: boolean;
   /** For a fingerprint: what it identifies, such as `images`. */
   readonly content?: string;
+  /** Value of every run that does not record it. It is not recorded itself. */
+  readonly usual?: string | number | boolean;
 }
 
 /** A term that was another one when the checkpoint was written. */
@@ -31,19 +33,20 @@ export interface TermDifference extends Term {
 /** The value to keep in a checkpoint. */
 export function buildTerms(terms: readonly Term[]): TorchDict {
   return torchDict(
-    terms.map(({ name, value }) => [name, Array.isArray(value) ? [...value] : value as string]),
+    terms.filter(({ value, usual }) => usual === undefined || value !== usual)
+      .map(({ name, value }) => [name, Array.isArray(value) ? [...value] : value as string]),
   );
 }
 
 /**
- * What differs from a checkpoint's terms. Terms that the checkpoint does not have are passed over.
+ * What differs from a checkpoint's terms. Terms that the checkpoint does not have, and that have no usual value, are passed over.
  *
  * @param saved what {@linkcode buildTerms} made, as it was read
  * @throws CheckpointError where a value is none that could have been written
  */
 export function compareTerms(saved: TorchDict, terms: readonly Term[], fail: Fail): TermDifference[] {
   return terms.flatMap((term) => {
-    const then = saved.get(term.name);
+    const then = saved.get(term.name) ?? term.usual;
     if (then === undefined) return [];
     const value = readTerm(then, term, fail);
     // What has no value on one side cannot be compared.
@@ -78,8 +81,9 @@ export function describeDifference({ flag, value, then, content }: TermDifferenc
 }
 
 /** What to write on a command line to have it as it was. */
-export function giveBack({ flag, then, content }: TermDifference): string {
+export function giveBack({ flag, then, content, usual }: TermDifference): string {
   if (content !== undefined) return `${flag} with the original ${content}`;
+  if (then === false && usual === false) return `no ${flag}`;
   if (typeof then === "boolean") return then ? flag : flag.replace(/^--/, "--no-");
   return `${flag} ${show(then)}`;
 }

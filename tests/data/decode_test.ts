@@ -1,7 +1,7 @@
-import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertLess, assertRejects } from "@std/assert";
 import { crc32 } from "node:zlib";
 import { loadSharp } from "../../data/sharp.ts";
-import { BrokenImageError, decodeImage, type Image } from "../../data/decode.ts";
+import { BrokenImageError, decodedSize, decodeImage, type Image } from "../../data/decode.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
 import { UserError } from "../../errors.ts";
@@ -214,4 +214,84 @@ Deno.test("decodeImage() refuses sides that no JPEG could have", async () => {
     BrokenImageError,
     "expected an image of at most 65535 pixels a side, found 2 x 65536",
   );
+});
+
+/** A photo: smooth, with a pattern as fine as an eighth of its size can still show. */
+function photo(width: number, height: number): Uint8Array {
+  return Uint8Array.from({ length: width * height * 3 }, (_, i) => {
+    const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
+    return 128 + 60 * Math.sin(x / 40 + (i % 3)) + 50 * Math.cos(y / 50);
+  });
+}
+
+/** Means of squares of `factor` x `factor` pixels, [height, width, 3]. */
+function reduced(rgb: Uint8Array, width: number, { width: across, height: down }: Image, factor: number) {
+  return Uint8Array.from({ length: across * down * 3 }, (_, i) => {
+    const [x, y] = [Math.floor(i / 3) % across, Math.floor(i / 3 / across)];
+    let sum = 0;
+    for (let dy = 0; dy < factor; dy++) {
+      for (let dx = 0; dx < factor; dx++) {
+        sum += rgb[((y * factor + dy) * width + x * factor + dx) * 3 + i % 3];
+      }
+    }
+    return Math.round(sum / factor ** 2);
+  });
+}
+
+Deno.test("decodeImage() makes a JPEG smaller as far as its shorter side stays long enough, and nothing else", async () => {
+  for (const [width, height] of [[320, 256], [323, 257]]) {
+    const raw = photo(width, height);
+    const of = sharp(raw, { raw: { width, height, channels: 3 } });
+    const jpeg = await of.clone().jpeg({ quality: 95 }).toBuffer();
+    const whole = await decodeImage(jpeg);
+    for (
+      const [leastSide, factor] of [[300, 1], [129, 1], [128, 2], [65, 2], [64, 4], [33, 4], [32, 8], [4, 8]]
+    ) {
+      const image = await decodeImage(jpeg, { leastSide });
+      assertEquals([image.width, image.height], [width, height].map((side) => Math.floor(side / factor)));
+      if (factor === 1) assertEquals(image.pixels, whole.pixels);
+      else assertLess(differenceFromRgb(image, reduced(raw, width, image, factor)), 12);
+    }
+    const header = { format: "JPEG", width, height } as const;
+    assertEquals(decodedSize(header, { leastSide: 64 }), {
+      width: Math.floor(width / 4),
+      height: Math.floor(height / 4),
+    });
+    // Other formats keep their size.
+    for (const other of [await of.clone().png().toBuffer(), await of.clone().webp().toBuffer()]) {
+      const { pixels } = await decodeImage(other, { leastSide: 32 });
+      assertEquals(pixels, (await decodeImage(other)).pixels);
+    }
+    // A cut one is found, and the limit is that of what the file says.
+    await assertRejects(
+      () => decodeImage(jpeg.subarray(0, jpeg.length / 2), { leastSide: 32 }),
+      BrokenImageError,
+    );
+    const maxPixels = width * height - 1;
+    await assertRejects(
+      () => decodeImage(jpeg, { leastSide: 32, maxPixels }),
+      BrokenImageError,
+      "of at most",
+    );
+  }
+});
+
+Deno.test("decodeImage() makes JPEGs of every kind smaller: gray, CMYK, progressive, turned, with a profile", async () => {
+  for (const { name } of Deno.readDirSync(HERE)) {
+    if (!name.endsWith(".jpg")) continue;
+    const bytes = Deno.readFileSync(new URL(name, HERE));
+    const whole = await decodeImage(bytes);
+    const half = await decodeImage(bytes, { leastSide: Math.floor(Math.min(whole.width, whole.height) / 2) });
+    assertEquals(
+      [half.width, half.height],
+      [whole.width, whole.height].map((side) => Math.floor(side / 2)),
+      name,
+    );
+    // The same picture: its mean colour.
+    const mean = ({ pixels }: Image, channel: number) =>
+      pixels.reduce((sum, value, i) => i % 4 === channel ? sum + value : sum, 0) / (pixels.length / 4);
+    for (const channel of [0, 1, 2]) {
+      assertLess(Math.abs(mean(half, channel) - mean(whole, channel)), 3, `${name}, channel ${channel}`);
+    }
+  }
 });

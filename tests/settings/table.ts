@@ -9,6 +9,8 @@ const LINEAR = "methods/linear_probe/settings_test.ts: does with each of its set
 const FINETUNE = "methods/finetune/settings_test.ts: does with each of its settings";
 const KNN = "methods/knn_settings_test.ts: kNN votes with as many neighbours";
 const AMP = "methods/amp_test.ts: --amp keeps a frozen encoder in float16, in every task";
+const FAST =
+  "methods/fast_decode_test.ts: --fast-decode decodes JPEGs at half their size, in every task and by every cache";
 const KNN_SAMPLE = "methods/knn_settings_test.ts: kNN of a run takes a sample";
 const PIXELS = "actors/max_pixels_test.ts: an image of more pixels";
 const SAVING = "methods/seed/saving_test.ts: student_trainer saves every so many steps";
@@ -78,6 +80,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "augmentation": MORE,
     "image-size": RUN,
     "max-pixels": PIXELS,
+    "fast-decode": FAST,
     "eval-resize": KNN,
     "workers": RUN,
     "cache": CACHE,
@@ -142,6 +145,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "keep": SAME,
     "image-size": MOCO,
     "max-pixels": SAME,
+    "fast-decode": FAST,
     "eval-resize": SAME,
     "workers": "methods/moco/run_test.ts: gives the same bits for any number of readers",
     "epochs": MOCO,
@@ -206,6 +210,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "cache-features": LINEAR,
     "image-size": LINEAR,
     "max-pixels": PIXELS,
+    "fast-decode": FAST,
     "eval-resize": LINEAR,
     "label-fraction": LINEAR,
     "classes": LINEAR,
@@ -260,6 +265,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "test-data": "cli/commands/knn_test.ts: knn evaluates a checkpoint and fresh weights",
     "image-size": KNN,
     "max-pixels": PIXELS,
+    "fast-decode": FAST,
     "eval-resize": RESIZE,
     "json": "cli/commands/knn_test.ts: knn evaluates a checkpoint and fresh weights",
   },
@@ -283,6 +289,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "seed": "cli/commands/embed_test.ts: neighbours are those of the cosines",
     "image-size": EMBED_CHOICE,
     "max-pixels": PIXELS,
+    "fast-decode": FAST,
     "eval-resize": RESIZE,
     "batch-size": "- any size gives the same rows",
     "workers": "- any number gives the same rows",

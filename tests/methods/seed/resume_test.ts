@@ -88,6 +88,8 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   );
   await refuse({ augmentation: "simclr" }, "--augmentation is simclr, was mocov2");
   await refuse({ loss: "cosine" }, "--loss is cosine, was seed");
+  await refuse({ mixup: 0.5 }, "--mixup is 0.5, was 0. To resume, use --mixup 0;");
+  await refuse({ fastDecode: true }, "--fast-decode is on, was off. To resume, use no --fast-decode;");
 
   // The same images elsewhere, and another container of the same teacher, are the same.
   const moved = folder.makeOutput("moved");
@@ -99,6 +101,21 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   assertEquals(changesOf(same.notes), [
     "resumed with a change: --lr is 0.01, was 0.03",
     "resumed with a change: --epochs is 3, was 1",
+  ]);
+
+  // What a run had is not left out unseen.
+  const rare = { mixup: 0.5, clipGrad: 2, accumulate: 2 };
+  const mixed = { ...folder.options("mixed", { ...rare, limitSteps: 1 }) };
+  const { result: { checkpoint: ofMixed } } = await run(mixed);
+  const plain = { ...mixed, mixup: 0, clipGrad: null, accumulate: 1, resume: ofMixed };
+  await assertRejects(
+    () => run(plain),
+    CheckpointError,
+    "--mixup is 0, was 0.5. To resume, use --mixup 0.5;",
+  );
+  assertEquals(changesOf((await run({ ...plain, mixup: 0.5 })).notes), [
+    "resumed with a change: --accumulate is 1, was 2",
+    "resumed with a change: --clip-grad is 0, was 2",
   ]);
 
   const insisted = await run({ ...resumed, data: other, temp: 0.3, resumeAnyway: true });

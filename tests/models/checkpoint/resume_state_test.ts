@@ -11,7 +11,13 @@ import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.t
 import { fingerprintWeights } from "../../../models/checkpoint/fingerprint_weights.ts";
 import { buildLinearCheckpoint, readLinearCheckpoint } from "../../../methods/linear_probe/checkpoint.ts";
 import { buildResumeState, readResumeState } from "../../../models/checkpoint/resume_state.ts";
-import { buildTerms, compareTerms, type Term } from "../../../models/checkpoint/run_terms.ts";
+import {
+  buildTerms,
+  compareTerms,
+  describeDifference,
+  giveBack,
+  type Term,
+} from "../../../models/checkpoint/run_terms.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { TensorValue, type TorchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
@@ -41,6 +47,30 @@ Deno.test("readResumeState() gives back what buildResumeState() made, and nothin
   assertEquals(compareTerms(terms!, TERMS, fail), []);
   assertEquals(readResumeState(undefined, fail).batch, 0);
   assertEquals(readResumeState(new Map(), fail).terms, undefined);
+});
+
+Deno.test("compareTerms() finds what a run had that has it no more, and the other way round", () => {
+  const mixup = (value: number): Term => ({
+    name: "mixup",
+    flag: "--mixup",
+    value,
+    isEssential: true,
+    usual: 0,
+  });
+  const feature = (value: boolean): Term => ({
+    ...{ name: "feature", flag: "--feature", value, isEssential: true, usual: false },
+  });
+  // The usual value is not recorded, and older checkpoints do not have it either.
+  assertEquals([...buildTerms([mixup(0), feature(false)]).keys()], []);
+  assertEquals([...buildTerms([mixup(0.5), feature(true)])], [["mixup", 0.5], ["feature", true]]);
+  const differences = (saved: Term[], now: Term[]) =>
+    compareTerms(buildTerms(saved), now, fail).map((found) => [describeDifference(found), giveBack(found)]);
+  assertEquals(differences([mixup(0.5)], [mixup(0.5)]), []);
+  assertEquals(differences([mixup(0)], [mixup(0)]), []);
+  assertEquals(differences([mixup(0.5)], [mixup(0)]), [["--mixup is 0, was 0.5", "--mixup 0.5"]]);
+  assertEquals(differences([], [mixup(0.5)]), [["--mixup is 0.5, was 0", "--mixup 0"]]);
+  assertEquals(differences([feature(true)], [feature(false)]), [["--feature is off, was on", "--feature"]]);
+  assertEquals(differences([], [feature(true)]), [["--feature is on, was off", "no --feature"]]);
 });
 
 /** Floats are numbers when they are read. */
