@@ -13,37 +13,52 @@ import { BrokenRowError } from "../data/dataset.ts";
 import type { ImageCacheHandle } from "../data/image_cache.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
-import type { Timing, Timings } from "./measure.ts";
+import type { Timing } from "./measure.ts";
 import { runPython } from "./python.ts";
+import type { Row } from "./section.ts";
 
 const sharp = await loadSharp();
 
-const IMAGES = 256;
-const BATCH = 64;
 const SIZE = 224;
 const WORKERS = 2;
-const [WIDTH, HEIGHT, TILE] = [500, 375, 25];
 
-/** Makes images with much detail: mosaics of the bundled ones, 256 JPEGs of 500 x 375. */
-export async function makeImages(folder: string): Promise<void> {
+/** JPEGs that are made: mosaics of the bundled images. */
+export interface MadeImages {
+  width: number;
+  height: number;
+  /** Side of a tile, in pixels: a divisor of both. */
+  tile: number;
+  count: number;
+  /** Images of a batch. */
+  batch: number;
+}
+
+/** As ImageNet's, with much detail. */
+export const USUAL_IMAGES: MadeImages = { width: 500, height: 375, tile: 25, count: 256, batch: 64 };
+
+/** As a camera's of 12 megapixels, of 5 MB each. */
+export const PHOTOS: MadeImages = { width: 4000, height: 3000, tile: 50, count: 32, batch: 8 };
+
+/** Makes them. */
+export async function makeImages(folder: string, { width, height, tile, count }: MadeImages): Promise<void> {
   using dataset = await openDataset(join(SAMPLE_DATA, "train.tsv"));
   await Deno.mkdir(folder, { recursive: true });
-  const [across, down] = [WIDTH / TILE, HEIGHT / TILE];
+  const [across, down] = [width / tile, height / tile];
   const rows = await dataset.readRows(Array.from({ length: 1000 }, (_, i) => i));
   const images = rows.flatMap((row) => row instanceof BrokenRowError ? [] : [row.image as Uint8Array]);
   const tiles = await Promise.all(
-    images.map((image) => sharp(image).resize(TILE, TILE).removeAlpha().raw().toBuffer()),
+    images.map((image) => sharp(image).resize(tile, tile).removeAlpha().raw().toBuffer()),
   );
-  const pixels = new Uint8Array(WIDTH * HEIGHT * 3);
-  for (let i = 0; i < IMAGES; i++) {
+  const pixels = new Uint8Array(width * height * 3);
+  for (let i = 0; i < count; i++) {
     for (let t = 0; t < across * down; t++) {
-      const tile = tiles[(i * 37 + t * 101) % tiles.length];
-      for (let y = 0; y < TILE; y++) {
-        const row = Math.floor(t / across) * TILE + y;
-        pixels.set(tile.subarray(y * TILE * 3, (y + 1) * TILE * 3), (row * WIDTH + t % across * TILE) * 3);
+      const chosen = tiles[(i * 37 + t * 101) % tiles.length];
+      for (let y = 0; y < tile; y++) {
+        const row = Math.floor(t / across) * tile + y;
+        pixels.set(chosen.subarray(y * tile * 3, (y + 1) * tile * 3), (row * width + t % across * tile) * 3);
       }
     }
-    await sharp(pixels, { raw: { width: WIDTH, height: HEIGHT, channels: 3 } })
+    await sharp(pixels, { raw: { width, height, channels: 3 } })
       .jpeg({ quality: 90 }).toFile(join(folder, `${i}.jpg`));
   }
 }
@@ -78,19 +93,21 @@ print(json.dumps({"median": times[len(times) // 2], "min": times[0], "max": time
 interface ReadersWork {
   /** Of the data. */
   path: string;
-  /** How many it has; what does not fill a batch of 64 is left out. */
-  images: number;
+  /** How many it has, and how many are a batch; what does not fill one is left out. */
+  images: Pick<MadeImages, "count" | "batch">;
   rounds: number;
   /** Whether an augmenter is behind them. */
   makesViews: boolean;
   cache?: ImageCacheHandle;
+  /** See `--fast-decode`. */
+  leastSide?: number;
 }
 
 /** Milliseconds an image in epochs after the first: of readers with an augmenter behind them, or of these alone. */
 export async function timeReaders(
-  { path, images, rounds, makesViews, cache }: ReadersWork,
+  { path, images: { count, batch }, rounds, makesViews, cache, leastSide }: ReadersWork,
 ): Promise<Timing> {
-  const batches = Math.floor(images / BATCH);
+  const batches = Math.floor(count / batch);
   const system = new ActorSystem();
   return await system.run(async () => {
     const monitor = system.listen<Monitor>("monitor", { event: ({ text }) => console.error(text) });
@@ -106,11 +123,12 @@ export async function timeReaders(
           worker,
           workers: WORKERS,
           seed: 0,
-          batchSize: BATCH,
-          viewBytes: BATCH * SIZE * SIZE * 4,
+          batchSize: batch,
+          viewBytes: batch * SIZE * SIZE * 4,
           embeddingBytes: 4,
           batchesUnderWay: 3,
           cache,
+          leastSide,
           monitor,
         }).ref,
     );
@@ -126,7 +144,7 @@ export async function timeReaders(
     });
     const next = makesViews
       ? system.spawn<typeof augmenter>("augmenter", actorUrl("augmenter"), {
-        batchSize: BATCH,
+        batchSize: batch,
         imageSize: SIZE,
         views: { kind: "training", augmentation: "mocov2", seed: 0, first: { epoch: 0, batch: 0 } },
         next: last,
@@ -140,27 +158,36 @@ export async function timeReaders(
       const start = performance.now();
       const reading = readers.map((reader) => reader.ask("read", { epoch }, { timeoutMs: Infinity }));
       await Promise.all([...reading, epochDone.promise]);
-      times.push((performance.now() - start) / (batches * BATCH));
+      times.push((performance.now() - start) / (batches * batch));
     }
     const sorted = times.slice(1).sort((a, b) => a - b);
     return { median: sorted[sorted.length >> 1], min: sorted[0], max: sorted.at(-1)! };
   });
 }
 
-/** Milliseconds an image, by who did it. */
-export async function compareAugmentation(rounds: number): Promise<Timings> {
+/** Rows of the section: with `--fast-decode` too where that makes the images smaller. */
+export async function compareAugmentation(images: MadeImages, rounds: number): Promise<Row[]> {
+  const { width, height, batch, count } = images;
   const folder = await Deno.makeTempDir({ prefix: "seed_bench_" });
   try {
-    await makeImages(join(folder, "images"));
-    console.log(`made ${IMAGES} images`);
-    const work = { path: folder, images: IMAGES, rounds };
-    const own = await timeReaders({ ...work, makesViews: true });
-    console.log(`ours: ${own.median.toFixed(2)} ms an image`);
-    const readers = await timeReaders({ ...work, makesViews: false });
-    console.log(`our readers alone: ${readers.median.toFixed(2)} ms an image`);
-    const args = [folder, SIZE, BATCH, WORKERS, rounds].map(String);
+    await makeImages(join(folder, "images"), images);
+    console.log(`made ${count} images of ${width} x ${height}`);
+    const work = { path: folder, images, rounds };
+    const args = [folder, SIZE, batch, WORKERS, rounds].map(String);
     const torch = await runPython(DATA_LOADER, ...args) as unknown as Timing | undefined;
-    return { ours: own, "our readers alone": readers, ...torch && { DataLoader: torch } };
+    const row = async (name: string, decoding: Pick<ReadersWork, "leastSide">): Promise<Row> => ({
+      name,
+      timings: {
+        ours: await timeReaders({ ...work, ...decoding, makesViews: true }),
+        "our readers alone": await timeReaders({ ...work, ...decoding, makesViews: false }),
+        ...torch && { DataLoader: torch },
+      },
+    });
+    const leastSide = 2 * SIZE;
+    const name = `${width} x ${height}`;
+    const whole = await row(name, {});
+    if (Math.min(width, height) < 2 * leastSide) return [whole];
+    return [whole, await row(`${name}, --fast-decode`, { leastSide })];
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

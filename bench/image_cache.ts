@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { ImageCaches } from "../actors/image_caches.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
-import { makeImages, timeReaders } from "./augmentation.ts";
+import { makeImages, timeReaders, USUAL_IMAGES } from "./augmentation.ts";
 import type { Timing, Timings } from "./measure.ts";
 import { measurePipeline, type PipelineFacts } from "./pipeline.ts";
 
@@ -17,17 +17,17 @@ const WAYS = { ours: "memory", "a file": "FILE", decoding: "off" } as const;
 export async function compareCaches(rounds: number): Promise<{ name: string; timings: Timings }[]> {
   const folder = await Deno.makeTempDir({ prefix: "seed_bench_" });
   try {
-    await makeImages(join(folder, "images"));
+    await makeImages(join(folder, "images"), USUAL_IMAGES);
     const rows: { name: string; timings: Timings }[] = [];
     for (
       const [name, path, images] of [
-        ["PNGs of 32 x 32, base64 in a TSV", join(SAMPLE_DATA, "train.tsv"), 4000],
-        ["JPEGs of 500 x 375, in a folder", join(folder, "images"), 256],
+        ["PNGs of 32 x 32, base64 in a TSV", join(SAMPLE_DATA, "train.tsv"), { count: 4000, batch: 64 }],
+        ["JPEGs of 500 x 375, in a folder", join(folder, "images"), USUAL_IMAGES],
       ] as const
     ) {
       const timings: Record<string, Timing> = {};
       for (const [way, choice] of Object.entries(WAYS)) {
-        const cache = choice === "FILE" ? join(folder, `${images}.cache`) : choice;
+        const cache = choice === "FILE" ? join(folder, `${images.count}.cache`) : choice;
         using caches = await ImageCaches.open({ cache, data: [path] });
         const work = { path, images, rounds, makesViews: false };
         timings[way] = await timeReaders({ ...work, cache: caches.of(path) });

@@ -12,7 +12,7 @@ import { GPU_TUNING, softwareTiles } from "../kernels/tuning/tuning.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { scheduleStep, StudentStep } from "../methods/seed/step.ts";
 import { compareAttention } from "./attention.ts";
-import { compareAugmentation } from "./augmentation.ts";
+import { compareAugmentation, PHOTOS, USUAL_IMAGES } from "./augmentation.ts";
 import { measureMultiplyAdds } from "../kernels/ceilings.ts";
 import {
   type DistillationTimes,
@@ -473,14 +473,15 @@ async function benchGrowth(gpu: Gpu, rounds: number): Promise<Omit<Section, "nam
 }
 
 async function benchAugmentation(_gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
-  const timings = await compareAugmentation(rounds);
+  const rows: Row[] = [];
+  for (const images of [USUAL_IMAGES, PHOTOS]) rows.push(...await compareAugmentation(images, rounds));
   return {
     title: "Views from files",
     about:
-      "Milliseconds an image: JPEGs of 500 x 375 pixels to views of 224 (random resized crop, jitter, grayscale, blur, " +
-      "flip: MoCo-v2's recipe), by two readers and the augmenter here, and by PyTorch's DataLoader with two workers and " +
+      "Milliseconds an image: JPEGs of 500 x 375 pixels, and photos of 12 megapixels, to views of 224 (random resized crop, " +
+      "jitter, grayscale, blur, flip: MoCo-v2's recipe), by two readers and the augmenter here, and by PyTorch's DataLoader with two workers and " +
       "torchvision over Pillow. The readers alone only decode: that is what is left to the cores where a GPU makes views.",
-    rows: [{ name: "decode, crop, jitter, blur", timings }],
+    rows,
     targets: { "DataLoader": 2 },
   };
 }
