@@ -2,6 +2,7 @@
 import { IS_LONG } from "../long.ts";
 import { ONE_THREAD } from "../one_thread.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { rmSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { permissionsOf, RESTRICTED_TASKS } from "../../cli/flags/permissions.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
@@ -14,7 +15,9 @@ import { RunFolder } from "../actors/small_run.ts";
 import { cifarPackage, gzip, makeTar } from "../data/convert/archives.ts";
 import { ONE_PIXEL } from "../data/folder.ts";
 import { hostPrograms, taskFlags } from "../cli/run_program.ts";
+import { referencePath } from "../reference.ts";
 import { RecordedRun } from "../ui/recorded_run.ts";
+import { HAS_VIT_FILES } from "../vit_files.ts";
 import { type Command, commandsOf, PAGES, read } from "./commands.ts";
 import { ROOT, writeSnippets } from "./snippets.ts";
 
@@ -78,6 +81,57 @@ function findMocoCheckpoint(): Promise<string> {
   return mocoCheckpoint;
 }
 
+/** Files that authors publish, and the reference's tiny ones of the same kind. */
+const RELEASED: Readonly<Record<string, string>> = {
+  "dino_deitsmall16_pretrain.pth": "dino_tiny.pth",
+  "checkpoint_teacher.pth": "dino_tiny_full.pth",
+  "dinov2_vits14_pretrain.pth": "dinov2_tiny.pth",
+  "dinov2_vitb14_pretrain.pth": "dinov2_tiny.pth",
+  "dinov2_vitg14_pretrain.pth": "dinov2_tiny_swiglu.pth",
+  "dinov2_vits14_reg4_pretrain.pth": "dinov2_tiny_reg.pth",
+  "dinov3_vits16_pretrain_lvd1689m.pth": "dinov3_tiny.pth",
+  "dinov3-vits16/model.safetensors": "dinov3_tiny_hf.safetensors",
+  "dinov3-vit7b16/model-00001-of-00001.safetensors": "dinov3_tiny_swiglu_hf.safetensors",
+  "dinov3_convnext_tiny_pretrain_lvd1689m.pth": "dinov3_tiny_convnext.pth",
+  "vit-s-300ep.pth.tar": "mocov3_tiny.pth.tar",
+};
+
+/** Puts them into a folder, and the index of the one that comes in several files. */
+function linkReleased(folder: string): void {
+  for (const [name, tiny] of Object.entries(RELEASED)) {
+    const path = join(folder, name);
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    Deno.symlinkSync(referencePath(`vit/checkpoints/${tiny}`), path);
+  }
+  const shard = "model-00001-of-00001.safetensors";
+  const bytes = Deno.readFileSync(join(folder, "dinov3-vit7b16", shard));
+  const header = bytes.subarray(8, 8 + Number(new DataView(bytes.buffer).getBigUint64(0, true)));
+  const keys = Object.keys(JSON.parse(new TextDecoder().decode(header))).filter((key) =>
+    key !== "__metadata__"
+  );
+  Deno.writeTextFileSync(
+    join(folder, "dinov3-vit7b16/model.safetensors.index.json"),
+    JSON.stringify({ metadata: {}, weight_map: Object.fromEntries(keys.map((key) => [key, shard])) }),
+  );
+}
+
+/** Removes what a command is about to make, unless it goes on from that, and the runs before it that are called by the second. */
+function makeRoom(line: string, task: string, folder: string): void {
+  if (line.includes("--resume")) return;
+  const [, named] = /--output (runs\/\S+)/.exec(line) ?? [];
+  const unnamed = [...Deno.readDirSync(join(folder, "output"))].filter(({ name }) =>
+    name.startsWith(`${task}-`)
+  );
+  for (
+    const path of [
+      ...named === undefined ? [] : [named],
+      ...unnamed.map(({ name }) => join("output", name)),
+    ]
+  ) {
+    rmSync(join(folder, path), { recursive: true, force: true });
+  }
+}
+
 /** Makes a folder in which a page's commands find what their words stand for. */
 async function makePlace(makesData = false): Promise<{ folder: string; bin: string } & Disposable> {
   const data = new RunFolder(24, 10);
@@ -100,6 +154,7 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
   if (!makesData) Deno.symlinkSync(data.data, at("DATA"));
   const run = new RecordedRun();
   await run.writeAll();
+  run.kill(); // else its folder is locked
   Deno.mkdirSync(at("runs"));
   for (const name of ["runs/b0", "runs/r18", "output/tutorial/run"]) Deno.symlinkSync(run.path, at(name));
   Deno.copyFileSync(await findMocoCheckpoint(), at("CHECKPOINT"));
@@ -108,9 +163,9 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
     "TEACHER.pth.tar",
     "output/tutorial/run/student.pth.tar",
     "checkpoint_0199.pth.tar",
-    "dinov2_vits14_pretrain.pth",
     "SATELLITE.pth",
   ];
+  if (HAS_VIT_FILES) linkReleased(folder);
   for (const name of [...checkpoints, "moco_v2_800ep_pretrain.pth.tar", "swav_400ep_pretrain.pth.tar"]) {
     Deno.symlinkSync(SAMPLE_TEACHER, at(name));
   }
@@ -293,11 +348,18 @@ const INSTEAD: readonly [RegExp, string][] = [
   [/-k resnet50 --teacher_ssl swav/, "-k resnet18 --teacher_ssl moco"],
   [/(?<=--queue )\d+|(?<=--moco-k )\d+|(?<=--batch-size )\d+/g, "16"],
   [/(?<=--bn-splits )\d+/g, "2"],
+  [/(?<=--batch-size )\d+(?= --accumulate 4)/g, "4"], // the queue has 16
+  [/(?<=--label-fraction \S+ --batch-size )\d+/g, "8"], // ten images
 ];
 
+/** Sides of images where a teacher takes none of 32 pixels: two patches of 14, and the one size of a table of positions. */
+const SIZES = [["dinov2", 28], ["vit-s-300ep", 64]] as const;
+
 for (const page of PAGES.filter((page) => page !== "docs/tutorial.md")) {
+  const names = Object.keys(RELEASED);
   const commands = commandsOf(page)
-    .filter(({ task, isWhole }) => isWhole && (Object.hasOwn(SMALL, task) || QUICK.has(task)));
+    .filter(({ task, isWhole }) => isWhole && (Object.hasOwn(SMALL, task) || QUICK.has(task)))
+    .filter(({ text }) => HAS_VIT_FILES || !names.some((name) => text.includes(name)));
   if (!commands.some(({ task }) => Object.hasOwn(SMALL, task))) continue;
   Deno.test(`${page}: all of its commands run`, { ignore: IS_SHORT || IS_WINDOWS }, async () => {
     await describeAdapter(); // `./seed` would install one
@@ -305,10 +367,14 @@ for (const page of PAGES.filter((page) => page !== "docs/tutorial.md")) {
     for (const command of commands) {
       let line = command.args.join(" ");
       for (const [found, instead] of INSTEAD) line = line.replaceAll(new RegExp(found, "g"), instead);
-      const more = (SMALL[command.task] ?? []).filter((flag) => !line.includes(flag.split(" ")[0]));
+      const small = SMALL[command.task] ?? [];
+      const [, size] = SIZES.find(([name]) => line.includes(name)) ?? [];
+      const sized = small.map((flag) => size === undefined ? flag : flag.replace("size 32", `size ${size}`));
+      const more = sized.filter((flag) => !line.includes(flag.split(" ")[0]));
       const images = { distill: ["--data DATA", "--distill CHECKPOINT"], pretrain: ["--data DATA"] };
       const bundled = line.includes("--data") ? [] : images[command.task as keyof typeof images] ?? [];
       const args = [line, ...more, ...bundled].join(" ").split(" ").filter((word) => word !== "");
+      makeRoom(line, command.task, place.folder);
       await runCommand({ ...command, args }, place);
     }
   });
