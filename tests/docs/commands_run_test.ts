@@ -285,7 +285,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     const [program] = writeSnippets("docs/tutorial.md", folder);
     assertEquals(program, join(folder, "images.ts"));
     const commands = tutorialCommands();
-    assertEquals(commands.length, 16);
+    assertEquals(commands.length, 18);
     let said = "";
     for (const command of commands) {
       // Fewer images and steps, and the configuration that lies beside the program otherwise.
