@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import { cacheFileOf } from "../data/cache_choice.ts";
 import type { Dataset } from "../data/dataset.ts";
+import type { DecodeOptions } from "../data/decode.ts";
 import { estimateDecodedBytes } from "../data/decoded_size.ts";
 import { fingerprintDataset } from "../data/fingerprint.ts";
 import { type ImageCacheHandle, makeMemoryCache } from "../data/image_cache.ts";
@@ -75,7 +76,7 @@ export class ImageCaches implements Disposable {
       const isInFile = path !== undefined && i === 0;
       if (cache === "off" || (isReadOnce && !isInFile)) continue;
       using dataset = await openDataset(name);
-      if (isInFile) files.use(await caches.#useFile(path, dataset, leastSide, emit));
+      if (isInFile) files.use(await caches.#useFile(path, dataset, { maxPixels, leastSide }, emit));
       else {
         const kept = { maxPixels, leastSide, ...i === 0 && { rows } };
         caches.#useMemory(dataset, await estimateDecodedBytes(dataset, kept), cache === "memory");
@@ -109,10 +110,10 @@ export class ImageCaches implements Disposable {
   async #useFile(
     path: string,
     dataset: Dataset,
-    leastSide: number | undefined,
+    decoding: DecodeOptions,
     emit: Emit<NoticeEvent>,
   ): Promise<Disposable> {
-    const file = await openCacheFile(path, dataset.rowCount, await identify(dataset, leastSide));
+    const file = await openCacheFile(path, dataset.rowCount, await identify(dataset, decoding));
     const note = (text: string) => emit({ type: "note", text });
     if (file.isRebuilt) {
       note(`${path} had decoded images of other data, or of another version of it: it is made anew`);
@@ -150,11 +151,12 @@ export class ImageCaches implements Disposable {
 }
 
 /** SHA-256 of all that the pixels of some data follow from. */
-async function identify(dataset: Dataset, leastSide: number | undefined): Promise<string> {
+async function identify(dataset: Dataset, { maxPixels, leastSide }: DecodeOptions): Promise<string> {
   const { versions } = await loadSharp();
   const parts = [
     ...[await fingerprintDataset(dataset), await dataset.describeFiles(), JSON.stringify(versions)],
-    ...leastSide === undefined ? [] : [`sides from ${leastSide}`],
+    // What is made smaller does not tell how large it was.
+    ...leastSide === undefined ? [] : [`sides from ${leastSide}, of ${maxPixels} pixels at most`],
   ];
   return createHash("sha256").update(parts.join("\n")).digest("hex");
 }

@@ -332,8 +332,11 @@ const FINETUNING: readonly Mutant[] = [
 
 /** Settings that the recipes do not pass on. */
 const RECIPES: readonly Mutant[] = [
-  mutant("actors/evaluation.ts", "stages: STAGES, maxPixels,", "stages: STAGES,", [
+  mutant("actors/evaluation.ts", "...{ maxPixels, leastSide, caches,", "...{ leastSide, caches,", [
     "actors/max_pixels_test.ts",
+  ]),
+  mutant("actors/evaluation.ts", "...{ maxPixels, leastSide, caches,", "...{ maxPixels, caches,", [
+    "methods/fast_decode_test.ts",
   ]),
   mutant("methods/linear_probe/pipeline.ts", "maxPixels: options.maxPixels,", "", [
     "actors/max_pixels_test.ts",
@@ -608,7 +611,27 @@ const DATA: readonly Mutant[] = [
   mutant("data/rgb.ts", "(b >>> 16) | (c << 16) | OPAQUE", "(b >>> 16) | (c << 8) | OPAQUE", [
     "data/decode_test.ts",
   ]),
-  mutant("data/decode.ts", "    limitInputPixels: maxPixels,\n", "", ["data/decode_test.ts"]),
+  mutant(
+    "data/decode.ts",
+    "Math.floor(shorter / factor) >= leastSide",
+    "Math.floor(shorter / factor) > leastSide",
+    [
+      "data/decode_test.ts",
+    ],
+  ),
+  mutant("data/decode.ts", 'if (format !== "JPEG") return 1;', "", ["data/decode_test.ts"]),
+  mutant("data/decoded_size.ts", "unitsOf(decodedSize(header, { leastSide }))", "unitsOf(header)", [
+    "methods/fast_decode_test.ts",
+  ]),
+  mutant("actors/data_facts.ts", "Math.max(imageSize, teacherSize)", "imageSize", [
+    "actors/data_facts_test.ts",
+  ]),
+  mutant("actors/image_caches.ts", "...leastSide === undefined ? [] : [", "...leastSide !== -1 ? [] : [", [
+    "methods/fast_decode_test.ts",
+  ]),
+  mutant("models/checkpoint/run_terms.ts", "saved.get(term.name) ?? term.usual", "saved.get(term.name)", [
+    "models/checkpoint/resume_state_test.ts",
+  ]),
   mutant("data/formats/gif.ts", "lengths[string];", "lengths[code];", ["data/formats/formats_test.ts"]),
   mutant("data/formats/gif.ts", "fill(colours[background])", "fill(colours[0])", [
     "data/formats/formats_test.ts",
