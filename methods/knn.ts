@@ -137,7 +137,7 @@ export async function runKnnEvaluation(
         await requireSameFacts(peers, {
           "settings": [
             ...[encoder.arch, counts, imageSize, evalResize, options.ks, options.temperature],
-            options.mixedPrecision === true,
+            ...[options.mixedPrecision === true, options.leastSide],
           ],
           "images": [bank.fingerprint, queries.fingerprint],
           "weights of the encoder": await identifyEncoder(encoder, "backbone"),

@@ -105,7 +105,8 @@ export async function readRunSoFar(
   const isUnfinished = record.status !== "finished";
   // The seed chooses whose labels are held out.
   const names = options.testData === HELD_OUT ? [...KNN_OPTIONS, "seed" as const] : KNN_OPTIONS;
-  const isSameKnn = names.every((name) => config[snakeCase(name)] === options[name]) &&
+  const known: Record<string, unknown> = { fast_decode: false, ...config }; // runs of before have no such setting
+  const isSameKnn = names.every((name) => known[snakeCase(name)] === options[name]) &&
     await hasSameTestData(record, options);
   const scores = isSameKnn ? await readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
