@@ -40,8 +40,8 @@ const { dim: _, ...PAPER_OF_ANY_LENGTH } = PAPER;
 /**
  * For teachers whose embedding is their feature; `dim` follows it. The loss is the paper's, and so are optimizer, epochs and
  * views. Both temperatures, the length of the queue and the single layer to the teacher's length are those of version 1 of
- * lightly-train's distillation, which was made for DINOv2's teachers (`docs/distilling.md`). Nothing was measured with released
- * weights.
+ * lightly-train's distillation, which was made for DINOv2's teachers. They were tried under a small vision transformer
+ * (`docs/distilling.md`), and nothing was measured with released weights.
  */
 const FEATURES = {
   ...PAPER_OF_ANY_LENGTH,
