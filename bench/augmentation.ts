@@ -36,7 +36,7 @@ export interface MadeImages {
 /** As ImageNet's, with much detail. */
 export const USUAL_IMAGES: MadeImages = { width: 500, height: 375, tile: 25, count: 256, batch: 64 };
 
-/** As a camera's of 12 megapixels, of 5 MB each. */
+/** As a camera's of 12 megapixels, of 4.4 MB each. */
 export const PHOTOS: MadeImages = { width: 4000, height: 3000, tile: 50, count: 32, batch: 8 };
 
 /** Makes them. */
