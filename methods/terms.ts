@@ -32,11 +32,11 @@ export function termOf<Name extends string, Value extends Term["value"]>(
 
 /** Settings of any training step that most runs leave as they are. A clipped gradient has a norm above 0. */
 export function rareTerms(
-  { accumulate, clipGrad, syncBn, compress }: {
-    accumulate: number;
-    clipGrad: number | null;
-    syncBn: boolean;
-    compress: string;
+  { accumulate = 1, clipGrad, syncBn = false, compress = "none" }: {
+    accumulate?: number;
+    clipGrad?: number | null;
+    syncBn?: boolean;
+    compress?: string;
   },
 ): Term[] {
   return [
@@ -48,7 +48,7 @@ export function rareTerms(
 }
 
 /** How images are decoded. */
-export function fastDecodeTerm({ fastDecode }: { fastDecode: boolean }): Term {
+export function fastDecodeTerm({ fastDecode = false }: { fastDecode?: boolean }): Term {
   return termOf("fastDecode", fastDecode, true, false);
 }
 

@@ -32,7 +32,7 @@ export function distillTerms(
     ...Object.entries(essential).map(([property, value]) => termOf(property, value, true)),
     termOf("feature", options.feature !== undefined, true, false),
     termOf("teacherSize", teacherSizeOf(options), true, imageSize),
-    termOf("mixup", options.mixup, true, 0),
+    termOf("mixup", options.mixup ?? 0, true, 0),
     fastDecodeTerm(options),
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
     ...cos ? [] : [termOf("schedule", schedule, false)],
