@@ -4,18 +4,13 @@ import { UserError } from "../errors.ts";
 import { FolderIdentity } from "./folder_identity.ts";
 import { writeAll } from "./replace_file.ts";
 import { describeKind } from "./stat_or_explain.ts";
+import { LOCK_PATIENCE_MS, tryLock } from "./try_lock.ts";
 
 /** The file that is locked, and says who holds it. Of a run that was killed it stays, without the lock. */
 const FILE = ".lock";
 
-/** How long a lock is waited for, in ms: whoever looks whether a folder is held holds it for a moment. */
-const PATIENCE_MS = 100;
-
-/** The same where a launcher starts the processes of a run: it may come to its end, and be started again, before they end. */
+/** How long a lock is waited for where a launcher starts the processes of a run: it may come to its end, and be started again, before they end. */
 export const RELAUNCH_PATIENCE_MS = 10_000;
-
-/** Time between two tries, in ms. */
-const BETWEEN_TRIES_MS = 20;
 
 /** A lock on a folder, held by a run until it is disposed of or the process ends, in whatever way. */
 export class FolderLock implements Disposable {
@@ -37,7 +32,7 @@ export class FolderLock implements Disposable {
    * @throws {UserError} if another run holds the lock, or the lock file is a link or no file
    * @throws the system's error if the folder is not writable
    */
-  static take(folder: string, patienceMs = PATIENCE_MS): FolderLock {
+  static take(folder: string, patienceMs = LOCK_PATIENCE_MS): FolderLock {
     const path = join(folder, FILE);
     for (;;) {
       const { file, isNew } = open(path);
@@ -115,16 +110,6 @@ function open(path: string): { file: Deno.FsFile; isNew: boolean } {
       const { AlreadyExists, NotFound } = Deno.errors;
       if (isNew ? !(error instanceof AlreadyExists) : !(error instanceof NotFound)) throw error;
     }
-  }
-}
-
-/** Waits where the lock is held. */
-function tryLock(file: Deno.FsFile, patienceMs: number): boolean {
-  const last = performance.now() + patienceMs;
-  for (;;) {
-    if (file.tryLockSync(true)) return true;
-    if (performance.now() > last) return false;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_TRIES_MS);
   }
 }
 

@@ -20,6 +20,7 @@ import {
 } from "./image_cache_table.ts";
 import { replaceFile, writeAll } from "./replace_file.ts";
 import { reduceToRgb } from "./rgb.ts";
+import { tryLock } from "./try_lock.ts";
 
 /** The first eight bytes. The digit is that of the layout, and of what decoding gives. */
 const MAGIC = "SEEDRGB1";
@@ -71,7 +72,7 @@ export async function openCacheFile(
   else {
     const { file, canWrite } = existing;
     const front = readFront(file, path);
-    const isWriter = canWrite && tryLock(file);
+    const isWriter = canWrite && mayWrite(file);
     if (isOf(front, rows, fingerprint)) {
       return openFor(file, { path, name: front.name, rows, isWriter }, false);
     }
@@ -82,7 +83,7 @@ export async function openCacheFile(
   const file = Deno.openSync(path, { read: true, write: true });
   const front = readFront(file, path);
   if (isOf(front, rows, fingerprint)) {
-    const handle = { path, name: front.name, rows, isWriter: tryLock(file) };
+    const handle = { path, name: front.name, rows, isWriter: mayWrite(file) };
     return openFor(file, handle, existing !== undefined);
   }
   file.close();
@@ -115,10 +116,10 @@ function openExisting(path: string): { file: Deno.FsFile; canWrite: boolean } | 
   }
 }
 
-/** Whether the lock could be had. */
-function tryLock(file: Deno.FsFile): boolean {
+/** Whether this run may write. */
+function mayWrite(file: Deno.FsFile): boolean {
   try {
-    return file.tryLockSync(true);
+    return tryLock(file);
   } catch {
     return false; // a disk without locks
   }

@@ -679,7 +679,7 @@ const DATA: readonly Mutant[] = [
   mutant("data/image_cache_file.ts", " && front.fingerprint === fingerprint", "", [
     "data/image_cache_test.ts",
   ]),
-  mutant("data/image_cache_file.ts", "canWrite && tryLock(file)", "canWrite", ["data/image_cache_test.ts"]),
+  mutant("data/image_cache_file.ts", "canWrite && mayWrite(file)", "canWrite", ["data/image_cache_test.ts"]),
   mutant("data/image_cache_file.ts", "  table.setUsed(used);\n", "", ["data/image_cache_test.ts"]),
   mutant(
     "data/image_cache_file.ts",
