@@ -1,7 +1,7 @@
 // Vision transformers in the tasks, read off tiny checkpoints as their programs wrote them.
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { distill, embed, knn, linearProbe } from "../../methods/runs.ts";
+import { distill, embed, knn, linearProbe, pretrain } from "../../methods/runs.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { UserError } from "../../errors.ts";
@@ -76,7 +76,7 @@ vitTest("--heads of a vision transformer changes what it gives, in every task", 
 });
 
 // What docs/tutorial.md does in its section on vision transformers, in two steps of each run.
-Deno.test("a ResNet teaches a vit_tiny, which teaches a mobilenetv3_small", async () => {
+Deno.test("a vit_tiny is pretrained or taught by a ResNet, and teaches a mobilenetv3_small", async () => {
   using folder = new RunFolder(8, 4);
   const run = (name: string, distilled: string, studentArch: string) => {
     const { teacherArch: _, teacherSsl: __, dim: ___, ...options } = folder.options(name, {
@@ -94,4 +94,13 @@ Deno.test("a ResNet teaches a vit_tiny, which teaches a mobilenetv3_small", asyn
     ["student", "mobilenetv3_small"],
     ["teacher", "vit_tiny_32"],
   ]);
+
+  const pretrained = await pretrain({
+    ...{ data: folder.data, testData: join(folder.data, "test.tsv"), output: folder.makeOutput("moco") },
+    ...{ arch: "vit_tiny", imageSize: 32, batchSize: 8, mocoK: 16, epochs: 1, workers: 1, insight: false },
+    knnK: 3,
+  }).result;
+  const ofPretrained = await run("of pretrained", pretrained.checkpoint, "mobilenetv3_small");
+  assert(Number.isFinite(ofPretrained.lastLoss));
+  assertEquals(ofPretrained.knn?.teacher, pretrained.knn?.after);
 });
