@@ -1,5 +1,7 @@
 /** From JPEGs to views: this project's readers and augmenter against PyTorch's DataLoader. */
 import { join } from "node:path";
+import { withDecoding } from "../actors/data_facts.ts";
+import { decodedSize } from "../data/decode.ts";
 import { loadSharp } from "../data/sharp.ts";
 import type augmenter from "../actors/augmenter.ts";
 import type { Monitor } from "../actors/events.ts";
@@ -183,11 +185,11 @@ export async function compareAugmentation(images: MadeImages, rounds: number): P
         ...torch && { DataLoader: torch },
       },
     });
-    const leastSide = 2 * SIZE;
+    const { leastSide } = await withDecoding({ imageSize: SIZE, fastDecode: true });
+    const isSmaller = decodedSize({ format: "JPEG", width, height }, { leastSide }).width < width;
     const name = `${width} x ${height}`;
     const whole = await row(name, {});
-    if (Math.min(width, height) < 2 * leastSide) return [whole];
-    return [whole, await row(`${name}, --fast-decode`, { leastSide })];
+    return isSmaller ? [whole, await row(`${name}, --fast-decode`, { leastSide })] : [whole];
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

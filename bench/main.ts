@@ -18,7 +18,7 @@ const HELP = `Usage: deno task bench [NAME ...] [--rounds N] [--dry-run]
 Times this project against @tensorflow/tfjs-backend-webgpu, @jax-js/jax and, where python3 has it, PyTorch, each in
 turn, on one adapter; keeps what it finds under bench/results and writes bench/RESULTS.md with a chart for each. Where
 kernels are timed they are chosen by a measurement first, as deno task distill does it.
-Without names everything is run (half an hour on a software adapter).
+Without names everything is run (half an hour on a software adapter, and what vit takes).
 
 ${SECTION_ORDER.map((name) => `  ${name.padEnd(14)}${SECTIONS[name].help}`).join("\n")}
 

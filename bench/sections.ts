@@ -604,7 +604,7 @@ export const SECTIONS: Readonly<Record<string, BenchSection>> = {
     run: benchAttention,
   },
   vit: {
-    help: "embeddings of ViT-S/14 and ViT-B/14 at 224 pixels, against onnxruntime-web",
+    help: "embeddings of ViT-S/14 and ViT-B/14, against onnxruntime-web (15 minutes on a software adapter)",
     isTuned: true,
     run: benchVit,
   },

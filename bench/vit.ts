@@ -1,4 +1,4 @@
-/** Vision transformers: time beside onnxruntime-web, and memory by the program's plan. */
+/** Vision transformers: time beside onnxruntime-web and PyTorch, and memory, as it is planned and as it is allocated. */
 import { Random } from "../data/random.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { byteLength, Graph } from "../kernels/graph.ts";
@@ -29,20 +29,19 @@ async function embedOurs(
   gpu: Gpu,
   encoder: Encoder,
   weights: StateValues,
-  batch: number,
   images: Float32Array<ArrayBuffer>,
 ): Promise<Contestant> {
   const frozen = await FrozenEncoder.create(gpu, {
     encoder,
     head: usualHead(encoder),
-    batch,
+    batch: BATCH,
     imageSize: IMAGE_SIZE,
     input: "normalized",
     output: "normalized",
   });
   await frozen.load((key) => weights.get(key)!);
-  const padded = padRows(images, [batch, IMAGE_SIZE, IMAGE_SIZE, 3]);
-  const embeddings = new Float32Array(batch * encoder.features);
+  const padded = padRows(images, [BATCH, IMAGE_SIZE, IMAGE_SIZE, 3]);
+  const embeddings = new Float32Array(BATCH * encoder.features);
   return {
     name: "ours",
     run: async () => void await frozen.embed(padded, embeddings),
@@ -74,7 +73,7 @@ export async function compareVits(gpu: Gpu, rounds: number): Promise<Row[]> {
       images: planar,
     };
     const contestants = [
-      await embedOurs(gpu, encoder, weights, BATCH, interleaved),
+      await embedOurs(gpu, encoder, weights, interleaved),
       await embedOnnx(work, "webgpu"),
       await embedOnnx(work, "wasm"),
     ];
