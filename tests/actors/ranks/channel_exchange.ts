@@ -54,7 +54,8 @@ export default defineActor<GradientExchange, ChannelExchangeConfig>((config, con
     if (data.values !== undefined) said.set(`${data.rank} ${data.exchange}`, data.values);
     // Who is behind may not have been there when it was said.
     if (rank === 0 && data.exchange === own.exchange && said.has(`all ${own.exchange}`)) say("all");
-    wake();
+    // What the others tell the first rank does not wake a rank between them: it would tell its own again, and wake them.
+    if (rank === 0 || data.rank === 0 || data.isGone) wake();
   };
   function say(name: "all" | "own"): void {
     channel.postMessage(name === "own" ? own : { ...own, values: said.get(`all ${own.exchange}`) });
