@@ -6,6 +6,7 @@
 import * as echarts from "echarts";
 import { join } from "node:path";
 import { Random } from "../data/random.ts";
+import type { ActorsEvent } from "../actors/events.ts";
 import { distill, type DistillOptions, sampleOptions } from "../mod.ts";
 import { formatTable } from "../cli/terminal/table.ts";
 
@@ -13,8 +14,10 @@ const PLUGIN = new URL("../examples/custom_encoder.ts", import.meta.url).href;
 const COLLECT_GARBAGE = new URL("collect_garbage.ts", import.meta.url).href;
 const CHART = new URL("../docs/soak.svg", import.meta.url);
 const MIB = 2 ** 20;
-/** Some more than come about in 500 steps. */
+/** Some fewer than come about in its 500 steps. */
 const CRASHES_AN_EPOCH = 8;
+/** From one crash to the next, at most; half of it on average. By steps, so that a faster machine has as many. */
+const STEPS_TO_CRASH = 90;
 
 /** A distillation into a student so small that a step takes some ten milliseconds. */
 function smallRun(output: string, changes: Partial<DistillOptions>): DistillOptions {
@@ -87,32 +90,37 @@ export async function storm(output: string, crashes: number, seed = 1): Promise<
     const options = smallRun(join(output, name), {
       epochs: Math.ceil(crashes / CRASHES_AN_EPOCH),
       saveEvery: { steps: 25 },
-      maxRestarts: Infinity,
+      maxRestarts: crashes,
     });
     const counts: Record<string, number> = {};
     const steps: number[] = [];
     let left = faults;
     await using distillation = distill(options);
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let nextAt = 0;
+    let actors: ActorsEvent["actors"] = new Map();
+    const strike = () => {
+      timer = undefined;
+      const names = [...actors.keys()];
+      const name = names[random.integer(0, names.length - 1)];
+      if (left === 0 || name === undefined) return;
+      left--;
+      counts[name] = (counts[name] ?? 0) + 1;
+      const actor = actors.get(name)!;
+      // A Worker with a GPU device in it cannot be ended from outside without danger to the process.
+      const hasDevice = !/reader|keeper/.test(name);
+      if (hasDevice || random.chance(0.5)) actor.crash(new Error("struck by lightning"));
+      else actor.kill();
+      // Some more while the run recovers.
+      if (random.chance(0.2)) timer = setTimeout(strike, random.uniform(0, 1000));
+    };
     for await (const event of distillation) {
-      if (event.type === "step") steps.push(event.step);
-      if (event.type !== "actors") continue;
-      const { actors } = event;
-      const strike = () => {
-        const names = [...actors.keys()];
-        const name = names[random.integer(0, names.length - 1)];
-        if (left > 0 && name !== undefined) {
-          left--;
-          counts[name] = (counts[name] ?? 0) + 1;
-          const actor = actors.get(name)!;
-          // A Worker with a GPU device in it cannot be ended from outside without danger to the process.
-          const hasDevice = !/reader|keeper/.test(name);
-          if (hasDevice || random.chance(0.5)) actor.crash(new Error("struck by lightning"));
-          else actor.kill();
-        }
-        timer = setTimeout(strike, random.uniform(500, 4000));
-      };
-      if (faults > 0) timer = setTimeout(strike, 2000);
+      if (event.type === "actors") actors = event.actors;
+      if (event.type !== "step") continue;
+      steps.push(event.step);
+      if (left === 0 || timer !== undefined || event.step < nextAt) continue;
+      nextAt = event.step + random.integer(10, STEPS_TO_CRASH);
+      timer = setTimeout(strike, random.uniform(0, 100)); // at any moment of a step
     }
     clearTimeout(timer);
     const { checkpoint } = await distillation.result;
