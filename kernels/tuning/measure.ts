@@ -1,4 +1,4 @@
-/** Measures a device's {@linkcode Tuning}: some seconds, mostly for compiling kernels. */
+/** Measures a device's {@linkcode Tuning}: a second or some, mostly for compiling kernels. */
 import type { Gpu } from "../gpu.ts";
 import { Graph, type Tensor } from "../graph.ts";
 import { add } from "../ops/add/add.ts";
@@ -41,6 +41,12 @@ const GPU_CANDIDATES: readonly Candidates[] = [
   { family: "direct", tiles: GPU_DIRECT_TILES },
 ];
 
+/**
+ * Products that are measured on a software adapter, where they are one kernel but for their addresses, and one stands for all: tables
+ * of three kinds differed from each other as those of one kind from run to run. Each kernel takes a tenth of a second to compile.
+ */
+const SOFTWARE_KINDS: readonly ProductKind[] = ["forward"];
+
 const WARM_UP_MS = 500;
 const ROUNDS = 6;
 
@@ -62,7 +68,8 @@ export async function measureTuning(
   const candidates: readonly Candidates[] = isSoftware
     ? [{ family: "direct", tiles: [...software.shared, ...software.direct] }]
     : GPU_CANDIDATES;
-  const total = candidates.reduce((sum, { tiles }) => sum + PRODUCT_KINDS.length * tiles.length, 0) +
+  const kinds = isSoftware ? SOFTWARE_KINDS : PRODUCT_KINDS;
+  const total = candidates.reduce((sum, { tiles }) => sum + kinds.length * tiles.length, 0) +
     (isSoftware ? 2 : 0);
   let done = 0;
   const counted = async <T>(work: Promise<T>): Promise<T> => {
@@ -76,7 +83,7 @@ export async function measureTuning(
     [];
   try {
     for (const { family, tiles } of candidates) {
-      for (const kind of PRODUCT_KINDS) {
+      for (const kind of kinds) {
         for (const tile of tiles) {
           const program = await counted(compileProduct(gpu, kind, { family, productTextures }, tile));
           programs.push({ kind, family, tile, program, best: Infinity });
@@ -97,7 +104,7 @@ export async function measureTuning(
   const fastest = (kind: ProductKind, of: readonly { kind: ProductKind; best: number }[]) =>
     Math.min(...of.filter((entry) => entry.kind === kind).map(({ best }) => best));
   const totalOf = (family: ProductFamily) =>
-    PRODUCT_KINDS.reduce(
+    kinds.reduce(
       (sum, kind) => sum + fastest(kind, programs.filter((entry) => entry.family === family)),
       0,
     );
@@ -114,7 +121,7 @@ export async function measureTuning(
       ? softwareChoices(software, efficiencyOf)
       : measured.map(({ tile }) => ({ ...tile, efficiency: efficiencyOf(tile) }));
   };
-  const tiles = {
+  const tiles = isSoftware ? sameTiles(tilesOf("forward")) : {
     forward: tilesOf("forward"),
     inputGradient: tilesOf("inputGradient"),
     weightGradient: tilesOf("weightGradient"),
