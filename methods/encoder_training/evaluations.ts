@@ -216,19 +216,19 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
    * Evaluates teacher and student as they were at the run's beginning. What its records say is not evaluated again.
    *
    * @param firstStep steps done before this part of the run
-   * @param untrained the student's weights, where the run begins now
+   * @param untrained the student's weights, where the run begins now. The teacher is evaluated while the trainer compiles.
    */
   async beginning(
     { origin }: RunIdentity,
     accuracies: readonly KnownAccuracy[],
     firstStep: number,
-    untrained: NamedValues | undefined,
+    untrained: Promise<NamedValues> | undefined,
   ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
     const { method, options, batchesPerEpoch, test, emit } = this.#setup;
     const step = options.resume === null ? firstStep : (origin?.epoch ?? 0) * batchesPerEpoch;
     const teacher = await this.teacher(step, accuracies.find(({ of }) => of === "teacher"));
     const known = accuracies.find((row) => row.of === "student" && row.step === step);
-    const values = untrained ?? await originalWeights(method.encoder(options), origin);
+    const values = await (untrained ?? originalWeights(method.encoder(options), origin));
     if (values !== undefined) {
       // The first encoder that is evaluated shows the probe set's images too.
       const views = method.teacher(options) === undefined;

@@ -259,7 +259,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     untrained: Promise<NamedValues> | undefined,
   ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
     const { identity, accuracies, firstStep, start } = this.#prepared;
-    const first = await evaluations.beginning(identity, accuracies, firstStep, await untrained);
+    const first = await evaluations.beginning(identity, accuracies, firstStep, untrained);
     if (start.batch === 0) await evaluations.lostEpoch(identity, accuracies, start.epoch);
     return first;
   }
