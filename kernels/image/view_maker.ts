@@ -65,6 +65,8 @@ export interface AfterViews {
 }
 
 const WORKGROUP = 256;
+/** Of images that go to the device at a time. */
+const UPLOAD_BYTES = 4 * 2 ** 20;
 /** Pixels of a line that an invocation of blur.wgsl makes. */
 const BLUR_SEGMENT = 32;
 
@@ -187,9 +189,15 @@ export class ViewMaker {
     into: ArrayBuffer = new ArrayBuffer(views.length * this.#height * this.#width * 4),
     { mixture, resized }: AfterViews = {},
   ): Promise<ArrayBuffer> {
-    const upload = (source: GPUBuffer, bytes: number) =>
-      // Not through a buffer that the host maps for writing, which was up to fifty times as slow (bench/NOTES.md).
-      this.#gpu.device.queue.writeBuffer(source, 0, images.pixels.subarray(0, bytes));
+    const { queue } = this.#gpu.device;
+    const upload = (source: GPUBuffer, bytes: number) => {
+      // Not through a buffer that the host maps for writing, which was up to fifty times as slow, and not all at once
+      // (bench/NOTES.md): each piece goes through memory that the one before has touched, and given back when it was submitted.
+      for (let at = 0; at < bytes; at += UPLOAD_BYTES) {
+        queue.writeBuffer(source, at, images.pixels.subarray(at, Math.min(bytes, at + UPLOAD_BYTES)));
+        queue.submit([]);
+      }
+    };
     return await this.#make(images, views, into, { upload, mixture, resized });
   }
 

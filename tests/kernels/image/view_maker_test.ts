@@ -441,6 +441,36 @@ Deno.test("ViewMaker takes an image of maxImagePixels(), wherever in a batch it 
   augmenter.destroy();
 });
 
+Deno.test("ViewMaker takes images that go to the device in several pieces, all of their pixels", async () => {
+  const [width, height, side] = [1001, 799, 16]; // three of them are 9.6 MB, and no piece ends with a row
+  const images = Array.from({ length: 3 }, (_, image): Rgb => ({
+    width,
+    height,
+    data: Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * (7 + image)) ^ (i >> 9)),
+  }));
+  const corners = [[0, 0], [width - side, height - side], [480, 390]];
+  const views = images.flatMap((of, image) =>
+    corners.map(([left, top]) => ({
+      ...whole(of, {
+        crop: { left, top, width: side, height: side },
+        resized: { width: side, height: side },
+      }),
+      image,
+    }))
+  );
+  const made = await make(images, views, side, side);
+  for (const [i, view] of views.entries()) {
+    const { data } = images[view.image];
+    const [left, top] = corners[i % corners.length];
+    const rows = Array.from({ length: side }, (_, y) => {
+      const at = ((top + y) * width + left) * 3;
+      return data.subarray(at, at + side * 3);
+    });
+    const expected = { width: side, height: side, data: Uint8Array.from(rows.flatMap((row) => [...row])) };
+    assertSamePixels(made[i], expected, `view ${i}`);
+  }
+});
+
 Deno.test("ViewMaker refuses a crop that one binding cannot hold", async () => {
   const image = randomImage(new Random(16), 80, 80);
   const augmenter = new ViewMaker(narrow(16384), { views: 1, width: 10, height: 10 });
