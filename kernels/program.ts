@@ -7,6 +7,7 @@ import { type DeclaredDispatch, writtenBy } from "./declarations.ts";
 import { type Binding, byteLength, type Dispatch, type Graph, type Tensor } from "./graph.ts";
 import { type Gpu, GpuError } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
+import { upload } from "./upload.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
 import { type Gather, makeSchedule, type Work, workOf } from "./schedule.ts";
@@ -326,7 +327,7 @@ export class Program {
     if (data.byteLength !== bytes) {
       throw new Error(`${this.label}: ${input.label} holds ${bytes} bytes, was given ${data.byteLength}`);
     }
-    this.#gpu.device.queue.writeBuffer(buffer, offset, data);
+    upload(this.#gpu.device.queue, buffer, offset, data);
   }
 
   /** The range that an input, an output or a bound tensor lives in. */

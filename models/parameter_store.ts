@@ -8,6 +8,7 @@
 import { UserError } from "../errors.ts";
 import type { Gpu, Target } from "../kernels/gpu.ts";
 import { readBuffer } from "../kernels/readback.ts";
+import { upload } from "../kernels/upload.ts";
 import { byteLength, type Tensor } from "../kernels/graph.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";
@@ -219,7 +220,7 @@ export class ParameterStore implements Disposable {
       const step = UPLOAD_BYTES / values.BYTES_PER_ELEMENT;
       for (let at = 0; at < values.length; at += step) {
         const piece = values.subarray(at, at + step);
-        device.queue.writeBuffer(buffer, offset + at * values.BYTES_PER_ELEMENT, piece);
+        upload(device.queue, buffer, offset + at * values.BYTES_PER_ELEMENT, piece);
         queued += piece.byteLength;
         if (queued < MAX_QUEUED_BYTES) continue;
         device.queue.submit([]);

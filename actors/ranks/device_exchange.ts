@@ -3,6 +3,7 @@ import { crc32 } from "node:zlib";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { BufferRange, GatheredRows } from "../../kernels/program.ts";
 import { readStaging } from "../../kernels/readback.ts";
+import { upload } from "../../kernels/upload.ts";
 import type { ExchangedResults, GradientExchange as StepExchange } from "../../models/training_step.ts";
 import type { GradientExchange } from "../messages.ts";
 import type { ActorRef } from "../runtime/mod.ts";
@@ -131,7 +132,7 @@ export class DeviceExchange implements StepExchange, Disposable {
   async #gather(bucket: Bucket, to: BufferRange): Promise<void> {
     const all = await this.#exchange.ask("gather", bucket.values, PATIENCE);
     bucket.values = new Float32Array(bucket.bytes / 4);
-    this.#gpu.device.queue.writeBuffer(to.buffer, to.offset, all);
+    upload(this.#gpu.device.queue, to.buffer, to.offset, all);
   }
 
   /** Gives this rank's buffers the contents that rank 0's have. */
@@ -201,7 +202,7 @@ export class DeviceExchange implements StepExchange, Disposable {
   }
 
   #write({ buffer, offset }: Bucket, values: Float32Array<ArrayBuffer>): void {
-    this.#gpu.device.queue.writeBuffer(buffer, offset, values);
+    upload(this.#gpu.device.queue, buffer, offset, values);
   }
 
   /** Frees the memory that is its own. */

@@ -15,6 +15,7 @@
 import { type KernelTime, type TimedDispatch, timeDispatches } from "../profiler.ts";
 import type { Gpu } from "../gpu.ts";
 import { readStaging } from "../readback.ts";
+import { upload } from "../upload.ts";
 import { computeHueRounding } from "./hue_rounding.ts";
 import { type Mixture, ViewMixer } from "./mixup.ts";
 import { WEIGHT_BITS } from "./resize_table.ts";
@@ -65,8 +66,6 @@ export interface AfterViews {
 }
 
 const WORKGROUP = 256;
-/** Of images that go to the device at a time. */
-const UPLOAD_BYTES = 4 * 2 ** 20;
 /** Pixels of a line that an invocation of blur.wgsl makes. */
 const BLUR_SEGMENT = 32;
 
@@ -78,7 +77,7 @@ interface Slot {
 }
 
 /** Fills the source buffer, or adds to the commands what does. */
-type Upload = (source: GPUBuffer, bytes: number, encoder: GPUCommandEncoder) => void;
+type Fill = (source: GPUBuffer, bytes: number, encoder: GPUCommandEncoder) => void;
 
 /** Buffers that all batches share (the queue does one after the other), and that grow with the largest batch. */
 interface Shared {
@@ -189,16 +188,10 @@ export class ViewMaker {
     into: ArrayBuffer = new ArrayBuffer(views.length * this.#height * this.#width * 4),
     { mixture, resized }: AfterViews = {},
   ): Promise<ArrayBuffer> {
-    const { queue } = this.#gpu.device;
-    const upload = (source: GPUBuffer, bytes: number) => {
-      // Not through a buffer that the host maps for writing, which was up to fifty times as slow, and not all at once
-      // (bench/NOTES.md): each piece goes through memory that the one before has touched, and given back when it was submitted.
-      for (let at = 0; at < bytes; at += UPLOAD_BYTES) {
-        queue.writeBuffer(source, at, images.pixels.subarray(at, Math.min(bytes, at + UPLOAD_BYTES)));
-        queue.submit([]);
-      }
-    };
-    return await this.#make(images, views, into, { upload, mixture, resized });
+    const fill = (source: GPUBuffer, bytes: number) =>
+      // Not through a buffer that the host maps for writing, which was up to fifty times as slow (bench/NOTES.md).
+      upload(this.#gpu.device.queue, source, 0, images.pixels.subarray(0, bytes));
+    return await this.#make(images, views, into, { fill, mixture, resized });
   }
 
   /** Resizes views that lie on the device: RGBA8 [count, height, width]. */
@@ -213,7 +206,7 @@ export class ViewMaker {
       window: { left: 0, top: 0 },
     }));
     await this.#make({ count, table, pixels: { byteLength: bytes } }, parameters, into, {
-      upload: (source, bytes, encoder) => encoder.copyBufferToBuffer(views, 0, source, 0, bytes),
+      fill: (source, bytes, encoder) => encoder.copyBufferToBuffer(views, 0, source, 0, bytes),
     });
   }
 
@@ -221,7 +214,7 @@ export class ViewMaker {
     images: ImageLayout,
     views: readonly ViewParameters[],
     into: ArrayBuffer,
-    { upload, mixture, resized }: AfterViews & { upload: Upload },
+    { fill, mixture, resized }: AfterViews & { fill: Fill },
   ): Promise<ArrayBuffer> {
     const bytes = views.length * this.#height * this.#width * 4;
     if (bytes === 0) return into;
@@ -232,7 +225,7 @@ export class ViewMaker {
     }
     const slot = await this.#acquire();
     try {
-      this.#submit(slot, images, views, bytes, upload, mixture);
+      this.#submit(slot, images, views, bytes, fill, mixture);
       await Promise.all([
         readStaging(this.#gpu, slot.readback, (views) => {
           new Uint8Array(into).set(new Uint8Array(views));
@@ -283,7 +276,7 @@ export class ViewMaker {
     images: ImageLayout,
     views: readonly ViewParameters[],
     bytes: number,
-    upload: Upload,
+    fill: Fill,
     mixture?: Mixture,
   ): void {
     this.#gpu.check();
@@ -309,7 +302,7 @@ export class ViewMaker {
 
     const { source, tables, records } = this.#shared;
     const encoder = device.createCommandEncoder({ label: "augment" });
-    upload(source, sourceBytes, encoder);
+    fill(source, sourceBytes, encoder);
     device.queue.writeBuffer(tables, 0, plan.tables);
     device.queue.writeBuffer(records, 0, plan.records);
     encoder.clearBuffer(this.#lumaSums);
