@@ -83,7 +83,7 @@ export interface Storm {
   isSame: boolean;
 }
 
-/** Trains twice, the second time with so many crashes of actors that are drawn at random, at moments that are. */
+/** Trains twice, the second time with so many crashes of actors that are drawn at random, at moments that are. Seed 2 strikes all of them. */
 export async function storm(output: string, crashes: number, seed = 2): Promise<Storm> {
   const random = new Random(seed, "storm");
   const run = async (name: string, faults: number) => {

@@ -18,12 +18,8 @@ import type { StateValues } from "./initialize.ts";
 import { isDecayed } from "./optim/weight_decay.ts";
 import type { RowRange } from "./parameter_layout.ts";
 
-/**
- * Bytes that are handed to the queue at a time, and before it is awaited: the queue keeps a copy of what it is given
- * until then.
- */
-const UPLOAD_BYTES = 16 * 2 ** 20;
-const MAX_QUEUED_BYTES = 64 * 2 ** 20;
+/** Bytes that are handed to the queue before it is awaited, or twice as many: it keeps a copy of what it is given until then. */
+const QUEUED_BYTES = 32 * 2 ** 20;
 
 const USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
@@ -217,12 +213,12 @@ export class ParameterStore implements Disposable {
       requireFinite(exact, keys);
       const values = tensor.dtype === "f16" ? toHalf(exact, keys) : exact;
       const { buffer, offset } = this.rangeOf(tensor);
-      const step = UPLOAD_BYTES / values.BYTES_PER_ELEMENT;
+      const step = QUEUED_BYTES / values.BYTES_PER_ELEMENT;
       for (let at = 0; at < values.length; at += step) {
         const piece = values.subarray(at, at + step);
         upload(device.queue, buffer, offset + at * values.BYTES_PER_ELEMENT, piece);
         queued += piece.byteLength;
-        if (queued < MAX_QUEUED_BYTES) continue;
+        if (queued < QUEUED_BYTES) continue;
         device.queue.submit([]);
         await this.#gpu.wait(device.queue.onSubmittedWorkDone());
         queued = 0;
