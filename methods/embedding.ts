@@ -24,7 +24,7 @@ import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
 import { dataListener, describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
 import { Origins } from "../actors/origins.ts";
 import { Pipeline } from "../actors/pipeline.ts";
-import { CANNOT_BEGIN_AGAIN, gatherRows, type RankPeers, requireSameFacts } from "../actors/ranks/peers.ts";
+import { CANNOT_BEGIN_AGAIN, gatherRows, type RankPeers, requireSame } from "../actors/ranks/peers.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { type WholeBatches, wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
@@ -288,18 +288,15 @@ export async function runEmbedding(
     return await abortable(signal, async () => {
       await pipeline.connect();
       if (shared !== undefined) {
-        await requireSameFacts(shared.peers, {
-          "settings": [
-            batchSize,
-            imageSize,
-            dimension,
-            options.part,
-            options.amp === true,
-            leastSide,
-            evalResize,
-          ],
+        await requireSame(shared.peers, {
+          "--batch-size": batchSize,
+          "--image-size": [imageSize, leastSide],
+          "--eval-resize": evalResize,
+          "--part": options.part,
+          "--dim": dimension,
+          "--amp": options.amp === true,
           "images": await fingerprintDataset(dataset),
-          "weights of the encoder": await identifyEncoder(options.encoder, options.part),
+          "the encoder's weights": await identifyEncoder(options.encoder, options.part),
         });
       }
       return await supervisor.retry(async () => {

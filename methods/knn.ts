@@ -20,7 +20,7 @@ import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import { identifyEncoder } from "../actors/load_encoder.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
-import { CANNOT_BEGIN_AGAIN, requireSameFacts } from "../actors/ranks/peers.ts";
+import { CANNOT_BEGIN_AGAIN, requireSame } from "../actors/ranks/peers.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
@@ -134,13 +134,15 @@ export async function runKnnEvaluation(
     });
     const { accuracies, noAccuracies } = await abortable(signal, async () => {
       if (peers !== undefined) {
-        await requireSameFacts(peers, {
-          "settings": [
-            ...[encoder.arch, counts, imageSize, evalResize, options.ks, options.temperature],
-            ...[options.mixedPrecision === true, options.leastSide],
-          ],
-          "images": [bank.fingerprint, queries.fingerprint],
-          "weights of the encoder": await identifyEncoder(encoder, "backbone"),
+        await requireSame(peers, {
+          "--image-size": [imageSize, options.leastSide],
+          "--eval-resize": evalResize,
+          "--knn-k": options.ks,
+          "--knn-t": options.temperature,
+          "--amp": options.mixedPrecision === true,
+          "images": [counts, bank.fingerprint, queries.fingerprint],
+          "--arch": encoder.arch,
+          "the encoder's weights": await identifyEncoder(encoder, "backbone"),
         });
       }
       return await evaluate(encoder, { onProgress });

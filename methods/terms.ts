@@ -62,6 +62,13 @@ export function contentTerm(name: string, flag: string, value: string | null, co
   return { name, flag, value, isEssential: true, content };
 }
 
+/** What ranks must have in common, by its name: for `requireSame`. A run without terms has none of these. */
+export function factsOf(terms: readonly Term[] = []): Record<string, Term["value"]> {
+  return Object.fromEntries(
+    terms.map(({ flag, value, content }) => [content === undefined ? flag : `${content} (${flag})`, value]),
+  );
+}
+
 /**
  * Compares a run with the one that wrote a checkpoint, and says every difference.
  *

@@ -3,13 +3,19 @@ import { crc32 } from "node:zlib";
 import { UserError } from "../../errors.ts";
 import type { GradientExchange } from "../messages.ts";
 import type { ActorRef } from "../runtime/mod.ts";
-import type { Ranks } from "./ranks.ts";
+import { nameRanks, type Ranks } from "./ranks.ts";
 
 /** Exchanges take as long as the slowest rank. */
 export const PATIENCE = { timeoutMs: Infinity };
 
 /** The least int32: of no account in a maximum. */
 const LEAST = -(2 ** 31);
+
+/** Stands where a rank has fewer facts than another; no checksum of a name. */
+const PADDING = 0;
+
+/** Lists things in a sentence. */
+const IN_WORDS = new Intl.ListFormat("en-GB");
 
 /** This process among the ranks, and who exchanges with the others. */
 export interface RankPeers extends Ranks {
@@ -86,41 +92,35 @@ export async function areSame(
 }
 
 /**
- * Fails where the ranks do not do the same.
+ * Fails where a rank has something else than the first one, and says which ranks, and what.
  *
- * @param facts what it follows from, fit for JSON
- * @param own what this rank does, in words
+ * @param facts what all must have in common, by its name; fit for JSON. Ranks may have facts that others lack.
  * @throws {UserError}
  */
-export async function requireSame({ exchange }: RankPeers, facts: unknown, own?: string): Promise<void> {
-  if (await areSame(exchange, [checksumOf(facts)])) return;
-  throw new UserError(
-    "the ranks do not do the same: expected equal settings, data and checkpoints on all of them. Start all with the same " +
-      `command line, and give all the same files${own === undefined ? "" : ` (${own})`}`,
-  );
-}
-
-/**
- * Fails where a rank has something else than the first one, and says which rank, and what.
- *
- * @param facts what all must have in common, by its name; fit for JSON
- * @throws {UserError}
- */
-export async function requireSameFacts(
-  peers: RankPeers,
-  facts: Readonly<Record<string, unknown>>,
-): Promise<void> {
+export async function requireSame(peers: RankPeers, facts: Readonly<Record<string, unknown>>): Promise<void> {
+  if (await areSame(peers.exchange, [checksumOf(facts)])) return;
   const names = Object.keys(facts);
-  const sums = Object.values(facts).map((fact) => checksumOf(fact));
-  const [first, ...others] = await gatherIntegers(peers, sums);
-  const problems = others.flatMap((found, i) => {
-    const other = names.filter((_, at) => found[at] !== first[at]);
-    return other.length === 0 ? [] : [`rank ${i + 1} has other ${other.join(" and other ")} than rank 0`];
+  const [most] = await peers.exchange.ask("agree", Int32Array.of(names.length), PATIENCE);
+  const own = new Int32Array(2 * most);
+  own.set(names.flatMap((name) => [checksumOf(name), checksumOf(facts[name])]));
+  const [first, ...others] = (await gatherIntegers(peers, own)).map((words) =>
+    new Map(Array.from({ length: most }, (_, i) => [words[2 * i], words[2 * i + 1]]))
+  );
+  const nameOf = new Map(names.map((name) => [checksumOf(name), name]));
+  const differences = others.map((found) => {
+    const keys = [...new Set([...first.keys(), ...found.keys()])].filter((key) => key !== PADDING);
+    const different = keys.filter((key) => found.get(key) !== first.get(key));
+    return [...new Set(different.map((key) => nameOf.get(key) ?? "a setting"))];
   });
-  if (problems.length === 0) return;
+  const ranksOf = Map.groupBy(differences.keys(), (i) => IN_WORDS.format(differences[i]));
+  ranksOf.delete(""); // those that are as the first one
   throw new UserError(
     `the ranks do not do the same: ${
-      problems.join("; ")
+      [...ranksOf].map(([what, others]) =>
+        `${nameRanks(others.map((i) => i + 1))} ${
+          others.length === 1 ? "differs" : "differ"
+        } from rank 0 in ${what}`
+      ).join("; ")
     }. Start all with the same command line, and give all the same files`,
   );
 }

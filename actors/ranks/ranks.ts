@@ -8,6 +8,11 @@ export interface Ranks {
   size: number;
 }
 
+/** Names ranks in a sentence: `rank 1`, `ranks 1, 2`. */
+export function nameRanks(ranks: readonly number[]): string {
+  return ranks.length === 1 ? `rank ${ranks[0]}` : `ranks ${ranks.join(", ")}`;
+}
+
 /** What gradients become on their way between ranks: float32s as they are, or float16s with a common factor. */
 export type GradientCompression = "none" | "f16";
 

@@ -2,7 +2,7 @@
 import { UserError } from "../../errors.ts";
 import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher, readVariable } from "./launcher.ts";
 import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest } from "./mpi.ts";
-import type { Ranks, RankSettings } from "./ranks.ts";
+import { nameRanks, type Ranks, type RankSettings } from "./ranks.ts";
 
 /** How long the first rank waits for the others at the end, in ms. */
 const LAST_MS = 60_000;
@@ -17,6 +17,7 @@ export class World implements Ranks {
   readonly launched: LaunchedProcess;
   readonly #mpi: Mpi;
   #onMachine = 1;
+  #name: string;
 
   /** @throws {UserError} where the library of MPI is not the launcher's */
   constructor(launched: LaunchedProcess, mpi: Mpi) {
@@ -25,11 +26,12 @@ export class World implements Ranks {
     this.launched = launched;
     this.rank = mpi.rank;
     this.size = mpi.size;
-    const { launcher, size } = launched;
+    this.#name = nameRanks([mpi.rank]);
+    const { launcher, size, advice = `Use the launcher of ${mpi.family}` } = launched;
     if (this.size !== size) {
       throw new UserError(
         `${launcher} started ${size} processes, but ${mpi.path} (${mpi.version}) knows of ${this.size}: it is not the launcher's ` +
-          `library. Use the launcher of ${mpi.family}, or name the right file in ${LIBRARY_VARIABLE}`,
+          `library. ${advice}, or name the right file in ${LIBRARY_VARIABLE}`,
       );
     }
   }
@@ -38,6 +40,11 @@ export class World implements Ranks {
   get library(): { family: string; version: string; path: string } {
     const { family, version, path } = this.#mpi;
     return { family, version, path };
+  }
+
+  /** What this process is called; with its machine, when it is known that there are several. */
+  get name(): string {
+    return this.#name;
   }
 
   /** What a run is told of it. */
@@ -51,6 +58,7 @@ export class World implements Ranks {
     const own = this.#mpi.machine;
     const all = await this.gather(own);
     this.#onMachine = all.filter((machine) => machine === own).length;
+    if (this.#onMachine < this.size) this.#name = `${nameRanks([this.rank])} on ${own}`;
   }
 
   /** Waits for all processes. */
@@ -131,7 +139,14 @@ export class World implements Ranks {
  */
 export function joinWorld(get: (name: string) => string | undefined = readVariable): World | undefined {
   const launched = readLauncher(get);
-  return launched === undefined || launched.size === 1
-    ? undefined
-    : new World(launched, loadMpi(launched.libraries));
+  if (launched === undefined || launched.size === 1) return undefined;
+  const { libraries, launcher, tells, advice, rank } = launched;
+  const mpi = loadMpi(libraries);
+  // The library may end the process before anything else can be said.
+  if (rank === 0 && tells !== undefined && tells !== mpi.family) {
+    console.error(
+      `${launcher} does not tell ${mpi.family} (${mpi.path}) which tasks there are, so it may fail. ${advice}`,
+    );
+  }
+  return new World(launched, mpi);
 }

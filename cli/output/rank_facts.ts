@@ -1,5 +1,6 @@
 /** What the ranks of a job say of themselves: where each one is, and which device it has. */
 import { cpus } from "node:os";
+import { nameRanks } from "../../actors/ranks/ranks.ts";
 import type { World } from "../../actors/ranks/world.ts";
 import { counted } from "../../data/printable.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
@@ -33,10 +34,6 @@ export const SHARED_CORES = "they share its cores: one rank is as fast";
 /** What is said of ranks whose GPUs have one name: no adapter tells whether it is the same device. */
 export const SHARED_DEVICE =
   "they may share one device, which gains nothing: give each rank its own (docs/scaling.md#devices)";
-
-function nameRanks(ranks: readonly number[]): string {
-  return ranks.length === 1 ? `rank ${ranks[0]}` : `ranks ${ranks.join(", ")}`;
-}
 
 /** Sorts ranks by their machines. */
 export function byHost(ranks: readonly RankFacts[]): HostRanks[] {

@@ -29,12 +29,12 @@ export interface RankedOptions {
 /** See {@linkcode RankedOptions.stop}. */
 export type RankedStop = "together" | "at once";
 
-/** Lets a rank beside the first one speak of what is wrong, with its number in front. */
-function speakAsRank(rank: number): void {
+/** Lets a rank beside the first one speak of what is wrong, with its name in front. */
+function speakAs(world: World): void {
   const error = console.error.bind(console);
   console.log = console.info = () => {};
   console.error = console.warn = (...args: unknown[]) =>
-    error(`rank ${rank}: ${args.map(String).join(" ").replaceAll("\n", `\nrank ${rank}: `)}`);
+    error(`${world.name}: ${args.map(String).join(" ").replaceAll("\n", `\n${world.name}: `)}`);
 }
 
 /**
@@ -48,7 +48,7 @@ export function onRanks(
   return async () => {
     const world = joinWorld();
     if (world === undefined) return await main(undefined);
-    if (world.rank > 0) speakAsRank(world.rank);
+    if (world.rank > 0) speakAs(world);
     let code: number | void;
     try {
       await world.findNeighbours();

@@ -34,7 +34,7 @@ import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { similarityMap } from "../../models/similarity_map.ts";
 import { cropRatioOf } from "../encoder_views.ts";
-import type { RunIdentity } from "../terms.ts";
+import { factsOf, type RunIdentity } from "../terms.ts";
 import { buildTrainingCheckpoint, readTrainingCheckpoint, transpose } from "./checkpoint.ts";
 import type { TrainerEvent } from "./events.ts";
 import { initialWeights } from "./initial_weights.ts";
@@ -240,11 +240,12 @@ export class EncoderTraining<
     if (exchange === undefined) return;
     const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize } } = this.#config;
     const { totalSteps } = this.#config.ranks!;
-    await requireSame(
-      this.#config.ranks!,
-      { terms: identity?.terms, epoch, batch, batchesPerEpoch, totalSteps, batchSize },
-      `this rank begins in epoch ${epoch}, batch ${batch}, of ${totalSteps} batches of ${batchSize} in all`,
-    );
+    await requireSame(this.#config.ranks!, {
+      ...factsOf(identity?.terms),
+      "--batch-size": batchSize,
+      "its batches": [batchesPerEpoch, totalSteps],
+      "where it begins": [epoch, batch],
+    });
     await exchange.broadcast(lastingBuffers(this.#step.parameters));
     await this.#requireSameWeights();
   }

@@ -43,6 +43,7 @@ import {
 import { initialLossScale, optimizedBy } from "../encoder_training/step_options.ts";
 import { TrainedSteps } from "../encoder_training/trained_steps.ts";
 import { cropRatioOf } from "../encoder_views.ts";
+import { factsOf } from "../terms.ts";
 import { buildFinetuneCheckpoint, readFinetuneCheckpoint } from "./checkpoint.ts";
 import type { FinetuneActorEvent } from "./events.ts";
 import type { FinetuneTrainer, WrittenCheckpoint } from "./messages.ts";
@@ -223,12 +224,15 @@ class Finetuning {
     const exchange = this.#exchange;
     if (exchange === undefined) return;
     const { start, batchesPerEpoch, classes, terms, options: { batchSize, epochs, evaluate } } = this.#config;
-    const { epoch, batch } = start;
-    await requireSame(
-      this.#ranks!,
-      { terms, start, batchesPerEpoch, classes, batchSize, epochs, evaluate },
-      `this rank begins in epoch ${epoch}, batch ${batch}, of ${epochs} epochs of ${batchesPerEpoch} batches`,
-    );
+    await requireSame(this.#ranks!, {
+      ...factsOf(terms),
+      "--epochs": epochs,
+      "--batch-size": batchSize,
+      "--evaluate": evaluate,
+      "its batches": batchesPerEpoch,
+      "where it begins": start,
+      "classes": classes,
+    });
     await exchange.broadcast(this.#step.stores.flatMap(lastingBuffers));
     await this.#requireSameWeights(exchange);
   }

@@ -29,6 +29,7 @@ import { lastingBuffers } from "../../models/training_step.ts";
 import { findEncoder, usualHead } from "../../models/registry.ts";
 import { type BatchResult, classLabelsOf, scoreOf, Tally } from "../classification.ts";
 import { cropRatioOf } from "../encoder_views.ts";
+import { factsOf } from "../terms.ts";
 import {
   buildLinearCheckpoint,
   type LinearCheckpoint,
@@ -431,16 +432,16 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
   } else await loadProbes(probes, options.resume, config);
   if (ranks !== undefined) {
     const { batchSize, epochs, lr, evaluate } = options;
-    await requireSame(ranks, [
-      terms,
-      batchSize,
-      epochs,
-      lr,
-      evaluate,
-      ranks.epoch,
-      ranks.trainImages,
-      classes,
-    ]);
+    await requireSame(ranks, {
+      ...factsOf(terms),
+      "--epochs": epochs,
+      "--batch-size": batchSize,
+      "--lr": lr,
+      "--evaluate": evaluate,
+      "its images": ranks.trainImages,
+      "where it begins": ranks.epoch,
+      "classes": classes,
+    });
     await exchange!.broadcast(probes.stores.flatMap(lastingBuffers));
   }
   const training = new ProbeTraining(config, trainer, probes, exchange);

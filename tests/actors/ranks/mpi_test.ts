@@ -61,14 +61,12 @@ Deno.test("readLauncher() knows what each launcher says, and who is alone", () =
     OMPI_COMM_WORLD_RANK: "3",
     OMPI_COMM_WORLD_SIZE: "4",
     OMPI_COMM_WORLD_LOCAL_RANK: "1",
-    OMPI_COMM_WORLD_LOCAL_SIZE: "2",
   };
   assertEquals(read({ ...openMpi, PMI_RANK: "0", PMI_SIZE: "1", SLURM_PROCID: "9" }), {
     launcher: "Open MPI's mpirun",
     rank: 3,
     size: 4,
     localRank: 1,
-    localSize: 2,
     libraries: MPI_LIBRARIES["Open MPI"],
   });
   assertEquals(read({ PMI_RANK: "0", PMI_SIZE: "2" }), {
@@ -82,6 +80,14 @@ Deno.test("readLauncher() knows what each launcher says, and who is alone", () =
   const slurm = { SLURM_PROCID: "5", SLURM_STEP_NUM_TASKS: "8", SLURM_LOCALID: "1" };
   const { launcher, rank, size, localRank, libraries } = read(slurm)!;
   assertEquals([launcher, rank, size, localRank, libraries.length], ["srun", 5, 8, 1, 7]);
+  assertEquals(libraries[0], MPI_LIBRARIES["Open MPI"][0]);
+  assertEquals(read(slurm)!.tells, "none");
+  // With --mpi=pmix, with --mpi=pmi2, and of an mpiexec that is itself Slurm's task.
+  assertEquals(read({ ...slurm, PMIX_RANK: "5" })!.tells, "Open MPI");
+  const pmi2 = read({ ...slurm, PMI_RANK: "5", PMI_SIZE: "8" })!;
+  assertEquals([pmi2.launcher, pmi2.localRank, pmi2.tells], ["srun", 1, "MPICH"]);
+  assertEquals(pmi2.libraries[0], MPI_LIBRARIES.MPICH[0]);
+  assertEquals(read({ ...slurm, PMI_RANK: "11", PMI_SIZE: "16" })!.launcher, "mpiexec (PMI)");
   assertEquals(read({ ...slurm, SEED_MPI_LIBRARY: "/opt/libmpi.so" })!.libraries, ["/opt/libmpi.so"]);
   assert(LAUNCHER_VARIABLES.includes("SLURM_STEP_NUM_TASKS"));
 });

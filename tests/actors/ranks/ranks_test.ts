@@ -227,9 +227,19 @@ Deno.test("a rank that is stopped as its epoch ends goes on until all have saved
 
 Deno.test("ranks with other settings, or batches that cannot be shared, do not begin", async () => {
   using folder = new RunFolder(24);
-  const different = startRanks(folder.options("different"), 2, (rank) => ({ lr: rank === 0 ? 0.1 : 0.2 }));
-  for (const error of await errorsOf(different)) {
-    assertStringIncludes((error as Error).message, "the ranks do not do the same: expected equal settings");
+  using other = new RunFolder(20);
+  const { data } = other.options("other");
+  // The last one has a setting that the others have not.
+  const changes = [{}, { lr: 0.2, data }, { lr: 0.2, data }, { smallViews: 1, smallSize: 16 }];
+  const different = startRanks(folder.options("different"), 4, (rank) => changes[rank]);
+  for (const [rank, error] of (await errorsOf(different)).entries()) {
+    assertStringIncludes(
+      (error as Error).message,
+      "the ranks do not do the same: ranks 1, 2 differ from rank 0 in images (--data), --lr and its batches; " +
+        `rank 3 differs from rank 0 in --augmentation, --small-views and ${
+          rank === 3 ? "--small-size" : "a setting"
+        }. Start all with`,
+    );
   }
   for (const error of await errorsOf(startRanks(folder.options("odd"), 3))) {
     assertInstanceOf(error, UserError);
