@@ -1,4 +1,4 @@
-/** Two machines on this one: network namespaces of Linux, joined by a cable. It takes root. */
+/** Two machines on this one: namespaces of Linux with networks and names of their own, joined by a cable. It takes root. */
 
 /** Machines that ranks are started on. */
 export interface Machines {
@@ -8,10 +8,16 @@ export interface Machines {
   args: readonly string[];
   /** Bytes that the second machine has sent. */
   sentBytes(): Promise<number>;
+  /** Pulls out the cable, or plugs it in again. */
+  setCable(state: "up" | "down"): Promise<void>;
 }
 
 const HOSTS = ["10.9.0.1", "10.9.0.2"];
 const namespaceOf = (host: string) => `seed-${host}`;
+
+/** Runs what stands behind it on a machine whose address is the shell's first argument. */
+const ENTER =
+  'host=$1; shift; exec ip netns exec "seed-$host" unshare --uts sh -c \'hostname "$0"; exec "$@"\' "seed-$host"';
 
 async function ip(...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command("ip", { args }).output();
@@ -36,9 +42,7 @@ export async function withMachines(use: (machines: Machines) => Promise<void>): 
     }
     // What mpirun uses in the place of ssh.
     const agent = `${folder}/agent`;
-    Deno.writeTextFileSync(agent, '#!/bin/sh\nhost=$1\nshift\nexec ip netns exec "seed-$host" sh -c "$*"\n', {
-      mode: 0o755,
-    });
+    Deno.writeTextFileSync(agent, `#!/bin/sh\n${ENTER} sh -c "$*"\n`, { mode: 0o755 });
     const hostfile = `${folder}/hosts`;
     Deno.writeTextFileSync(hostfile, HOSTS.map((host) => `${host} slots=1\n`).join(""));
     const settings = {
@@ -49,7 +53,7 @@ export async function withMachines(use: (machines: Machines) => Promise<void>): 
       oob_tcp_if_include: "10.9.0.0/24",
     };
     await use({
-      prefix: ["ip", "netns", "exec", namespaceOf(HOSTS[0])],
+      prefix: ["sh", "-c", `${ENTER} "$@"`, "sh", HOSTS[0]],
       args: [
         ...["--hostfile", hostfile, "--map-by", "node"],
         ...Object.entries(settings).flatMap((setting) => ["--mca", ...setting]),
@@ -59,6 +63,9 @@ export async function withMachines(use: (machines: Machines) => Promise<void>): 
           await ip("-n", namespaceOf(HOSTS[1]), "-s", "-j", "link", "show", "seed1"),
         );
         return link.stats64.tx.bytes;
+      },
+      async setCable(state) {
+        await ip("-n", namespaceOf(HOSTS[1]), "link", "set", "seed1", state);
       },
     });
   } finally {

@@ -1,5 +1,5 @@
 /** Ranks on two machines, and ranks that are killed at any moment. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { Random } from "../../../data/random.ts";
 import { RunFolder } from "../../actors/small_run.ts";
@@ -53,6 +53,39 @@ mpiTest(
     });
     assertEquals(checkpoints(join(folder.path, "far")).length, EPOCHS);
     assertEquals(await digestLast(join(folder.path, "far")), await digestLast(join(folder.path, "near")));
+  },
+  launchers.filter((launcher) => launcher === "mpirun.openmpi"),
+  true,
+);
+
+mpiTest(
+  "a cable that is pulled out ends the ranks on both machines, and they go on to the same bits",
+  async (launcher) => {
+    using folder = new RunFolder(24);
+    const epochs = { "--epochs": "40" }; // the cable is out before they are over
+    const near = await distillBy(launcher, folder, "near", epochs);
+    assertEquals(near.code, 0, near.stderr);
+    const output = join(folder.path, "far");
+    await withMachines(async (machines) => {
+      const run = distillBy(launcher, folder, "far", { ...epochs, "--save-every": "2" }, machines);
+      await untilSaved(output);
+      await machines.setCable("down");
+      const start = performance.now();
+      const areThere = () => [0, 1].some((rank) => pidOf(rank, output) !== undefined);
+      while (areThere()) await new Promise((resolve) => setTimeout(resolve, 100));
+      const seconds = (performance.now() - start) / 1000;
+      assert(seconds > 20 && seconds < 50, `${seconds} s`);
+      // The launcher waits for its daemon on the other machine.
+      await machines.setCable("up");
+      const { code, stderr } = await run;
+      assert(code !== 0);
+      assertMatch(stderr, /error: rank 1 has not been heard of for \d+ s .*All ranks end; resume the run/);
+      const log = Deno.readTextFileSync(join(output, "log_rank1.txt"));
+      assertMatch(log, /rank 1 of 2 on seed-10\.9\.0\.2[^]*rank 0 has not been heard of for \d+ s/);
+    });
+    const resumed = await distillBy(launcher, folder, "far", { ...epochs, "--resume": "auto" });
+    assertEquals(resumed.code, 0, resumed.stderr);
+    assertEquals(await digestLast(output), await digestLast(join(folder.path, "near")));
   },
   launchers.filter((launcher) => launcher === "mpirun.openmpi"),
   true,
