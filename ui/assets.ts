@@ -2,7 +2,7 @@
  * The page's files: its modules as browsers want them, its style, and the chart library. Nothing is fetched from
  * elsewhere, and there is nothing to build.
  */
-import { stripTypeScriptTypes } from "node:module";
+import module from "node:module"; // as a whole: an older Deno, which lacks what is used of it, is to say so itself
 import ECHARTS from "echarts/dist/echarts.common.min.js" with { type: "text" };
 import ABOUT from "./page/about.ts" with { type: "text" };
 import ACTORS from "./page/actors.ts" with { type: "text" };
@@ -62,7 +62,7 @@ let modules: Map<string, string> | undefined;
 /** The modules by file name, as JavaScript. */
 function pageModules(): Map<string, string> {
   return modules ??= new Map(
-    Object.entries(SOURCES).map(([name, source]) => [name, stripTypeScriptTypes(source)]),
+    Object.entries(SOURCES).map(([name, source]) => [name, module.stripTypeScriptTypes(source)]),
   );
 }
 

@@ -46,8 +46,6 @@ const GIB = 2 ** 30;
 const [LEAST_MEMORY, USUAL_MEMORY] = [GIB, 4 * GIB];
 /** A checkpoint of a MobileNetV3 under a ResNet-50 has 0.2 GiB, and there is one an epoch. */
 const [LEAST_DISK, USUAL_DISK] = [GIB / 4, 5 * GIB];
-/** What the tests run on, and the first version that has what is used here. */
-const LEAST_DENO = [2, 9];
 
 function gib(bytes: number): string {
   return `${(bytes / GIB).toFixed(1)} GiB`;
@@ -62,17 +60,6 @@ function describeAmount(
 ): Finding {
   const state = bytes < least ? "problem" : bytes < usual ? "warning" : "ok";
   return { what, state, found: `${gib(bytes)} free${where}`, ...state !== "ok" && { advice } };
-}
-
-function checkDeno(): Finding {
-  const [major, minor] = Deno.version.deno.split(".").map(Number);
-  const isOld = major < LEAST_DENO[0] || (major === LEAST_DENO[0] && minor < LEAST_DENO[1]);
-  return {
-    what: "Deno",
-    state: isOld ? "problem" : "ok",
-    found: Deno.version.deno,
-    ...isOld && { advice: `use Deno ${LEAST_DENO.join(".")} or later: ./seed installs it` },
-  };
 }
 
 /** Adds two numbers on the device: the whole way through the driver's compiler and back. */
@@ -225,7 +212,7 @@ export async function examine(
   world?: World,
 ): Promise<Finding[]> {
   return [
-    ...await look("Deno", "", checkDeno),
+    { what: "Deno", state: "ok", found: Deno.version.deno },
     ...await look(
       "adapter",
       "start with ./seed, which installs a software adapter if there is none",

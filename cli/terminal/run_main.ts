@@ -94,6 +94,21 @@ function readOneThread(): boolean {
   return readVariable("SEED_ONE_THREAD") === "1";
 }
 
+/** The first version of Deno that has what is used here, as `./seed` has it. */
+const LEAST_DENO = [2, 9];
+
+/** @throws {UserError} where Deno is too old */
+function requireDeno(): void {
+  const [major, minor] = Deno.version.deno.split(".").map(Number);
+  if (major > LEAST_DENO[0] || (major === LEAST_DENO[0] && minor >= LEAST_DENO[1])) return;
+  throw new UserError(
+    `this is Deno ${Deno.version.deno}: expected ${
+      LEAST_DENO.join(".")
+    } or later. \`deno upgrade\` gets it, and \`./seed TASK\` ` +
+      "installs one for this folder alone",
+  );
+}
+
 /** Which of the processes that a launcher started do a command. */
 export interface RunMainOptions {
   /**
@@ -133,6 +148,7 @@ export async function runMain(
   if (readOneThread()) setOneThread(true);
   let code: number | void;
   try {
+    requireDeno();
     code = await main();
   } catch (error) {
     code = show(error, printError);

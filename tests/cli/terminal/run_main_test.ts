@@ -129,6 +129,23 @@ Deno.test("runMain() makes every way to the console write control characters out
   assertEquals([stdout, stderr], [shown("log") + shown("info"), shown("error") + shown("warn")]);
 });
 
+Deno.test("runMain() begins nothing with a Deno that is too old", async () => {
+  const runOn = (version: string) =>
+    run(
+      `Object.defineProperty(Deno, "version", { value: { deno: ${JSON.stringify(version)} } });
+       await runMain(async () => { console.log("begun"); });`,
+    );
+  for (const version of ["2.9.0", "2.10.1", "3.0.0"]) assertEquals((await runOn(version)).stdout, "begun\n");
+  for (const version of ["1.46.3", "2.8.3"]) {
+    const { code, stdout, stderr } = await runOn(version);
+    assertEquals([code, stdout], [1, ""]);
+    assertStringIncludes(
+      stderr,
+      `error: this is Deno ${version}: expected 2.9 or later. \`deno upgrade\` gets it`,
+    );
+  }
+});
+
 Deno.test("runMain() ends with the code that the command returns", async () => {
   assertEquals(await run(`await runMain(async () => { console.log("done"); return 3; });`), {
     code: 3,
