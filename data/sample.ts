@@ -1,7 +1,9 @@
 /** Where the bundled sample is: small enough to carry, real enough to see the whole method work. */
+import { fileURLToPath } from "node:url";
 
 function pathOf(name: string): string {
-  return decodeURIComponent(new URL(name, import.meta.url).pathname);
+  const url = new URL(name, import.meta.url);
+  return url.protocol === "file:" ? fileURLToPath(url) : url.href; // nothing reads it from elsewhere
 }
 
 /** Folder with `train.tsv` (4,000 CIFAR-10 images) and `test.tsv` (1,000), and their `.lineidx`. */

@@ -1,4 +1,5 @@
 /** A look at a path, with an error that helps where there is nothing. */
+import { basename, dirname } from "node:path";
 import { UserError } from "../errors.ts";
 import { findNearNames } from "./near_names.ts";
 
@@ -47,21 +48,21 @@ export function adviceFor({ isDirectory }: Deno.FileInfo): string {
 
 /** What is in the nearest folder above that exists, and which names there are near. */
 export async function describeSurroundings(path: string): Promise<string> {
-  const parts = path.replace(/\/+$/, "").split("/");
-  while (parts.length > 0) {
-    const missing = parts.pop()!;
-    const folder = parts.length > 0 ? parts.join("/") || "/" : ".";
+  let missing = path;
+  let folder = dirname(path);
+  while (folder !== missing) {
     const names: string[] = [];
     try {
       for await (const entry of Deno.readDir(folder)) {
         if (!entry.name.startsWith(".")) names.push(entry.isDirectory ? `${entry.name}/` : entry.name);
       }
     } catch {
+      [missing, folder] = [folder, dirname(folder)];
       continue;
     }
     names.sort();
     const shown = names.length > 12 ? [...names.slice(0, 12), `and ${names.length - 12} more`] : names;
-    const near = findNearNames(missing, names.map((name) => name.replace(/\/$/, "")));
+    const near = findNearNames(basename(missing), names.map((name) => name.replace(/\/$/, "")));
     const name = folder === "." ? "The current directory" : folder;
     return (shown.length === 0 ? `${name} is empty.` : `${name} contains ${shown.join(", ")}.`) +
       (near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "");
