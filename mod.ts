@@ -173,6 +173,7 @@ export type {
 export type { EncoderTrainer, QueueContents } from "./methods/encoder_training/messages.ts";
 export type { EncoderTrainingOptions, SaveInterval } from "./methods/encoder_training/options.ts";
 export type { KnownLoss, RunSoFar } from "./methods/encoder_training/prepare.ts";
+export type { LossMeans } from "./methods/encoder_training/loss_ends.ts";
 export type { EncoderTrainingResult } from "./methods/encoder_training/run.ts";
 export type { WithoutDefault } from "./methods/encoder_training/defaults.ts";
 export type { TrainingOptions } from "./methods/training_options.ts";

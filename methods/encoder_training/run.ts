@@ -26,25 +26,15 @@ import type { OutputSettings } from "../method.ts";
 import { requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
-import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
+import { LossEnds, type LossMeans } from "./loss_ends.ts";
+import { NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
 import { findStart, savedWeights } from "./start.ts";
 import { TrainingPipeline } from "./training_pipeline.ts";
 
 /** Result of a training. */
-export interface EncoderTrainingResult {
+export interface EncoderTrainingResult extends LossMeans {
   /** Steps trained since this run started or was resumed. */
   steps: number;
-  /**
-   * Mean loss of the first steps, as many as an epoch has; NaN if no loss is known. Includes steps before a resume if
-   * their losses are known (`soFar`).
-   */
-  firstLoss: number;
-  /** First and last step of that mean, counted from 1 over the whole run; [0, 0] if no loss is known. */
-  firstLossSteps: readonly [number, number];
-  /** Mean loss of the last steps, as many as an epoch has; equal to `firstLoss` in a run of at most one epoch. */
-  lastLoss: number;
-  /** First and last step of that mean. */
-  lastLossSteps: readonly [number, number];
   /** Path of the last checkpoint. */
   checkpoint: string;
   /**
@@ -161,7 +151,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   readonly #trained = new PutOffEnd();
   readonly #snapshotClock = new SnapshotClock();
   /** Losses of the steps that were told of; one that is done again is not. */
-  readonly #losses: KnownLoss[] = [];
+  readonly #losses: LossEnds;
+  #stepsDone = 0;
   #stepsReported: number;
   /** The last step whose statistics were told of. */
   #statsReported = 0;
@@ -186,6 +177,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     const { method, options, train, test, evalResize, start, batchesPerEpoch, totalSteps, identity } =
       prepared;
     this.#stepsReported = prepared.firstStep;
+    this.#losses = new LossEnds(batchesPerEpoch, prepared.losses);
     this.#epochsEvaluated = start.epoch;
     const monitor = listenToActors<TrainerEvent>(system, emit, (event) => this.#take(event));
     this.#training = new TrainingRun({
@@ -221,7 +213,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   }
 
   async run(): Promise<EncoderTrainingResult> {
-    const { options, test, totalSteps, batchesPerEpoch, losses } = this.#prepared;
+    const { options, test, totalSteps } = this.#prepared;
     const evaluations = this.#evaluations;
     // No batch may come before the weights are copied.
     const untrained = options.resume === null && evaluations !== undefined
@@ -247,8 +239,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     });
     await this.#measureKernels();
     return {
-      steps: this.#losses.length,
-      ...meanLosses([...losses, ...this.#losses], batchesPerEpoch),
+      steps: this.#stepsDone,
+      ...this.#losses.means,
       checkpoint: this.#training.checkpoint!,
       knn,
     };
@@ -302,7 +294,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       this.#stepsReported = event.step;
       this.#nextStep.resolve();
       this.#nextStep = Promise.withResolvers();
-      this.#losses.push({ step: event.step, loss: event.loss });
+      this.#losses.add(event);
+      this.#stepsDone++;
       this.#emit(event);
       if (options.insight && this.#snapshotClock.isDue()) this.#pipeline.requestSnapshot();
     }
@@ -397,26 +390,7 @@ async function finishRun<Options extends EncoderTrainingOptions>(
       await evaluations.student(totalSteps, await savedWeights(method, checkpoint), { known }),
     );
   });
-  return { steps: 0, ...meanLosses(losses, batchesPerEpoch), checkpoint, knn };
-}
-
-/** The ends of the result's curve; steps that were skipped have no loss. `batchesPerEpoch` losses make an epoch. */
-function meanLosses(
-  losses: readonly KnownLoss[],
-  batchesPerEpoch: number,
-): Pick<EncoderTrainingResult, "firstLoss" | "firstLossSteps" | "lastLoss" | "lastLossSteps"> {
-  const mean = (rows: readonly KnownLoss[]) => {
-    const known = rows.map(({ loss }) => loss ?? NaN).filter(Number.isFinite);
-    return known.reduce((sum, value) => sum + value, 0) / known.length;
-  };
-  const steps = (rows: readonly KnownLoss[]) => [rows[0]?.step ?? 0, rows.at(-1)?.step ?? 0] as const;
-  const [first, last] = [losses.slice(0, batchesPerEpoch), losses.slice(-batchesPerEpoch)];
-  return {
-    firstLoss: mean(first),
-    firstLossSteps: steps(first),
-    lastLoss: mean(last),
-    lastLossSteps: steps(last),
-  };
+  return { steps: 0, ...new LossEnds(batchesPerEpoch, losses).means, checkpoint, knn };
 }
 
 /** The accuracies that a run ends with; `null` if there was nothing to evaluate on. */
