@@ -9,9 +9,10 @@ import { Random } from "../data/random.ts";
 import type { ActorsEvent } from "../actors/events.ts";
 import { distill, type DistillOptions, sampleOptions } from "../mod.ts";
 import { formatTable } from "../cli/terminal/table.ts";
+import { AllocatedMemory, type HeapMessage, HEAPS } from "./memory_in_use.ts";
 
 const PLUGIN = new URL("../examples/custom_encoder.ts", import.meta.url).href;
-const COLLECT_GARBAGE = new URL("collect_garbage.ts", import.meta.url).href;
+const COLLECT_GARBAGE = import.meta.resolve("./collect_garbage.ts");
 const CHART = new URL("../docs/soak.svg", import.meta.url);
 const MIB = 2 ** 20;
 /** Some fewer than come about in its 500 steps. */
@@ -39,19 +40,15 @@ function smallRun(output: string, changes: Partial<DistillOptions>): DistillOpti
 /** What is in use. */
 export interface Usage {
   step: number;
+  /** Of the process, with what lies free in it. */
   residentMiB: number;
+  /** What is allocated, by all Workers and the adapter, and not given back. */
+  allocatedMiB: number;
+  /** What cannot be collected of the heaps of all Workers. */
   heapMiB: number;
+  /** What is resident and neither in the heaps nor in the C library's arenas. */
+  otherMiB: number;
   files: number;
-}
-
-function usageAt(step: number): Usage {
-  const { rss, heapUsed } = Deno.memoryUsage();
-  return {
-    step,
-    residentMiB: rss / MIB,
-    heapMiB: heapUsed / MIB,
-    files: [...Deno.readDirSync("/proc/self/fd")].length,
-  };
 }
 
 /**
@@ -65,10 +62,26 @@ export async function soak(output: string, steps: number): Promise<Usage[]> {
     plugins: [PLUGIN, COLLECT_GARBAGE],
   });
   const every = Math.max(1, Math.floor(steps / 100));
+  using allocated = new AllocatedMemory();
+  const heaps = new Map<string, HeapMessage>();
+  const channel = new BroadcastChannel(HEAPS);
+  channel.onmessage = ({ data }: MessageEvent<HeapMessage>) => heaps.set(data.name, data);
   const found: Usage[] = [];
   for await (const event of distill(options)) {
-    if (event.type === "step" && event.step % every === 0) found.push(usageAt(event.step));
+    if (event.type !== "step" || event.step % every !== 0) continue;
+    const sum = (of: "used" | "kept") => heaps.values().reduce((sum, heap) => sum + heap[of], 0);
+    const { used, kept } = allocated.read();
+    const { rss } = Deno.memoryUsage();
+    found.push({
+      step: event.step,
+      residentMiB: rss / MIB,
+      allocatedMiB: used / MIB,
+      heapMiB: sum("used") / MIB,
+      otherMiB: (rss - sum("kept") - kept) / MIB,
+      files: [...Deno.readDirSync("/proc/self/fd")].length,
+    });
   }
+  channel.close();
   return found;
 }
 
@@ -165,7 +178,8 @@ export function drawUsage(found: readonly Usage[]): string {
     },
     series: [
       line("resident memory", "#1f77b4", ({ residentMiB }) => residentMiB),
-      line("the main thread's heap", "#d6811f", ({ heapMiB }) => heapMiB),
+      line("allocated", "#2a9d5c", ({ allocatedMiB }) => allocatedMiB),
+      line("heaps of all Workers", "#d6811f", ({ heapMiB }) => heapMiB),
     ],
   });
   const svg = chart.renderToSVGString();
@@ -186,7 +200,8 @@ if (import.meta.main) {
     console.log(formatTable([
       ["step", ...rows.map(({ step }) => String(step))],
       ["resident MiB", ...rows.map(({ residentMiB }) => residentMiB.toFixed(0))],
-      ["heap MiB", ...rows.map(({ heapMiB }) => heapMiB.toFixed(0))],
+      ["allocated MiB", ...rows.map(({ allocatedMiB }) => allocatedMiB.toFixed(0))],
+      ["heaps MiB", ...rows.map(({ heapMiB }) => heapMiB.toFixed(0))],
       ["file handles", ...rows.map(({ files }) => String(files))],
     ]));
     const { crashes: counts, steps: done, stepsLost, isSame } = await storm(output, crashes);
