@@ -10,7 +10,7 @@ import { setImmediate } from "node:timers";
 import type { Gpu } from "./gpu.ts";
 
 /** Versions of Deno on which reading at once was tried, as `tests/kernels/readback_test.ts` does. */
-export const TRIED_DENO: readonly string[] = ["2.9.6"];
+export const TRIED_DENO: readonly string[] = Array.from({ length: 7 }, (_, patch) => `2.9.${patch}`);
 
 const readsAtOnce = TRIED_DENO.includes(Deno.version.deno);
 
