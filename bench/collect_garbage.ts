@@ -1,6 +1,6 @@
 /**
- * A plugin that collects the garbage of the Worker it is loaded in every few seconds, and tells what is left. An engine that is in no need of memory
- * lets garbage lie for hours; what a soak looks for is what nobody can collect any more.
+ * A plugin that collects the garbage of the Worker it is loaded in every few seconds, and tells what is left. An engine that
+ * is in no need of memory lets garbage lie for hours; what a soak looks for is what nobody can collect any more.
  *
  * @module
  */
