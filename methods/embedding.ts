@@ -293,7 +293,7 @@ export async function runEmbedding(
           "--image-size": [imageSize, leastSide],
           "--eval-resize": evalResize,
           "--part": options.part,
-          "--dim": dimension,
+          "the embeddings' length": dimension,
           "--amp": options.amp === true,
           "images": await fingerprintDataset(dataset),
           "the encoder's weights": await identifyEncoder(options.encoder, options.part),
