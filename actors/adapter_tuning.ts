@@ -1,5 +1,6 @@
 /** Keeps what was measured of each adapter, so that it is measured once. */
 import { dirname, join } from "node:path";
+import { cacheFolder } from "../data/cache_folder.ts";
 import { replaceTextFile } from "../data/replace_file.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import { measureTuning } from "../kernels/tuning/measure.ts";
@@ -7,18 +8,6 @@ import { formatTuning, parseTuning, type Tuning } from "../kernels/tuning/tuning
 
 /** Kernels of another version may be fast at other things. */
 const VERSION = 4;
-
-/** Where programs keep what they can make again: `XDG_CACHE_HOME` and its like; `undefined` where there is no home. */
-function cacheFolder(): string | undefined {
-  const { env, build } = Deno;
-  const home = env.get("HOME") ?? env.get("USERPROFILE");
-  const usual = build.os === "windows"
-    ? env.get("LOCALAPPDATA")
-    : build.os === "darwin"
-    ? home && join(home, "Library", "Caches")
-    : env.get("XDG_CACHE_HOME") || (home && join(home, ".cache"));
-  return usual && join(usual, "seed");
-}
 
 /** The file that has an adapter's table, by its name as the driver gives it. */
 function fileOf(adapter: string, folder: string | undefined): string | undefined {

@@ -225,6 +225,22 @@ function isUnreadableName(path: string, error: unknown): boolean {
   return path.includes("\uFFFD") && error instanceof Deno.errors.NotFound;
 }
 
+/** Beyond U+FFFF a character is two of UTF-16's units, of this range. */
+const SURROGATE = /[\uD800-\uDFFF]/;
+
+/** Sorts names by code points in place, as Python does. By UTF-16's units what lies beyond U+FFFF comes before U+E000. */
+function sortNames(names: string[]): string[] {
+  if (!names.some((name) => SURROGATE.test(name))) return names.sort();
+  const points = new Map(
+    names.map((name) => [name, Array.from(name, (character) => character.codePointAt(0)!)]),
+  );
+  return names.sort((a, b) => {
+    const [left, right] = [points.get(a)!, points.get(b)!];
+    const at = left.findIndex((point, i) => point !== right[i]);
+    return at === -1 ? left.length - right.length : left[at] - (right[at] ?? -1);
+  });
+}
+
 /** One look through a folder. */
 class Walk {
   readonly #root: string;
@@ -252,7 +268,7 @@ class Walk {
       else if (isImageName(name)) files.push(name);
       else this.#skip(name);
     }
-    return { files: files.sort(), folders: folders.sort() };
+    return { files: sortNames(files), folders: sortNames(folders) };
   }
 
   /**
@@ -275,7 +291,8 @@ class Walk {
     };
     visit(path);
     // As os.walk() does without the slash: "a" before "a b" and "a/b".
-    return listings.sort((a, b) => a.path.slice(0, -1) < b.path.slice(0, -1) ? -1 : 1);
+    const byPlace = new Map(listings.map((listing) => [listing.path.slice(0, -1), listing]));
+    return sortNames([...byPlace.keys()]).map((place) => byPlace.get(place)!);
   }
 
   /** Counts of what was passed over; empty where that is nothing. */

@@ -2,7 +2,10 @@
  * `.lineidx` files: the byte offset at which each row of a TSV starts, in decimal, one a line. They are what lets a row
  * be reached with one seek. The original SEED makes `train.lineidx` beside `train.tsv` when it is missing; so do we.
  */
+import { createHash } from "node:crypto";
+import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
+import { cacheFolder } from "./cache_folder.ts";
 import { replaceFile, writeAll } from "./replace_file.ts";
 import { describeKind } from "./stat_or_explain.ts";
 
@@ -135,10 +138,59 @@ export async function readLineIndex(
   return offsets;
 }
 
+/** Where the index of a TSV is kept that lies in a folder which cannot be written to; `undefined` where nowhere. */
+async function keptIndexPath(tsvPath: string): Promise<string | undefined> {
+  const folder = cacheFolder();
+  if (folder === undefined) return undefined;
+  const path = join(folder, "lineidx");
+  const states = (["read", "write"] as const).map((name) => Deno.permissions.querySync({ name, path }).state);
+  if (states.some((state) => state !== "granted")) return undefined;
+  const place = createHash("sha256").update(await Deno.realPath(tsvPath)).digest("hex").slice(0, 16);
+  return join(path, `${place}-${basename(lineIndexPath(tsvPath))}`);
+}
+
+async function statIndex(path: string): Promise<Deno.FileInfo | undefined> {
+  const info = await Deno.stat(path).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  });
+  if (info !== undefined && !info.isFile) {
+    throw new UserError(`${path}: expected a file with row offsets, found ${describeKind(info)}.`);
+  }
+  return info;
+}
+
+/**
+ * Saves an index beside its TSV, or where that cannot be, at `kept`.
+ *
+ * @returns what to warn of
+ */
+async function saveLineIndex(
+  indexPath: string,
+  kept: string | undefined,
+  offsets: Float64Array,
+): Promise<string | undefined> {
+  try {
+    return void await writeLineIndex(indexPath, offsets);
+  } catch (error) {
+    const problem = `${indexPath} could not be saved (${(error as Error).message})`;
+    if (kept !== undefined) {
+      try {
+        await Deno.mkdir(dirname(kept), { recursive: true });
+        await writeLineIndex(kept, offsets);
+        return `${problem}; the row offsets are kept in ${kept}.`;
+      } catch {
+        // The first problem is the one to tell of.
+      }
+    }
+    return `${problem}; the row offsets are kept in memory, and must be computed again next time.`;
+  }
+}
+
 /**
  * The offsets of a TSV's rows: from its `.lineidx` where that fits; made and saved where there is none; made again,
- * with a warning, where the TSV is newer and the index no longer fits. Where it cannot be saved (a read-only folder)
- * it is kept in memory alone, with a warning.
+ * with a warning, where the TSV is newer and the index no longer fits. Where it cannot be saved beside the TSV (a
+ * read-only folder) it is kept in the user's cache folder, and where that is not to be had in memory alone, with a warning.
  *
  * Several Workers may do this at once; each then scans the file, so open it in one place before starting them.
  *
@@ -150,21 +202,21 @@ export async function openLineIndex(
   tsvPath: string,
   options: LineIndexOptions = {},
 ): Promise<Float64Array<ArrayBuffer>> {
-  const indexPath = lineIndexPath(tsvPath);
+  const beside = lineIndexPath(tsvPath);
   const tsv = await Deno.stat(tsvPath);
   if (tsv.size === 0) {
     throw new UserError(
       `${tsvPath} is empty: expected one row per line (key, label, base64 image, separated by tabs).`,
     );
   }
-  const index = await Deno.stat(indexPath).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  });
+  let indexPath = beside;
+  let index = await statIndex(beside);
+  const kept = index === undefined ? await keptIndexPath(tsvPath) : undefined;
+  if (kept !== undefined) {
+    indexPath = kept;
+    index = await statIndex(kept);
+  }
   if (index !== undefined) {
-    if (!index.isFile) {
-      throw new UserError(`${indexPath}: expected a file with row offsets, found ${describeKind(index)}.`);
-    }
     const newer = tsv.mtime !== null && index.mtime !== null && tsv.mtime > index.mtime;
     try {
       return await readLineIndex(indexPath, tsvPath, newer ? SAMPLES_WHEN_NEWER : SAMPLES);
@@ -172,10 +224,11 @@ export async function openLineIndex(
       if (error instanceof Deno.errors.PermissionDenied) {
         throw new UserError(`${indexPath} cannot be read: ${error.message}.`);
       }
-      if (!(error instanceof LineIndexError && error.mayBeStale && newer)) throw error;
-      options.onWarning?.(
-        `${indexPath} is older than ${tsvPath} and no longer matches it; it is being rebuilt.`,
-      );
+      if (!(error instanceof LineIndexError)) throw error;
+      // Only we write the kept one, so that it is another TSV's that had the same path.
+      if (indexPath !== kept && !(error.mayBeStale && newer)) throw error;
+      const age = newer ? `is older than ${tsvPath} and no longer matches it` : `does not match ${tsvPath}`;
+      options.onWarning?.(`${indexPath} ${age}; it is being rebuilt.`);
     }
   }
   const offsets = await scanLineOffsets(tsvPath, options.onProgress);
@@ -186,14 +239,8 @@ export async function openLineIndex(
         "Rerun when it is complete.",
     );
   }
-  try {
-    await writeLineIndex(indexPath, offsets);
-  } catch (error) {
-    options.onWarning?.(
-      `${indexPath} could not be saved (${(error as Error).message}); the row offsets are kept in memory, ` +
-        "and must be computed again next time.",
-    );
-  }
+  const warning = await saveLineIndex(beside, kept, offsets);
+  if (warning !== undefined) options.onWarning?.(warning);
   return offsets;
 }
 

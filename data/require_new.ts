@@ -1,7 +1,8 @@
 /** Files that are there already are not replaced unless that is asked for. */
 import { UserError } from "../errors.ts";
 
-async function isThere(path: string): Promise<boolean> {
+/** Whether there is anything at a path, a link to nothing included. */
+export async function isThere(path: string): Promise<boolean> {
   try {
     await Deno.lstat(path);
     return true;

@@ -115,7 +115,7 @@ export function requireImageSize(
 export function describePlace(
   { framework, prefix, others }: Pick<InputSource, "framework" | "prefix" | "others">,
 ): string | undefined {
-  if (others === undefined || prefix === "") return undefined;
+  if (others === undefined) return undefined;
   if (framework === "mocov3" && others.length > 0) {
     return `the encoder is under ${prefix}*, which MoCo-v3's main_lincls.py loads; its momentum encoder is ignored, ` +
       "--weights momentum_encoder selects it";
@@ -124,8 +124,9 @@ export function describePlace(
     return `the encoder is under ${prefix}*, which MoCo's main_lincls.py and the original SEED load; its momentum encoder is ` +
       "ignored, --weights module.encoder_k selects it";
   }
-  const left = others.length === 0 ? "" : `; ignored ${others.join(", ")}, which --weights can select`;
-  return `the encoder is under ${prefix}*${left}`;
+  const place = prefix === "" ? [] : [`the encoder is under ${prefix}*`];
+  const left = others.length === 0 ? [] : [`ignored ${others.join(", ")}, which --weights can select`];
+  return [...place, ...left].join("; ") || undefined;
 }
 
 function describeChoice(

@@ -96,13 +96,13 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
   if (weights === undefined) {
     try {
       named = withReleaseNames(findStateDict(file));
-      if (isKnown(named.tensors)) return withMomentumSide(named);
+      if (isKnown(named.tensors)) return withOthers(named);
     } catch (error) {
       if (!(error instanceof CheckpointError)) throw error;
       problem = error;
     }
   }
-  const listed = listTensors(file);
+  const listed = listTensors(file, weights !== undefined);
   const found = locateAll(listed);
   const wanted = weights === undefined ? found : found.filter(({ prefix }) => isUnder(prefix, weights));
   const [taken, ...rest] = wanted.toSorted((a, b) => Number(isSlow(b)) - Number(isSlow(a)));
@@ -124,7 +124,7 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     prefix,
     tensors,
     formats,
-    others: (weights === undefined ? rest : []).map((other) => other.prefix),
+    others: weights === undefined ? [...rest.map((other) => other.prefix), ...prefixesLeftOut(file)] : [],
     beside: new Map([...listed].filter(([key]) => !key.startsWith(prefix))),
   };
 }
@@ -139,11 +139,23 @@ const MOMENTUM_SIDES: Readonly<Partial<Record<Framework, string>>> = {
   mocov3: "momentum_encoder",
 };
 
-/** MoCo's checkpoint, which says that its momentum encoder was left out, where it has one. */
-function withMomentumSide(state: StateDict): StateDict {
-  const side = MOMENTUM_SIDES[state.framework];
-  if (side === undefined || !isKnown(encoderBeside(state, side))) return state;
-  return { ...state, others: [`${side}.`] };
+/** A checkpoint that says which encoders of its file were left out: MoCo's momentum encoder, or averaged weights beside. */
+function withOthers(state: StateDict): StateDict {
+  const { framework, file } = state;
+  const side = MOMENTUM_SIDES[framework];
+  if (side !== undefined) {
+    return isKnown(encoderBeside(state, side)) ? { ...state, others: [`${side}.`] } : state;
+  }
+  const others = framework === "torchvision" ? prefixesLeftOut(file) : [];
+  return others.length === 0 ? state : { ...state, others };
+}
+
+/** Prefixes of encoders in dicts beside the one that weights usually are in, such as `state_dict_ema` beside `state_dict`. */
+function prefixesLeftOut(file: CheckpointFile): string[] {
+  const usual = listTensors(file);
+  return locateAll(new Map([...listTensors(file, true)].filter(([name]) => !usual.has(name)))).map((
+    { prefix },
+  ) => prefix);
 }
 
 function isSlow({ prefix }: Located): boolean {

@@ -5,7 +5,7 @@ import { checkSources, convert, type RowEvents } from "../../data/convert/conver
 import { closeSources, type OpenedSources, openSources } from "../../data/convert/open_sources.ts";
 import type { RowStatistics } from "../../data/convert/row_statistics.ts";
 import { replaceTextFile } from "../../data/replace_file.ts";
-import { requireNew } from "../../data/require_new.ts";
+import { isThere, requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { CountProgress } from "../terminal/count_progress.ts";
 import { UsageError } from "../flags/flags.ts";
@@ -51,12 +51,17 @@ function describeStatistics(
   return lines;
 }
 
-/** Paths of the files to write, `names` for the classes where there are any; refuses to replace any unless that is asked for. */
+/**
+ * Paths of the files to write, `names` for the classes where there are any; refuses to replace any unless that is asked for.
+ *
+ * @param onLeftOver called for a file of other images that stays in the folder, where it would count as one of these
+ */
 async function prepareOutputs(
   { train, test }: OpenedSources,
   output: string,
   splits: boolean,
   force: boolean,
+  onLeftOver: (path: string) => void,
 ): Promise<{ train: string; test: string; names: string | null }> {
   const isFile = output.endsWith(".tsv");
   if (isFile && test.length > 0) {
@@ -72,7 +77,11 @@ async function prepareOutputs(
     : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
   const names = isFile || train[0].classNames === undefined ? null : join(output, "classes.txt");
   const written = splits || test.length > 0 ? [paths.train, paths.test] : [paths.train];
-  await requireNew([...written, ...names === null ? [] : [names]], force);
+  if (names !== null) written.push(names);
+  await requireNew(written, force);
+  for (const path of isFile ? [] : [paths.test, join(output, "classes.txt")]) {
+    if (!written.includes(path) && await isThere(path)) onLeftOver(path);
+  }
   try {
     await Deno.mkdir(dirname(paths.train), { recursive: true });
   } catch (error) {
@@ -86,8 +95,15 @@ async function writeFiles(
   sources: OpenedSources,
   events: RowEvents,
   signal: AbortSignal,
+  onWarning: (text: string) => void,
 ): Promise<string[]> {
-  const { train, test, names } = await prepareOutputs(sources, output!, options.split !== null, force);
+  const { train, test, names } = await prepareOutputs(
+    sources,
+    output!,
+    options.split !== null,
+    force,
+    (path) => onWarning(`${path} is from before and stays as it is; remove it if it is of other images`),
+  );
   const written = await convert(sources, { ...options, train, test }, events, signal);
   const classNames = sources.train[0].classNames;
   const lines = written.flatMap(({ path, bytes, statistics }) => [
@@ -145,8 +161,9 @@ export async function main(): Promise<number> {
         }
       },
     };
+    const onWarning = (text: string) => progress.warn(`warning: ${text}`);
     const sources = await openSources(command.sources, {
-      onWarning: (text) => progress.warn(`warning: ${text}`),
+      onWarning,
       onNote: (text) => progress.note(text),
     }).catch((error) => {
       interrupt.signal.throwIfAborted(); // npm hears a Ctrl-C too, and fails
@@ -155,7 +172,7 @@ export async function main(): Promise<number> {
     try {
       lines = command.output === null
         ? await checkFiles(command, sources, events, interrupt.signal)
-        : await writeFiles(command, sources, events, interrupt.signal);
+        : await writeFiles(command, sources, events, interrupt.signal, onWarning);
     } finally {
       closeSources(sources);
     }

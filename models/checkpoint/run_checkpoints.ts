@@ -1,5 +1,5 @@
 /** The checkpoints that a run leaves in its folder: which there are, and which are kept. */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { removeStaleTemporaries } from "../../data/temporary.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
 import { CheckpointError } from "./checkpoint_error.ts";
@@ -66,15 +66,23 @@ export async function findNewestCheckpoint(
   return null;
 }
 
+/** A checkpoint's name without its epoch and the number of epochs: what those of one run have in common. */
+function formOf(path: string): string {
+  return basename(path).replaceAll(/(?<=T-Epoch_|checkpoint_)\d+/g, "");
+}
+
 /**
- * Removes all but `keep` checkpoints of a folder: the one that was just written, and the newest of the others. What cannot be
- * removed stays.
+ * Removes all but `keep` checkpoints of a run from its folder: the one that was just written, and the newest of the others.
+ * Those of other names are left alone, such as a copy that was put there. What cannot be removed stays.
  *
  * @param written path of the one that was just written
  * @param keep at least 1
  */
 export async function pruneCheckpoints(folder: string, written: string, keep: number): Promise<void> {
-  const others = (await listCheckpoints(folder)).filter(({ path }) => path !== written);
+  const form = formOf(written);
+  const others = (await listCheckpoints(folder)).filter(({ path }) =>
+    path !== written && formOf(path) === form
+  );
   for (const { path } of others.slice(0, Math.max(0, others.length + 1 - keep))) {
     await Deno.remove(path).catch(() => {});
   }

@@ -174,10 +174,12 @@ export function describeFile(
 /**
  * Every named tensor of a file's dicts of weights, by the keys that lead to it: without those that frameworks put everything
  * under (`state_dict`, `model`), and without wrapping at any depth.
+ *
+ * @param everywhere also of dicts beside the usual one, such as `state_dict_ema`
  */
-export function listTensors(file: CheckpointFile): Map<string, TensorRef> {
+export function listTensors(file: CheckpointFile, everywhere = false): Map<string, TensorRef> {
   const listed = new Map<string, TensorRef>();
-  for (const { path, dict } of search(file.value, 4)) {
+  for (const { path, dict } of search(file.value, 4, everywhere)) {
     const places = USUAL_PLACES.includes(path.at(-1)!) ? path.slice(0, -1) : path;
     for (const [key, tensor] of dict) {
       if (typeof key !== "string" || !(tensor instanceof TensorRef) || isTally(key)) continue;
@@ -302,10 +304,11 @@ interface FoundDict {
 }
 
 /**
- * The dicts that hold named tensors of a rank, however deep they lie: those of the usual places, else all. What is shared
- * is visited once, so that the work is bounded by the size of the file; `checkTree` has bounded the depth.
+ * The dicts that hold named tensors of a rank, however deep they lie: those of the usual places, else all; first those of
+ * the usual places and then all others with `everywhere`. What is shared is visited once, so that the work is bounded by the
+ * size of the file; `checkTree` has bounded the depth.
  */
-function search(root: TorchValue, rank: number): FoundDict[] {
+function search(root: TorchValue, rank: number, everywhere = false): FoundDict[] {
   const visited = new Set<TorchValue>();
   const visit = (value: TorchValue | undefined, path: readonly string[]): FoundDict[] => {
     if (!isContainer(value) || visited.has(value)) return [];
@@ -313,15 +316,17 @@ function search(root: TorchValue, rank: number): FoundDict[] {
     if (Array.isArray(value)) {
       return value.flatMap((child, i) => isContainer(child) ? visit(child, [...path, String(i)]) : []);
     }
+    const usual: FoundDict[] = [];
     for (const place of USUAL_PLACES) {
-      const found = visit(value.get(place), [...path, place]);
-      if (found.length > 0) return found;
+      usual.push(...visit(value.get(place), [...path, place]));
+      if (usual.length > 0 && !everywhere) return usual;
     }
-    if (holdsWeights(value, rank)) return [{ path, dict: value }];
-    if (isOptimizerState(value)) return [];
-    return [...value].flatMap(([key, child]) =>
+    if (usual.length === 0 && holdsWeights(value, rank)) return [{ path, dict: value }];
+    if (isOptimizerState(value)) return usual;
+    const others = [...value].flatMap(([key, child]) =>
       NOT_WEIGHTS.has(key) || !isContainer(child) ? [] : visit(child, [...path, shownKey(key)])
     );
+    return [...usual, ...others];
   };
   return visit(root, []);
 }

@@ -74,11 +74,36 @@ Deno.test("an image folder has torchvision's classes, labels and order", async (
   await assertRejects(() => folder.readRows([8]), RangeError, "a row from 0 to 7, found 8");
 });
 
+Deno.test("an image folder orders names by code points, as Python does", async () => {
+  using tree = new Tree([
+    "\u{1F600}/a.png",
+    "\uFF21/a.png",
+    "x/\u{1F600}b/1.png",
+    "x/\uFF21/2.png",
+    "x/\u{1F600}/3.png",
+  ]);
+  const { folder, rows } = await tree.open();
+  assertEquals(folder.classNames, ["x", "\uFF21", "\u{1F600}"]);
+  assertEquals(rows.map(([key]) => key), [
+    "x/\uFF21/2.png",
+    "x/\u{1F600}/3.png",
+    "x/\u{1F600}b/1.png",
+    "\uFF21/a.png",
+    "\u{1F600}/a.png",
+  ]);
+});
+
 testWithPython(
   "an image folder lists what torchvision lists",
   { torchvision: "python3-torchvision" },
   async (run) => {
-    using tree = new Tree(CLASSES);
+    using tree = new Tree([
+      ...CLASSES,
+      "\u{1F600}/a.png",
+      "\uFF21/a.png",
+      "\uFF21/\u{1F600}/b.png",
+      "\uFF21/\uFF22/b.png",
+    ]);
     const { rows } = await tree.open();
     const { samples } = await run(
       `

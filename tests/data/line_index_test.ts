@@ -1,4 +1,5 @@
 import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
 import {
   LineIndexError,
   lineIndexPath,
@@ -153,15 +154,18 @@ Deno.test("openLineIndex() refuses an empty TSV and a folder in the index's plac
   await assertRejects(() => openLineIndex(tsv), UserError, "found a folder");
 });
 
-Deno.test("openLineIndex() keeps the offsets in memory where it may not write, and says so", async () => {
-  using folder = new TestFolder();
-  const tsv = folder.write("a.tsv", rowsOf(9));
-  Deno.chmodSync(folder.path, 0o555);
-  // A process without the right to write, as root may write to any folder.
+/** Opens a TSV's index in a process with `permissions` beside that to read, as root may write to any folder; `cache` for the user's. */
+async function openRestricted(
+  tsv: string,
+  permissions: string[],
+  cache?: string,
+): Promise<{ rows: number; warnings: string[] }> {
   const source = `
     import { openLineIndex } from ${JSON.stringify(import.meta.resolve("../../data/line_index.ts"))};
+    const [tsv, cache] = Deno.args;
+    if (cache !== undefined) Deno.env.set("XDG_CACHE_HOME", cache); // here, since Deno has its own cache there too
     const warnings = [];
-    const offsets = await openLineIndex(Deno.args[0], { onWarning: (text) => warnings.push(text) });
+    const offsets = await openLineIndex(tsv, { onWarning: (text) => warnings.push(text) });
     console.log(JSON.stringify({ rows: offsets.length, warnings }));
   `;
   const process = new Deno.Command(Deno.execPath(), {
@@ -170,20 +174,54 @@ Deno.test("openLineIndex() keeps the offsets in memory where it may not write, a
       "--quiet",
       "--no-prompt",
       "--allow-read",
+      ...permissions,
       "--config",
       CONFIG,
       `data:text/typescript,${encodeURIComponent(source)}`,
       tsv,
+      ...cache === undefined ? [] : [cache],
     ],
   });
   const { stdout, stderr } = await process.output();
-  Deno.chmodSync(folder.path, 0o755);
   assertEquals(new TextDecoder().decode(stderr), "");
-  const { rows, warnings } = JSON.parse(new TextDecoder().decode(stdout));
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+Deno.test("openLineIndex() keeps the offsets in memory where it may not write, and says so", async () => {
+  using folder = new TestFolder();
+  const tsv = folder.write("a.tsv", rowsOf(9));
+  const { rows, warnings } = await openRestricted(tsv, []);
   assertEquals(rows, 9);
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0], `${lineIndexPath(tsv)} could not be saved`);
+  assertStringIncludes(warnings[0], "in memory");
   assertEquals([...Deno.readDirSync(folder.path)].map((entry) => entry.name), ["a.tsv"]);
+});
+
+Deno.test("openLineIndex() keeps the index of a folder it may not write to in the user's cache folder", async () => {
+  using folder = new TestFolder();
+  using cache = new TestFolder();
+  const tsv = folder.write("a.tsv", rowsOf(9));
+  const open = () => openRestricted(tsv, [`--allow-write=${cache.path}`, "--allow-env"], cache.path);
+  const kept = () => [...Deno.readDirSync(join(cache.path, "seed", "lineidx"))].map(({ name }) => name);
+
+  const first = await open();
+  assertEquals(first.rows, 9);
+  assertEquals(first.warnings.length, 1);
+  assertStringIncludes(first.warnings[0], `are kept in ${join(cache.path, "seed", "lineidx")}`);
+  assertEquals(kept().length, 1);
+  assertEquals(await open(), { rows: 9, warnings: [] });
+  assertEquals([...Deno.readDirSync(folder.path)].map((entry) => entry.name), ["a.tsv"]);
+
+  // Another file takes its place, as old as the first was.
+  const { mtime } = Deno.statSync(tsv);
+  folder.write("a.tsv", rowsOf(5));
+  Deno.utimeSync(tsv, mtime!, mtime!);
+  const other = await open();
+  assertEquals(other.rows, 5);
+  assertStringIncludes(other.warnings[0], `does not match ${tsv}; it is being rebuilt`);
+  assertEquals(await open(), { rows: 5, warnings: [] });
+  assertEquals(kept().length, 1);
 });
 
 async function scanLineOffsetsOf(text: string): Promise<Float64Array> {

@@ -146,6 +146,27 @@ Deno.test("--weights that lead to no encoder are refused, with those that do", (
     );
   }));
 
+Deno.test("averaged weights beside the usual ones are named, and --weights takes them", async () => {
+  const [first, ...rest] = backbone("");
+  const { shape } = first[1];
+  const sevens = new TensorValue("int8", shape, new Int8Array(elementCount(shape)).fill(7));
+  const value = torchDict([["state_dict", dict([first, ...rest])], [
+    "state_dict_ema",
+    dict([[first[0], sevens], ...rest]),
+  ]]);
+  await withCheckpoint(value, async (path) => {
+    const read = async (weights?: string) => {
+      using state = await openEncoder(path, weights);
+      return [(await state.tensors.get("conv1.weight")!.read())[0], state.prefix, state.others];
+    };
+    assertEquals(await read(), [0, "", ["state_dict_ema."]]);
+    assertEquals(await read("state_dict_ema"), [7, "state_dict_ema.", []]);
+    const { encoders, note } = await inspectCheckpoint(path);
+    assertEquals(encoders.map(({ recognized }) => recognized[0]), ["resnet18", "resnet18"]);
+    assertEquals(note, "ignored state_dict_ema., which --weights can select");
+  });
+});
+
 Deno.test("names that frameworks have keep their meaning: MoCo's encoder_q, unless --weights says encoder_k", async (t) => {
   const fast = backbone("module.encoder_q.");
   await t.step(

@@ -79,6 +79,15 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   assertMatch(refused.stderr, /^error: .*classes\.txt already exists: use --force/);
   assertEquals(Deno.readTextFileSync(join(named, "classes.txt")), "mine");
 
+  // What counted as the test part of other images stays, and is told of.
+  const over = await run(images, "-q", "--force", "-o", output);
+  assertEquals(over.code, 0);
+  const kept = `warning: ${join(output, "test.tsv")} is from before and stays as it is`;
+  assertEquals([over.stderr.startsWith(kept), over.stderr.trim().split("\n").length], [true, 1]);
+  const back = await run(folder.data, "-q", "--force", "-o", output);
+  assertMatch(back.stderr, /^warning: .*classes\.txt is from before/);
+  Deno.removeSync(join(output, "classes.txt"));
+
   // Rows of two sources in any order take a temporary file, which is told of.
   const two = [folder.data, folder.data, "--shuffle", "--force", "-o", join(folder.path, "two.tsv")];
   const onlyTrain = two.map((arg) => arg === folder.data ? join(folder.data, "train.tsv") : arg);

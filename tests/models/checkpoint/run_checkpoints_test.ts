@@ -33,6 +33,13 @@ Deno.test("a run's checkpoints are found by their numbers, pruned, and the newes
     assertEquals(await epochs(), [10, 10_000]);
     await pruneCheckpoints(folder, `${folder}/${name(10_000)}`, 5);
     assertEquals(await epochs(), [10, 10_000]);
+
+    // What is not the run's own is left alone: a copy, and a teacher.
+    const copies = [`best_${name(3)}`, "moco_teacher_checkpoint_0002.pth.tar"];
+    for (const copy of copies) Deno.writeFileSync(`${folder}/${copy}`, whole);
+    await pruneCheckpoints(folder, `${folder}/${name(10_000)}`, 2);
+    assertEquals(await epochs(), [2, 3, 10, 10_000]);
+    for (const copy of copies) Deno.removeSync(`${folder}/${copy}`);
     await removeLeftovers(folder);
     assertEquals(namesIn(folder), [name(10), name(10_000), "log.txt", "model_best.pth.tar"].toSorted());
   });
