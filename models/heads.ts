@@ -1,6 +1,7 @@
 /** Projection heads: from an encoder's pooled feature to the embedding that is compared with the queue. */
 import type { Tensor } from "../kernels/graph.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
+import type { Initial } from "./encoder_layers.ts";
 
 /**
  * Layers of a head.
@@ -29,6 +30,7 @@ const LAST_LAYER: Readonly<Record<Exclude<HeadKind, "none" | "linear">, number>>
  * Declares the head under `key`, and returns a function that applies it: [n, 1, 1, features] -> [n, 1, 1, dimension].
  *
  * @param hidden length of the hidden layer if `head` has none
+ * @param weights initialisation of the last layer's weights, with biases of 0; if omitted, PyTorch's for both
  */
 export function projectionHead(
   b: EncoderBuilder,
@@ -36,17 +38,18 @@ export function projectionHead(
   features: number,
   head: HeadOptions,
   hidden: number = features,
+  weights?: Initial,
 ): (feature: Tensor) => Tensor {
   const { kind, dimension } = head;
   if (kind === "none") return (feature) => feature;
   if (kind === "linear") {
-    const fc = b.linear(key, features, dimension);
+    const fc = b.linear(key, features, dimension, weights);
     return (feature) => b.convolve(feature, fc);
   }
   const between = head.hidden ?? hidden;
   const first = b.linear(`${key}.0`, features, between);
   const norm = kind === "mlp_bn" ? b.batchNorm(`${key}.1`, between) : undefined;
-  const last = b.linear(`${key}.${LAST_LAYER[kind]}`, between, dimension);
+  const last = b.linear(`${key}.${LAST_LAYER[kind]}`, between, dimension, weights);
   return (feature) => {
     const y = norm === undefined
       ? b.convolve(feature, first, { activation: "relu" })

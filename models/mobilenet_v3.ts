@@ -138,11 +138,9 @@ function withStride(size: keyof typeof SIZES, name: string, stride: 1 | 2): Enco
       const pooled = b.graph.apply(globalAveragePool, [x], {});
       const hidden = b.linear("classifier.0", channels, classifier, LINEAR_WEIGHTS);
       const feature = b.convolve(pooled, hidden, { activation: "hard_swish" });
-      return {
-        feature,
-        map: () => x,
-        embedding: projectionHead(b, "fc", classifier, head)(b.dropout(feature, DROPOUT)),
-      };
+      // Its last layer is the encoder's own `fc`, which SEED's builder puts a layer in front of.
+      const project = projectionHead(b, "fc", classifier, head, classifier, LINEAR_WEIGHTS);
+      return { feature, map: () => x, embedding: project(b.dropout(feature, DROPOUT)) };
     },
   };
 }

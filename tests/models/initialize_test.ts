@@ -1,6 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import type { Initial, StateEntry } from "../../models/encoder_layers.ts";
+import type { HeadKind } from "../../models/heads.ts";
 import { initialize, initializeQueue } from "../../models/initialize.ts";
+import { findEncoder, summarize } from "../../models/registry.ts";
 
 const COUNT = 40_000;
 
@@ -54,6 +56,25 @@ Deno.test("initialize() draws truncated normals as trunc_normal_ does: what is b
   for (const [key, cut] of [["cut", 1], ["at 2", 2]] as const) {
     const largest = Math.max(...values.get(key)!.map(Math.abs));
     assert(largest <= cut && largest > 0.999 * cut, `${key}: ${largest}`);
+  }
+});
+
+Deno.test("parity: the head of a fresh MobileNetV3 is drawn as the original's, whose own fc is the last layer", () => {
+  // Deviations of mobilenetv3.py's `_initialize_weights()` and of the layer of nn.Linear's own that builder.py puts in front.
+  const [normal, zero] = [{ draw: "normal", deviation: 0.01 }, { draw: "constant", value: 0 }] as const;
+  for (const [name, features] of [["mobilenetv3_small", 1024], ["mobilenetv3_large", 1280]] as const) {
+    const uniform = { draw: "uniform", bound: 1 / Math.sqrt(features) } as const;
+    const heads = {
+      linear: { "fc.weight": normal, "fc.bias": zero },
+      mlp: { "fc.0.weight": uniform, "fc.0.bias": uniform, "fc.2.weight": normal, "fc.2.bias": zero },
+    };
+    for (const [kind, wanted] of Object.entries(heads)) {
+      const { state } = summarize(findEncoder(name), { kind: kind as HeadKind, dimension: 128 }, 32);
+      const drawn = state.filter(({ key }) => key.startsWith("fc.")).map((
+        { key, initial },
+      ) => [key, initial]);
+      assertEquals(Object.fromEntries(drawn), wanted, name);
+    }
   }
 });
 
