@@ -167,6 +167,7 @@ export interface Op<Attributes> {
 export class Graph {
   /** All nodes. */
   readonly nodes: Node[] = [];
+  #made = 0;
   #tensors = 0;
 
   /** Returns a tensor that comes from outside: an input, a parameter or state. */
@@ -177,7 +178,7 @@ export class Graph {
   /** Adds a node and returns its outputs. */
   applyAll<A>(op: Op<A>, inputs: readonly Tensor[], attributes: A): readonly Tensor[] {
     const outputs: Tensor[] = [];
-    const node: Node = { id: this.nodes.length, op, inputs, outputs, attributes };
+    const node: Node = { id: this.#made++, op, inputs, outputs, attributes };
     for (const [i, type] of op.shape(inputs, attributes).entries()) {
       outputs.push({
         id: this.#tensors++,
@@ -194,6 +195,15 @@ export class Graph {
   /** Adds a node with one output, and returns that output. */
   apply<A>(op: Op<A>, inputs: readonly Tensor[], attributes: A): Tensor {
     return this.applyAll(op, inputs, attributes)[0];
+  }
+
+  /** Removes the nodes that none of the tensors depends on, those with effects too. */
+  keepOnly(...tensors: Tensor[]): void {
+    const needed = new Set(tensors.map(({ producer }) => producer));
+    for (const node of this.nodes.toReversed()) {
+      if (needed.has(node)) { for (const { producer } of node.inputs) needed.add(producer); }
+    }
+    this.nodes.splice(0, this.nodes.length, ...this.nodes.filter((node) => needed.has(node)));
   }
 }
 

@@ -106,6 +106,7 @@ function trace(
     ...options.dropoutSeed !== undefined && { dropoutSeed },
   });
   const { feature } = encoder.trace(trunk, images, usualHead(encoder));
+  graph.keepOnly(feature); // without its head, whose batch norm would go on to count
   const head = new EncoderBuilder(graph, mode, { maxWeightBytes });
   const logits = head.convolve(feature, head.linear("fc", encoder.features, classes, INITIAL_CLASSIFIER));
   const [ownLoss, states] = graph.applyAll(crossEntropy, [logits, labels, count], {});

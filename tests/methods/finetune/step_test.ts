@@ -1,6 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { FIXED_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { classifierState, FinetuneStep, FrozenClassifier } from "../../../methods/finetune/step.ts";
+import type { Encoder } from "../../../models/encoder.ts";
 import { initialize } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
 import { TINY_ENCODER } from "../../actors/small_run.ts";
@@ -103,6 +104,25 @@ Deno.test("FinetuneStep moves the encoder by --lr and the classifier by --lr-las
     const encoder = await changed(0.1, 0);
     assert(encoder.length > 0 && encoder.every((key) => key.startsWith("layer")), encoder.join());
     assertEquals(await changed(0, 0), []);
+  }));
+
+Deno.test("FinetuneStep leaves out an encoder's head, batch norm and all, as SWAV's and SimCLR's have", () =>
+  withGpu(async (gpu) => {
+    const small = smallOptions();
+    const encoder: Encoder = {
+      ...small.options.encoder,
+      name: "tiny with a batch norm in its head",
+      head: "mlp_bn",
+    };
+    const images = formulaImages("input/a", SMALL.batch, SMALL.imageSize);
+    const trained = async (options: typeof small.options) => {
+      using step = await FinetuneStep.create(gpu, options);
+      await step.load((key) => small.values.get(key)!);
+      const { loss } = await step.train({ images, labels: LABELS, lr: 0.1, lrLastLayer: 0.1 });
+      return { loss, weights: await step.save() };
+    };
+    // The head changes nothing of what there is without it.
+    assertEquals(await trained({ ...small.options, encoder }), await trained(small.options));
   }));
 
 Deno.test("FinetuneStep goes on from saved weights and momentum to the same bits", () =>
