@@ -14,7 +14,7 @@ import {
 import { PRETRAIN_DEFAULT_NOTES, PRETRAIN_RETIRED, pretrainFlags } from "../../methods/moco/flags.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { checkSplits } from "../../methods/moco/mod.ts";
+import { checkSplits } from "../../methods/moco/splits.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { checkTraining, chooseOptimizer, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";

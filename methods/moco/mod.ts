@@ -1,6 +1,5 @@
 /** MoCo: momentum contrast (He et al., CVPR 2020; MoCo-v2: Chen et al., arXiv 2003.04297). */
 import { rowsOf } from "../../actors/ranks/ranks.ts";
-import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { encoderNames, freshEncoder } from "../../models/registry.ts";
@@ -20,6 +19,7 @@ import { PRETRAINING } from "./encoder_method.ts";
 import { MOCO_CHECKPOINT } from "./encoders.ts";
 import { pretrainFlags } from "./flags.ts";
 import type { PretrainOptions } from "./options.ts";
+import { checkSplits } from "./splits.ts";
 
 /** Options for `pretrain`. All but the images and the output folder have defaults. */
 export type PretrainInput =
@@ -40,33 +40,6 @@ export type PretrainResult = EncoderTrainingResult;
 export interface PretrainSettings extends OutputSettings, Wanted {
   /** Records of the run to resume; what they lack is computed again. */
   soFar?: RunSoFar;
-}
-
-/** Images of a group that batch norm normalises by itself: fewer give poor statistics, and buffers that cannot be bound. */
-const LEAST_OF_GROUP = 8;
-
-/**
- * Fails where batch norm cannot normalise groups of a batch.
- *
- * @throws {UserError} that says which numbers would do
- */
-export function checkSplits(
-  { bnSplits, syncBn, batchSize }: Pick<PretrainOptions, "bnSplits" | "syncBn" | "batchSize">,
-): void {
-  if (bnSplits === 1) return;
-  if (syncBn) {
-    throw new UserError(
-      `--sync-bn normalises the images of all ranks together, and --bn-splits ${bnSplits} those of a rank in ` +
-        "groups; use one of the two",
-    );
-  }
-  if (batchSize % bnSplits === 0 && batchSize / bnSplits >= LEAST_OF_GROUP) return;
-  const fits = Array.from({ length: Math.floor(batchSize / LEAST_OF_GROUP) }, (_, i) => i + 1)
-    .filter((splits) => batchSize % splits === 0);
-  throw new UserError(
-    `--bn-splits ${bnSplits} does not split --batch-size ${batchSize} into equal groups of at least ${LEAST_OF_GROUP} ` +
-      `images; use --bn-splits ${fits.length === 0 ? 1 : fits.join(", ")}`,
-  );
 }
 
 /** The options with everything that was left out. */

@@ -17,7 +17,7 @@ import {
   samplePretrainOptions,
 } from "../../../methods/moco/defaults.ts";
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
-import { checkSplits } from "../../../methods/moco/mod.ts";
+import { checkSplits } from "../../../methods/moco/splits.ts";
 import type { PretrainOptions } from "../../../methods/moco/options.ts";
 import { MocoStep } from "../../../methods/moco/step.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
@@ -199,10 +199,12 @@ Deno.test("a pretraining does with each of its settings what is done by hand: tw
     assertEquals([...await saved.queuePointer!.read()], [expected.pointer]);
   }));
 
+const SPLIT = { syncBn: false, arch: "resnet18", imageSize: 32, amp: false };
+
 Deno.test("--bn-splits are refused with --sync-bn, which normalises all ranks' images together", () => {
-  checkSplits({ bnSplits: 1, batchSize: 32, syncBn: true });
+  checkSplits({ ...SPLIT, bnSplits: 1, batchSize: 32, syncBn: true });
   assertThrows(
-    () => checkSplits({ bnSplits: 2, batchSize: 32, syncBn: true }),
+    () => checkSplits({ ...SPLIT, bnSplits: 2, batchSize: 32, syncBn: true }),
     UserError,
     "--sync-bn normalises the images of all ranks together, and --bn-splits 2 those of a rank in groups; use one of the two",
   );
@@ -210,16 +212,39 @@ Deno.test("--bn-splits are refused with --sync-bn, which normalises all ranks' i
 
 Deno.test("--bn-splits that do not split a batch are refused, with those that do", () => {
   for (const [bnSplits, batchSize] of [[1, 4], [2, 16], [8, 64]]) {
-    checkSplits({ bnSplits, batchSize, syncBn: false });
+    checkSplits({ ...SPLIT, bnSplits, batchSize });
   }
   for (const [bnSplits, fits] of [[3, "1, 2, 4"], [8, "1, 2, 4"]] as const) {
     const { message } = assertThrows(
-      () => checkSplits({ bnSplits, batchSize: 32, syncBn: false }),
+      () => checkSplits({ ...SPLIT, bnSplits, batchSize: 32 }),
       UserError,
     );
     assertEquals(
       message,
       `--bn-splits ${bnSplits} does not split --batch-size 32 into equal groups of at least 8 images; use --bn-splits ${fits}`,
     );
+  }
+});
+
+Deno.test("--bn-splits whose groups a device cannot bind are refused too", () => {
+  const small = { ...SPLIT, arch: "mobilenetv3_small", batchSize: 72 };
+  const large = { ...SPLIT, arch: "mobilenetv3_small", imageSize: 56, batchSize: 16, amp: true };
+  checkSplits({ ...small, batchSize: 64, bnSplits: 8 });
+  checkSplits({ ...large, batchSize: 32, bnSplits: 2 });
+  for (
+    const [options, message] of [
+      [
+        { ...small, bnSplits: 8 },
+        "--bn-splits 8 does not split --batch-size 72 into equal groups of at least 8 images, for mobilenetv3_small a " +
+        "multiple of 2; use --bn-splits 1, 2, 3, 4, 6, 9",
+      ],
+      [
+        { ...large, bnSplits: 2 },
+        "--bn-splits 2 does not split --batch-size 16 into equal groups of at least 8 images, for mobilenetv3_small a " +
+        "multiple of 16; use --bn-splits 1",
+      ],
+    ] as const
+  ) {
+    assertEquals(assertThrows(() => checkSplits(options), UserError).message, message);
   }
 });
