@@ -6,6 +6,7 @@
  * into the convolution's weight and bias (in float64), so that batch norm costs nothing. So is LayerScale.
  */
 import { byteLength, type Graph, padTo4, type Tensor } from "../kernels/graph.ts";
+import { padRows } from "../kernels/layout.ts";
 import { activate, type Activation } from "../kernels/ops/activation/activation.ts";
 import { batchNorm, batchStatistics } from "../kernels/ops/batch_norm/batch_norm.ts";
 import {
@@ -16,6 +17,7 @@ import { conv2d, type Conv2dAttributes } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { dropout } from "../kernels/ops/dropout/dropout.ts";
 import { layerNorm } from "../kernels/ops/layer_norm/layer_norm.ts";
+import { multiply } from "../kernels/ops/multiply/multiply.ts";
 import { scaledResidual } from "../kernels/ops/scaled_residual/scaled_residual.ts";
 import { liveNodes } from "../kernels/schedule.ts";
 import { DeviceParameters } from "./device_parameters.ts";
@@ -387,9 +389,25 @@ export class EncoderBuilder {
 
   /** The weight and bias of some or all output channels, what they are multiplied by in eval mode among them. */
   #parametersOf(layer: Convolution, scale?: LayerScale): (rows?: RowRange) => readonly Tensor[] {
-    return (rows) =>
-      scale === undefined || this.mode === "train"
-        ? this.#shared.device.weightAndBias(layer, rows)
-        : this.#shared.device.scaled(layer, scale, rows);
+    const { device } = this.#shared;
+    return (rows) => {
+      if (this.mode === "eval") {
+        return scale === undefined ? device.weightAndBias(layer, rows) : device.scaled(layer, scale, rows);
+      }
+      const [weight, ...bias] = device.weightAndBias(layer, rows);
+      return [weight, ...bias.map((values) => this.#withoutBias(values, layer.zeroBias))];
+    };
+  }
+
+  /** A bias without some of its elements, which are not trained either: they are multiplied by zero. */
+  #withoutBias(bias: Tensor, zeros: RowRange | undefined): Tensor {
+    if (zeros === undefined) return bias;
+    const { first, count } = zeros;
+    const { shape } = bias;
+    const mask = this.made(`biases without ${count} from ${first} on, of ${shape[0]}`, shape, {
+      keys: [],
+      toDevice: () => padRows(new Float32Array(shape[0]).fill(1).fill(0, first, first + count), shape),
+    });
+    return this.graph.apply(multiply, [bias, mask], {});
   }
 }

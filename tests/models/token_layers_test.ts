@@ -1,9 +1,11 @@
 // Layers that transformers have: norms and LayerScale, tokens, residuals behind a linear layer.
 import { assert, assertEquals, assertLess } from "@std/assert";
+import { differentiate } from "../../kernels/autodiff.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { Graph, type Tensor } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
+import { mean } from "../../kernels/ops/mean/mean.ts";
 import { prependTokens } from "../../kernels/ops/prepend_tokens/prepend_tokens.ts";
 import { scaledResidual } from "../../kernels/ops/scaled_residual/scaled_residual.ts";
 import { Program } from "../../kernels/program.ts";
@@ -110,6 +112,7 @@ Deno.test("a transformer's layers are the same in train mode, in eval mode and i
     assertEquals(trained.ops, [
       "prepend_tokens",
       "layer_norm",
+      "multiply", // biases that are zero
       "conv2d",
       "activate",
       "conv2d",
@@ -121,6 +124,29 @@ Deno.test("a transformer's layers are the same in train mode, in eval mode and i
       if (key === "fc1.bias") given.fill(0, 2, 7);
       assertEquals(values, given as typeof values, key);
     }
+  }));
+
+Deno.test("biases that are zero are not trained, whatever they were loaded as", () =>
+  withGpu(async (gpu) => {
+    const graph = new Graph();
+    const patches = graph.source("patches", SHAPE);
+    const b = new EncoderBuilder(graph, "train");
+    const loss = graph.apply(mean, [traceBlock(b, patches)], {});
+    const { tensor: bias } = b.parameters.find(({ keys }) => keys.includes("fc1.bias"))!;
+    const [gradient] = differentiate(graph, loss, [bias]);
+    using store = new ParameterStore(gpu, b.parameters);
+    await store.load(formulaReader(b.state));
+    using program = await Program.compile(gpu, {
+      label: "test",
+      graph,
+      inputs: [patches],
+      outputs: [gradient],
+      bound: store.bindings(),
+    });
+    program.write(patches, padRows(INPUT, SHAPE));
+    program.run();
+    const values = unpadRows(await program.read(gradient), [HIDDEN]);
+    assertEquals(Array.from(values, (value) => value === 0), [0, 0, 1, 1, 1, 1, 1, 0, 0].map(Boolean));
   }));
 
 Deno.test("weights with LayerScale folded in are cut where they are too large to bind", () =>

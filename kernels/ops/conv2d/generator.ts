@@ -538,9 +538,10 @@ export function weightGradientSource(tile: Tile, isShared: boolean): string {
   let outer_count = p.out_height * select(p.batch, p.out_width, is_batch_inner);
   let per_split = (outer_count + p.splits - 1u) / p.splits;
   let last = min((split + 1u) * per_split, outer_count);
-  // Output columns whose input column, ox * stride + kx - pad_left, lies inside the image.
+  // Output columns whose input column, ox * stride + kx - pad_left, lies inside the image; none where it is narrow.
   let first_column = (max(p.pad_left, kx) - kx + p.stride - 1u) / p.stride;
-  let end_column = min(p.out_width, (max(p.width + p.pad_left, kx) - kx + p.stride - 1u) / p.stride);
+  let past_column = min(p.out_width, (max(p.width + p.pad_left, kx) - kx + p.stride - 1u) / p.stride);
+  let end_column = max(first_column, past_column);
   let x_step = p.in_vec4s * select(p.stride, p.height * p.width, is_batch_inner);
   let dy_step = p.out_vec4s * select(1u, p.out_height * p.out_width, is_batch_inner);
   ${accumulators(tile.rows, columns.length)}

@@ -43,6 +43,8 @@ const CASES: Case[] = [
   { n: 17, h: 2, w: 2, cin: 5, cout: 6, kernel: [3, 3], attributes: pad(2, 1) },
   { n: 3, h: 5, w: 6, cin: 9, cout: 21, kernel: [1, 1], attributes: pad(1, 0) },
   { n: 18, h: 3, w: 2, cin: 4, cout: 5, kernel: [3, 3], attributes: pad(1, 1) },
+  // Its outer columns meet no pixel.
+  { n: 2, h: 4, w: 2, cin: 8, cout: 4, kernel: [7, 7], attributes: pad(1, 3) },
   {
     n: 5,
     h: 1,
