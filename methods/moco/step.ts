@@ -7,6 +7,7 @@ import { differentiate } from "../../kernels/autodiff.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { unpadRows } from "../../kernels/layout.ts";
+import { finiteOrZero } from "../../kernels/ops/finite_or_zero/finite_or_zero.ts";
 import { interleaveRows } from "../../kernels/ops/interleave_rows/interleave_rows.ts";
 import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
@@ -65,6 +66,8 @@ interface TracedStep extends GradientGraph {
   dropoutSeeds: { query: Tensor; key: Tensor };
   /** Computed. */
   embeddings: { query: Tensor; key: Tensor };
+  /** The keys as they go into the queue: what is not finite is zero. */
+  queued: Tensor;
   loss: Tensor;
   queue: Tensor;
   /** The state_dict of either encoder, in PyTorch's order. */
@@ -94,6 +97,8 @@ function traceStep(options: MocoStepOptions): TracedStep {
   const keyEmbedding = splits > 1 && shufflesKeys
     ? graph.apply(interleaveRows, [key.embedding], { groups: batch / splits })
     : key.embedding;
+  // A key that is not finite makes its own step's loss NaN, and no later one's.
+  const queued = graph.apply(finiteOrZero, [keyEmbedding], {});
   const queue = graph.source("queue", [1, 1, padTo4(queueSize), head.dimension]);
   const ownLoss = infoNce(graph, {
     query: query.embedding,
@@ -116,7 +121,7 @@ function traceStep(options: MocoStepOptions): TracedStep {
     label: `${encoder.name} training step`,
     graph,
     inputs: [query.images, key.images, query.dropoutSeed, key.dropoutSeed],
-    outputs: [loss, query.embedding, keyEmbedding],
+    outputs: [loss, query.embedding, keyEmbedding, queued],
     models: [{
       parameters: [...parameters, ...running],
       gradients,
@@ -128,6 +133,7 @@ function traceStep(options: MocoStepOptions): TracedStep {
     images: { query: query.images, key: key.images },
     dropoutSeeds: { query: query.dropoutSeed, key: key.dropoutSeed },
     embeddings: { query: query.embedding, key: keyEmbedding },
+    queued,
     loss,
     queue,
     entries: state,
@@ -226,7 +232,7 @@ export class MocoStep implements EncoderStep {
    */
   run({ queries, keys, learningRate, queuePointer, step = 0, ...settings }: MocoBatch): Promise<StepLoss> {
     const { dropoutSeed = 0, keyMomentum } = this.#options;
-    const { images, dropoutSeeds, embeddings } = this.#traced;
+    const { images, dropoutSeeds, queued } = this.#traced;
     const program = this.#step.training.gradientProgram;
     program.write(images.query, queries);
     program.write(images.key, this.#shuffled(keys));
@@ -234,8 +240,8 @@ export class MocoStep implements EncoderStep {
     program.write(dropoutSeeds.key, Uint32Array.of(~dropoutSeed, step)); // the encoders drop values of their own
     const rates = { learningRates: [learningRate], averageMomentum: keyMomentum };
     return readLosses(this.#step.submit({ ...settings, ...rates }, (encoder, group) => {
-      this.queues[0].encodeEnqueue(encoder, program.rangeOf(embeddings.key), queuePointer, group);
-    }, this.queues[0].gathers(program.rangeOf(embeddings.key))));
+      this.queues[0].encodeEnqueue(encoder, program.rangeOf(queued), queuePointer, group);
+    }, this.queues[0].gathers(program.rangeOf(queued))));
   }
 
   /** The first image of every query group, then the second one of each, and so on: the key encoder's groups. */

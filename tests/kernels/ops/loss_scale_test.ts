@@ -76,6 +76,14 @@ for (const kind of ["software", "hardware"]) {
           );
         }
       }
+      // However many steps are skipped, the next good one changes the weights by what is finite.
+      const skipped = await step({ scale: 2 ** -120, goodSteps: 0, skipped: 200 }, 1, 7, NaN);
+      assertEquals(skipped.after, { scale: 2 ** -120, goodSteps: 0, skipped: 201 });
+      assertEquals(await step(skipped.after, 0, 7, 0), {
+        after: { scale: 2 ** -120, goodSteps: 1, skipped: 201 },
+        first: 0,
+        second: 0,
+      });
       const largest = 3.4e38;
       assertEquals(
         (await step({ scale: 8, goodSteps: 0, skipped: 0 }, -largest, 1, largest)).after.skipped,

@@ -9,6 +9,7 @@ import { batchNorm, batchStatistics } from "../../../kernels/ops/batch_norm/batc
 import { conv2d } from "../../../kernels/ops/conv2d/conv2d.ts";
 import { crossEntropy } from "../../../kernels/ops/cross_entropy/cross_entropy.ts";
 import { depthwiseConv2d } from "../../../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import { finiteOrZero } from "../../../kernels/ops/finite_or_zero/finite_or_zero.ts";
 import { globalAveragePool } from "../../../kernels/ops/global_average_pool/global_average_pool.ts";
 import { l2Normalize } from "../../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { maxPool } from "../../../kernels/ops/max_pool/max_pool.ts";
@@ -75,6 +76,16 @@ const COUNT = elementCount(SHAPE);
 const GEOMETRY = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
 
 for (const [kind, as] of KINDS) {
+  Deno.test(`finiteOrZero() has zeros for what is not finite, ${kind}`, () =>
+    withGpu(async (opened) => {
+      const x = randomValues("x", SHAPE, 2);
+      const others = { 0: NANS[0], 7: NANS[1], 40: Infinity, 89: -Infinity };
+      const build: Build = (graph, [z]) => graph.apply(finiteOrZero, [z], {});
+      const spoilt = { shape: SHAPE, values: withValues(x, others) };
+      const { y } = await run(as(opened), build, [spoilt], { wanted: [] });
+      assertEquals(y, withValues(x, { 0: 0, 7: 0, 40: 0, 89: 0 }));
+    }));
+
   for (const activation of ACTIVATIONS) {
     Deno.test(`${activation} of NaN is NaN, in every kernel that applies it, ${kind}`, () =>
       withGpu(async (opened) => {

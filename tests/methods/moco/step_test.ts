@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import type { Gpu } from "../../../kernels/gpu.ts";
-import { INITIAL_LOSS_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
+import { FIXED_SCALE, INITIAL_LOSS_SCALE, NO_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { MocoStep, type MocoStepOptions } from "../../../methods/moco/step.ts";
 import { initialize, initializeQueue, type StateValues } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
@@ -175,6 +175,22 @@ Deno.test("activations that are computed again change no bit of either encoder",
       results.push([losses, await step.save(), await step.saveKeyEncoder()]);
     }
     assertEquals(results[0], results[1]);
+  }));
+
+Deno.test("keys that are not finite make their own step's loss NaN, and no later one's", () =>
+  withGpu(async (gpu) => {
+    using step = await start(gpu, { lossScale: NO_SCALE, lossScaleRule: FIXED_SCALE });
+    const keys = batchOf(1).keys.slice();
+    keys[0] = Infinity;
+    assert(Number.isFinite((await step.run(batchOf(0))).loss));
+    const { loss, isApplied } = await step.run({ ...batchOf(1), keys });
+    assertEquals([Number.isFinite(loss), isApplied], [false, false]);
+    const queue = await step.queues[0].read();
+    assert(queue.every(Number.isFinite) && queue.subarray(8 * 16, 16 * 16).includes(0));
+    for (const number of [2, 3, 4]) {
+      const after = await step.run(batchOf(number));
+      assert(Number.isFinite(after.loss) && after.isApplied, `step ${number}: ${after.loss}`);
+    }
   }));
 
 Deno.test("the key encoder's groups are others than the query encoder's, and its keys are in the images' order", () =>
