@@ -28,24 +28,29 @@ export interface TrainerOptions {
   tuning?: Tuning | null;
 }
 
+type TrainerContext = Pick<ActorContext<never>, "wait" | "fail" | "signal" | "onStop">;
+
 /** What a method's trainer is given. */
 export class Trainer {
   readonly gpu: Gpu;
-  readonly #context: Pick<ActorContext<never>, "wait" | "fail">;
+  readonly #context: TrainerContext;
   readonly #origins = new Origins();
   /** Never another folder that was put in the place of the run's own; none before the first checkpoint makes it. */
   readonly #folder: FolderIdentity | undefined;
   /** Settles when the newest step has been told of. */
   #reported: Promise<void> = Promise.resolve();
+  /** Settles when no checkpoint is being written. */
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(
     gpu: Gpu,
-    context: Pick<ActorContext<never>, "wait" | "fail">,
+    context: TrainerContext,
     folder: FolderIdentity | undefined,
   ) {
     this.gpu = gpu;
     this.#context = context;
     this.#folder = folder;
+    context.onStop(() => this.#writing);
   }
 
   /** Takes the references that buffers are sent back by, once more after a restart. */
@@ -91,10 +96,16 @@ export class Trainer {
     }
   }
 
-  /** Writes a checkpoint, whole or not at all. */
+  /**
+   * Writes a checkpoint, whole or not at all. When the actor has stopped, nothing is being written any more: who comes after it
+   * goes on from what it finds.
+   */
   async write(path: string, checkpoint: TorchValue): Promise<void> {
+    this.#context.signal.throwIfAborted();
     this.#folder?.check();
-    await this.#context.wait(writeTorchFile(path, checkpoint));
+    const writing = writeTorchFile(path, checkpoint);
+    this.#writing = writing.catch(() => {}); // who waits for it here is told
+    await this.#context.wait(writing);
   }
 }
 

@@ -197,11 +197,12 @@ export async function within(timeoutMs: number, promise: Promise<unknown>): Prom
   }
 }
 
+/** Waits for a promise until the signal comes; what becomes of it afterwards concerns nobody, a failure neither. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
     if (signal.aborted) return abort();
     signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
 }

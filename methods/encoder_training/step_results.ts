@@ -76,6 +76,7 @@ export class ResultReader implements Disposable {
     return async () => {
       const values = this.#staging.read(staging);
       const stats = takesStats ? this.#step.readStats() : undefined; // their copies are behind this very step
+      stats?.catch(() => {}); // where the values fail, that is told
       return { ...this.#take(await values, isLast(group)), ...takesStats && { stats: await stats } };
     };
   }

@@ -3,9 +3,10 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { ActorCrash, ActorStopped, type ActorSystem } from "../../../actors/runtime/mod.ts";
 import type crasher from "./fixtures/crasher.ts";
 import type forgetful from "./fixtures/forgetful.ts";
+import type lateFailure from "./fixtures/late_failure.ts";
 import type probe from "./fixtures/probe.ts";
 import type { ProbeConfig } from "./fixtures/probe.ts";
-import { fixture, withSystem } from "./helpers.ts";
+import { fixture, sleep, withSystem } from "./helpers.ts";
 
 const ONE = { oneThread: true };
 
@@ -76,5 +77,14 @@ Deno.test("on one thread what an actor did not await is no error of the program 
     await ref.ask("ask", probe.ref);
     await probe.ref.ask("progress"); // by now the other has asked
     await probe.stop();
-    await new Promise((resolve) => setTimeout(resolve, 50)); // the time to hear of it
+    await sleep(50); // the time to hear of it
+  }, ONE));
+
+Deno.test("on one thread what fails after its actor has stopped is no error of the program", () =>
+  withSystem(async (system) => {
+    const late = system.spawn<typeof lateFailure>("late", fixture("late_failure.ts"), undefined);
+    await late.ref.tell("begin");
+    await sleep(10); // it has begun
+    await late.stop();
+    await sleep(50); // and has failed
   }, ONE));
