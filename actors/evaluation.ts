@@ -81,6 +81,8 @@ export interface EvaluationSettings {
   tuning?: Tuning | null;
   /** Custom actors that replace built-in ones. */
   actors?: ActorModules;
+  /** Maximum number of restarts of its actors within 10 minutes. Default: 3 within a minute. */
+  maxRestarts?: number;
   /** kNN evaluation, if any. */
   knn?: KnnSettings;
   /** Nearest neighbours in a probe set, if any. */
@@ -112,8 +114,11 @@ export interface Evaluation {
 /** Evaluates one encoder. */
 type Evaluate = (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
 
-/** After three crashes within this time, in ms, there is no more probe set. */
-const PROBE_SET_CRASHES_WITHIN_MS = 10 * 60_000;
+/** Within which time restarts are counted, in ms. */
+export const RESTARTS_WITHIN_MS = 10 * 60_000;
+
+/** After so many crashes within that time there is no more probe set. */
+const MOST_CRASHES_OF_PROBE_SET = 3;
 
 /** Who is told of a line's crashes. */
 interface LineHooks {
@@ -136,18 +141,21 @@ export function spawnEvaluation(
   { onRestart, onNoProbeSet }: LineHooks,
 ): Evaluate {
   const { probeSet, ...others } = settings;
-  const { prefix = "" } = settings;
+  const { prefix = "", maxRestarts } = settings;
   const watch: Watch = {
     onProgress() {},
     watcher: system.listen<EvaluationWatcher>(`${prefix}evaluation`, {
       embedded: (images) => watch.onProgress(images),
     }),
   };
-  if (probeSet === undefined) return spawnLine(system, settings, monitor, watch, { prepare: onRestart });
+  const limits = maxRestarts === undefined ? {} : { maxRestarts, withinMs: RESTARTS_WITHIN_MS };
+  const supervision = { prepare: onRestart, ...limits };
+  if (probeSet === undefined) return spawnLine(system, settings, monitor, watch, supervision);
   let givenUp: ActorCrash | undefined;
   const line = spawnLine(system, settings, monitor, watch, {
     prepare: onRestart,
-    withinMs: PROBE_SET_CRASHES_WITHIN_MS,
+    maxRestarts: Math.min(MOST_CRASHES_OF_PROBE_SET, maxRestarts ?? Infinity),
+    withinMs: RESTARTS_WITHIN_MS,
     onGiveUp(crash) {
       givenUp = crash;
       onNoProbeSet(crash);
@@ -160,7 +168,7 @@ export function spawnEvaluation(
     } catch (error) {
       if (givenUp === undefined) throw error;
       if (settings.knn === undefined) return {};
-      withoutProbeSet ??= spawnLine(system, others, monitor, watch, { prepare: onRestart });
+      withoutProbeSet ??= spawnLine(system, others, monitor, watch, supervision);
       return await withoutProbeSet(encoder, wishes);
     }
   };

@@ -124,11 +124,15 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #parent: Supervisor | undefined;
   readonly #children: Child[] = [];
+  /** When it restarted, of late. */
   readonly #times: number[] = [];
   /** Children that are stopped, or about to be, and not yet started again. */
   readonly #down = new Set<Child>();
   #crash?: ActorCrash;
+  /** Restarts that count here, those of children included. */
   #count = 0;
+  /** Number of the restart under way. */
+  #restarts = 0;
   #restarting?: Promise<void>;
   /** Resolves when a restart is done. */
   #restarted = Promise.withResolvers<void>();
@@ -173,7 +177,10 @@ export class Supervisor {
     return child;
   }
 
-  /** Makes a child supervisor, which has this one's hooks. A crash that it cannot fix counts as its own crash. */
+  /**
+   * Makes a child supervisor, which has this one's hooks. A crash that it cannot fix counts as its own crash. Without a limit of
+   * its own, what it restarts counts among this one's restarts.
+   */
   supervise(options: Omit<SupervisorOptions, keyof RestartHooks | "onGiveUp">): Supervisor {
     const { prepare, resume } = this.#options;
     const child = new Supervisor(this.#host, { ...options, prepare, resume }, this);
@@ -211,7 +218,9 @@ export class Supervisor {
     if (this.#down.has(child)) return true; // an echo
     if (crash.failure.isUserError) return this.#giveUp(crash);
     if (child instanceof Supervisor && child.take(name, crash)) return true;
-    if (!this.#isAllowed()) return this.#giveUp(crash);
+    const restarts = this.#countRestart();
+    if (restarts === undefined) return this.#giveUp(crash);
+    this.#restarts = restarts;
     this.#crash = new ActorCrash(crash);
     for (const [i, other] of this.#children.entries()) {
       const { strategy } = this.#options;
@@ -271,14 +280,17 @@ export class Supervisor {
     for (let parent = this.#parent; parent !== undefined; parent = parent.#parent) settle(parent);
   }
 
-  #isAllowed(): boolean {
-    const { maxRestarts = 3, withinMs = 60_000 } = this.#options;
+  /** How many restarts there are with this one; `undefined` where it would be one too many. */
+  #countRestart(): number | undefined {
+    const { maxRestarts, withinMs } = this.#options;
+    if (this.#parent !== undefined && maxRestarts === undefined && withinMs === undefined) {
+      return this.#parent.#countRestart();
+    }
     const now = performance.now();
-    while (this.#times.length > 0 && this.#times[0] < now - withinMs) this.#times.shift();
-    if (this.#times.length >= maxRestarts) return false;
+    while (this.#times.length > 0 && this.#times[0] < now - (withinMs ?? 60_000)) this.#times.shift();
+    if (this.#times.length >= (maxRestarts ?? 3)) return undefined;
     this.#times.push(now);
-    this.#count++;
-    return true;
+    return ++this.#count;
   }
 
   async #restart(): Promise<void> {
@@ -294,7 +306,7 @@ export class Supervisor {
         const restart = {
           crash: this.#crash!,
           actors: down.flatMap(({ names }) => names),
-          count: this.#count,
+          count: this.#restarts,
         };
         await this.#options.prepare?.(restart);
         if (!isMine()) return;

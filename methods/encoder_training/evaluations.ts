@@ -103,7 +103,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     probeSet: DataFacts | undefined,
   ) {
     const { options, evalResize, train, test, caches, monitor, emit } = setup;
-    const { imageSize, maxPixels, leastSide, tuning, actors, seed, knnK, knnT } = options;
+    const { imageSize, maxPixels, leastSide, tuning, actors, seed, knnK, knnT, maxRestarts } = options;
     const onRestart = describeRestart(emit);
     this.#setup = setup;
     this.#probeImages = probeSet === undefined
@@ -122,6 +122,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
           evalResize,
           tuning,
           actors,
+          maxRestarts,
           ...test && {
             knn: {
               bankData: train.path,

@@ -3,6 +3,7 @@ import { nextOf } from "../../actors/batch_number.ts";
 import type { Monitor } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { NamedValues, Profiled, ProgramProfile } from "../../actors/messages.ts";
+import { RESTARTS_WITHIN_MS } from "../../actors/evaluation.ts";
 import { PATIENCE, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
@@ -51,9 +52,6 @@ const CANNOT_GO_BACK =
   "the trainer of this rank crashed, and the other ranks are ahead of the newest checkpoint. All ranks end; start them again with " +
   "--resume auto";
 
-/** Within which time restarts are counted. */
-const RESTARTS_WITHIN_MS = 10 * 60_000;
-
 /**
  * The actors that train. They are spawned from the end, and whoever crashes is started again with those that send to it: a
  * reader or the augmenter with each other, those between augmenter and trainer with those too. They begin after the newest batch that
@@ -79,10 +77,10 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
     const { imageSize, seed, actors } = options;
     const batchSize = rowsOf(options.batchSize, ranks);
     const { augmentation, mixup, teacherSize, local, embeddingLength, mapLength } = method.views(options);
-    const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
     this.#supervisor = system.supervise({
       strategy: "rest-for-one",
-      ...limits,
+      maxRestarts: options.maxRestarts,
+      withinMs: RESTARTS_WITHIN_MS,
       prepare: (restart) => this.#prepare(restart),
       resume: () => this.#wire(),
     });
@@ -103,7 +101,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
       done: () => this.#position(),
     });
     this.#pipeline = new Pipeline(
-      this.#supervisor.supervise({ strategy: "one-for-all", ...limits }),
+      this.#supervisor.supervise({ strategy: "one-for-all" }),
       {
         batchSize,
         imageSize,

@@ -134,6 +134,24 @@ Deno.test("what a supervisor within another cannot mend, the outer one does", ()
     assertEquals(notes, ["prepare b,c", "resume b,c", "prepare b,c,d", "resume b,c,d"]);
   }));
 
+Deno.test("restarts of a supervisor within another count among the outer one's, where it has no limit of its own", async () => {
+  const counts: number[] = [];
+  const error = await assertRejects(() =>
+    withSystem(async (system) => {
+      const prepare = ({ count }: Restart) => void counts.push(count);
+      const outer = system.supervise({ strategy: "rest-for-one", maxRestarts: 2, prepare });
+      const a = spawnMortal(outer, "a");
+      const b = spawnMortal(outer.supervise({ strategy: "one-for-all" }), "b");
+      for (const [i, actor] of [b, a, b].entries()) {
+        await actor.crash();
+        await until(() => counts.length > i);
+        await actor.incarnation();
+      }
+    }), ActorCrash);
+  assertMatch(error.message, /^actor "b" crashed/);
+  assertEquals(counts, [1, 2]);
+});
+
 Deno.test("an actor whose Worker is killed is restarted too", () =>
   withSystem(async (system) => {
     const { restarts, ...hooks } = noteRestarts();
@@ -206,7 +224,7 @@ Deno.test("hooks that meet another supervisor's restart leave it to that one, or
     });
     const a = spawnMortal(outer, "a");
     const b = spawnMortal(outer, "b");
-    const inner = outer.supervise({ strategy: "one-for-all" });
+    const inner = outer.supervise({ strategy: "one-for-all", maxRestarts: 3 });
     const c = spawnMortal(inner, "c");
     const d = spawnMortal(inner, "d");
     const incarnations = () =>
