@@ -15,6 +15,7 @@ import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
+import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { sampleRows } from "../../data/sample_rows.ts";
 import type { HeldOutRows } from "../held_out.ts";
 import type { RunIdentity } from "../terms.ts";
@@ -22,6 +23,9 @@ import type { EncoderTrainingEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { type EncoderTrainingOptions, hasProbeSet, type OnAdapter } from "./options.ts";
 import { originalWeights, savedWeights } from "./start.ts";
+
+/** Epochs whose weights are kept in memory until they are evaluated, at most. */
+const MOST_IN_MEMORY = 3;
 
 /** Images to classify. */
 export interface ClassifiedImages extends DataFacts {
@@ -95,6 +99,8 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
   /** Images of the probe set; broken ones included. */
   readonly #probeImages: number;
   #epochsUnderWay = 0;
+  /** Settles when the newest epoch's evaluation is over. */
+  #newest: Promise<void> = Promise.resolve();
   #hasSaidWhy = false;
 
   private constructor(
@@ -200,16 +206,51 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     return known;
   }
 
-  /** Evaluates the student after an epoch, from 0: by kNN where that is due, by the probe set as often as it keeps up. */
-  async epoch(epoch: number, values: NamedValues): Promise<void> {
+  /** Whether evaluations are so far behind the epochs that weights should wait in their checkpoints, not in memory. */
+  get isBehind(): boolean {
+    return this.#epochsUnderWay >= MOST_IN_MEMORY;
+  }
+
+  /** Settles when all epochs have been evaluated. */
+  get epochs(): Promise<void> {
+    return this.#newest;
+  }
+
+  /**
+   * Evaluates the student after an epoch, from 0: by kNN where that is due, by the probe set as often as it keeps up. One epoch
+   * is evaluated after the other.
+   *
+   * @param weights of the student, or the path of a checkpoint with them, which is read when it is their turn
+   */
+  async epoch(epoch: number, weights: NamedValues | string): Promise<void> {
     const { options: { knnEvery }, batchesPerEpoch } = this.#setup;
     const isKnnDue = knnEvery > 0 && (epoch + 1) % knnEvery === 0;
     if (!isKnnDue && this.#epochsUnderWay > 0) return;
     this.#epochsUnderWay++;
+    const before = this.#newest;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#newest = promise;
     try {
-      await this.student((epoch + 1) * batchesPerEpoch, values, { knn: isKnnDue });
+      await before;
+      const values = typeof weights === "string" ? await this.#read(epoch, weights) : weights;
+      if (values !== undefined) {
+        await this.student((epoch + 1) * batchesPerEpoch, values, { knn: isKnnDue });
+      }
     } finally {
       this.#epochsUnderWay--;
+      resolve();
+    }
+  }
+
+  async #read(epoch: number, path: string): Promise<NamedValues | undefined> {
+    try {
+      return await savedWeights(this.#setup.method, path);
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error;
+      const text =
+        `epoch ${epoch} is not evaluated, as evaluations take longer than epochs: ${error.message}`;
+      this.#setup.emit({ type: "note", text });
+      return undefined;
     }
   }
 

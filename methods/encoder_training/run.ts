@@ -235,7 +235,9 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     }
     const knn = await this.#training.untilAborted(async () => {
       const weights = evaluations && await this.#pipeline.weights(() => this.#trained.reached());
-      return knnOf(await before, weights && await evaluations.student(totalSteps, weights));
+      const first = await before;
+      await evaluations?.epochs;
+      return knnOf(first, weights && await evaluations.student(totalSteps, weights));
     });
     await this.#measureKernels();
     return {
@@ -313,7 +315,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     if ((epoch + 1) * batchesPerEpoch === totalSteps) this.#trained.reach();
     else if (weights !== undefined && epoch >= this.#epochsEvaluated) {
       this.#epochsEvaluated = epoch + 1;
-      this.#evaluations?.epoch(epoch, weights).catch(() => {}); // the system says why
+      const evaluations = this.#evaluations;
+      evaluations?.epoch(epoch, evaluations.isBehind ? path : weights).catch(() => {}); // the system says why
     }
   }
 

@@ -4,7 +4,7 @@
  * actors, lose their device, take their time, or send garbage.
  */
 import { setOneThread } from "../../actors/one_thread.ts";
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type ActorRole, distill, type DistillOptions, knn } from "../../mod.ts";
@@ -97,6 +97,42 @@ Deno.test("an evaluator of one's own takes the place of the built-in one, in a d
     top1: 42,
     top5: 43,
   }]);
+});
+
+Deno.test("evaluations slower than epochs take their weights from checkpoints, and are those of a run that waits for none", async () => {
+  using folder = new RunFolder(16, 8);
+  const slow = writeActor(
+    folder,
+    "evaluator",
+    `const meddle = (handlers) => ({
+  async use(encoder, context) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return await handlers.use(encoder, context);
+  },
+});`,
+  );
+  const settings = { testData: join(folder.data, "test.tsv"), epochs: 8, batchSize: 16, knnEvery: 1 };
+  const evaluated = async (name: string, changes: Partial<DistillOptions>) => {
+    const epochs: unknown[] = [];
+    const notes: string[] = [];
+    const run = distill(folder.options(name, { ...settings, ...changes }));
+    for await (const event of run) {
+      if (event.type === "knn" && event.of === "student") epochs.push(event);
+      if (event.type === "note") notes.push(event.text);
+    }
+    return { epochs, notes: notes.filter((text) => text.includes("is not evaluated")) };
+  };
+  const usual = await evaluated("usual", {});
+  assertEquals([usual.epochs.length, usual.notes], [9, []]); // 7 epochs, before and after
+  assertEquals(await evaluated("slow", { actors: slow }), usual);
+  // Of those that are gone there is a word.
+  const kept = await evaluated("kept", { actors: slow, keep: 1 });
+  assert(kept.notes.length > 0);
+  assertEquals(kept.epochs.length + kept.notes.length, 9);
+  assertMatch(
+    kept.notes[0],
+    /^epoch \d+ is not evaluated, as evaluations take longer than epochs: .*: no such file/,
+  );
 });
 
 /** A short run, with the module or without; something is done to it at its second step. */
