@@ -87,13 +87,13 @@ export class ActorHost {
 
   /**
    * Another actor's incarnation is over. Whoever had a link to it was told so by itself, but for one that was being handed over at
-   * that moment.
+   * that moment; and whoever it had a link to, but where its Worker was killed.
    */
   hearOfEnd(actor: string, incarnation: number): void {
-    const timer = setTimeout(
-      () => loseIncarnation(this.endpoint, incarnation, new ActorStopped(actor)),
-      LAST_WORDS_MS,
-    );
+    const timer = setTimeout(() => {
+      loseIncarnation(this.endpoint, incarnation, new ActorStopped(actor));
+      this.mailbox.loseSender(incarnation);
+    }, LAST_WORDS_MS);
     Deno.unrefTimer(timer);
   }
 

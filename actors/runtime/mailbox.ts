@@ -14,6 +14,8 @@ export const DEFAULT_CREDITS = 2;
 interface InboundLink {
   readonly port: MessagePort;
   from: string;
+  /** Of the sender, once it has said so. */
+  incarnation?: number;
   /** Messages whose credit was not given back yet. */
   held: number;
   /** Whether the sender has said that nothing more is on its way. */
@@ -117,6 +119,17 @@ export class Mailbox {
     this.#inbound.clear();
   }
 
+  /** A sender is over, and may not have said so: nobody waits for what it would still send. */
+  loseSender(incarnation: number): void {
+    for (const link of this.#inbound) if (link.incarnation === incarnation) this.#drop(link);
+    this.#notify();
+  }
+
+  #drop(link: InboundLink): void {
+    this.#inbound.delete(link);
+    link.port.close();
+  }
+
   /** Resolves when no handler runs. */
   settled(): Promise<void> {
     return this.#until(() => !this.#isWorking && this.#urgentRunning === 0);
@@ -135,6 +148,8 @@ export class Mailbox {
     switch (request.kind) {
       case "hello":
         link.from = request.from;
+        link.incarnation = request.incarnation;
+        if (this.#owner.endpoint.ended.has(request.incarnation)) this.#drop(link);
         break;
       case "connect":
         this.connect(request.port);
@@ -143,8 +158,7 @@ export class Mailbox {
         link.sentLast = true;
         break;
       case "close":
-        this.#inbound.delete(link);
-        link.port.close();
+        this.#drop(link);
         break;
       case "tell":
       case "ask":

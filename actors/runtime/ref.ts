@@ -158,7 +158,7 @@ export class Link {
     this.#endpoint = endpoint;
     endpoint.links.add(this);
     port.onmessage = (event: MessageEvent<Response>) => this.#receive(event.data);
-    this.#post({ kind: "hello", from: endpoint.name });
+    this.#post({ kind: "hello", from: endpoint.name, incarnation: endpoint.incarnation });
     const reason = endpoint.ended.get(incarnation);
     if (reason !== undefined) this.lose(reason);
   }

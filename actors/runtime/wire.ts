@@ -15,7 +15,7 @@ export type Payload = Omit<Packed, "transfer">;
 /** From a reference to the mailbox at the other end of its port. */
 export type Request =
   /** The first on every link: who holds the reference. */
-  | { kind: "hello"; from: string }
+  | { kind: "hello"; from: string; incarnation: number }
   | { kind: "tell"; name: string; payload: Payload }
   | { kind: "ask"; id: number; name: string; payload: Payload }
   /** Opens another link to the same mailbox, for a reference that is handed to somebody else. */

@@ -40,6 +40,18 @@ Deno.test("Actor.drain() handles what was sent, refuses more, and lets the actor
     assertEquals(await a.ref.ask("progress"), 2);
   }));
 
+Deno.test("Actor.drain() waits for no sender whose Worker was killed", () =>
+  withSystem(async (system) => {
+    const receiver = system.spawn<typeof probe>("receiver", fixture("probe.ts"), {});
+    const supervisor = system.supervise({ strategy: "one-for-one" });
+    const sender = supervisor.spawn<typeof probe>("sender", fixture("probe.ts"), () => ({}));
+    await sender.ref.ask("sendNotes", { to: receiver.ref, count: 1 });
+    sender.actor.kill();
+    let isDrained = false;
+    receiver.drain().then(() => isDrained = true);
+    await until(() => isDrained, 10_000);
+  }));
+
 Deno.test("Actor.drain() in the order of a pipeline loses no message", () =>
   withSystem(async (system) => {
     const a = system.spawn<typeof source>("a", fixture("ring.ts"), { buffers: 8, bytes: 64 });
