@@ -17,7 +17,7 @@ const HOOKS_MS = 2000;
 export interface SpawnOptions {
   /** Messages that each holder of a reference may have in flight. Default: 2. */
   credits?: number;
-  /** How long the actor may take until it is ready, in ms. Default: 5 minutes. */
+  /** How long the actor may take until it is ready, in ms; `Infinity` for as long as it likes. Default: 5 minutes. */
   startTimeoutMs?: number;
 }
 
@@ -71,7 +71,7 @@ export class Actor<P extends Protocol<P>> {
   readonly #drained = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<ActorStats | undefined>();
   readonly #stats = new Map<number, PromiseWithResolvers<ActorStats>>();
-  readonly #startTimer: ReturnType<typeof setTimeout>;
+  readonly #startTimer: ReturnType<typeof setTimeout> | undefined;
   #nextId = 0;
   #isDraining = false;
   #stopping?: Promise<void>;
@@ -102,7 +102,7 @@ export class Actor<P extends Protocol<P>> {
       event.preventDefault();
       this.#die(new Error(event.message));
     };
-    this.#startTimer = setTimeout(() => {
+    this.#startTimer = startTimeoutMs === Infinity ? undefined : setTimeout(() => {
       events.onCrash({ actor: name, failure: describeFailure(new StartTimeout(name, startTimeoutMs)) });
     }, startTimeoutMs);
 

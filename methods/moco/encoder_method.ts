@@ -27,11 +27,12 @@ export const PRETRAINING: EncoderMethod<PretrainOptions> = {
   identify: () => Promise.resolve([]),
   terms: pretrainTerms,
   teacher: () => undefined,
-  spawn({ supervisor, options, trainer }) {
+  spawn({ supervisor, options, trainer, trainerSpawn }) {
     const pretrainer = supervisor.spawn<typeof mocoTrainer>(
       "moco_trainer",
       actorUrl("moco_trainer", options.actors, import.meta.url),
       trainer,
+      trainerSpawn,
     );
     return { trainer: pretrainer, entry: () => pretrainer.ref, profiled: [] };
   },

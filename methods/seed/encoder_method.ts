@@ -55,12 +55,15 @@ async function identifyTeacher(
   return fingerprint;
 }
 
-function spawn({ supervisor, options, batch, trainer, queue, done }: LineSetup<DistillOptions>): Line {
+function spawn(
+  { supervisor, options, batch, trainer, trainerSpawn, queue, done }: LineSetup<DistillOptions>,
+): Line {
   const { batchSize, dim, actors, tuning } = options;
   const student = supervisor.spawn<typeof studentTrainer>(
     "student_trainer",
     actorUrl("student_trainer", actors, import.meta.url),
     trainer,
+    trainerSpawn,
   );
   const keeper: Supervised<QueueKeeper> = supervisor.spawn<typeof queueKeeper>(
     "queue_keeper",

@@ -149,6 +149,15 @@ Deno.test("ActorSystem.run() rejects when a start takes too long, and does not w
   assertStringIncludes(error.message, 'StartTimeout: actor "bad" was not ready within 100 ms');
 });
 
+Deno.test("an actor may take as long as it likes to start, where it is spawned so", () =>
+  withSystem(async (system) => {
+    const limits = { startTimeoutMs: Infinity };
+    const { ready } = system.spawn<typeof crasher>("slow", fixture("crasher.ts"), { inStart: "hang" }, limits);
+    ready.catch(() => {}); // it is stopped
+    await sleep(50);
+    assert(system.actors.has("slow"));
+  }, { graceMs: 100 }));
+
 Deno.test("ActorSystem.run() rejects when an onStop hook throws, once all is over", async () => {
   const error = await assertRejects(() =>
     withSystem(async (system) => {
