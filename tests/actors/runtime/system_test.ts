@@ -152,7 +152,12 @@ Deno.test("ActorSystem.run() rejects when a start takes too long, and does not w
 Deno.test("an actor may take as long as it likes to start, where it is spawned so", () =>
   withSystem(async (system) => {
     const limits = { startTimeoutMs: Infinity };
-    const { ready } = system.spawn<typeof crasher>("slow", fixture("crasher.ts"), { inStart: "hang" }, limits);
+    const { ready } = system.spawn<typeof crasher>(
+      "slow",
+      fixture("crasher.ts"),
+      { inStart: "hang" },
+      limits,
+    );
     ready.catch(() => {}); // it is stopped
     await sleep(50);
     assert(system.actors.has("slow"));
