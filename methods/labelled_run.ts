@@ -38,6 +38,8 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
   readonly #system: ActorSystem;
   readonly #supervisor: Supervisor;
   readonly #options: LabelledRunOptions<Trainer>;
+  /** Whether the actors know each other. */
+  #isConnected = false;
 
   constructor(system: ActorSystem, options: LabelledRunOptions<Trainer>) {
     this.#system = system;
@@ -47,6 +49,7 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
     this.#supervisor = system.supervise({
       strategy: "one-for-all",
       prepare: async (restart) => {
+        this.#isConnected = false;
         tellRestart(restart);
         await options.goBack();
       },
@@ -63,6 +66,7 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
   async #connect(): Promise<void> {
     this.#options.emit({ type: "actors", actors: this.#system.actors });
     await this.pipeline.connect(this.trainer.ref);
+    this.#isConnected = true;
   }
 
   /**
@@ -72,7 +76,10 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
    */
   async do(work: () => Promise<void>, over?: Promise<unknown>): Promise<void> {
     await this.training.untilStopped(async () => {
-      await this.#connect();
+      // One that crashes while it starts is started again too, and connected by the restart.
+      await this.#supervisor.retry(async () => {
+        if (!this.#isConnected) await this.#connect();
+      });
       await this.#supervisor.retry(work);
     }, over);
   }

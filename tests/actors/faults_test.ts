@@ -7,7 +7,7 @@ import { setOneThread } from "../../actors/one_thread.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type ActorRole, distill, type DistillOptions, knn } from "../../mod.ts";
+import { type ActorRole, distill, type DistillOptions, knn, linearProbe } from "../../mod.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { IS_LONG } from "../long.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
@@ -97,6 +97,52 @@ Deno.test("an evaluator of one's own takes the place of the built-in one, in a d
     top1: 42,
     top5: 43,
   }]);
+});
+
+Deno.test("a linear evaluation whose trainer crashes while it starts goes on, and ends with the reason where that does not help", async () => {
+  using folder = new RunFolder(32, 8);
+  const run = async (name: string, crashes: number) => {
+    const module = join(folder.path, `${name}.ts`);
+    const mark = join(folder.path, `${name} crashes`);
+    Deno.writeTextFileSync(mark, "");
+    Deno.writeTextFileSync(
+      module,
+      `import { actorUrl, defineActor } from ${JSON.stringify(MOD)};
+const { default: builtIn } = await import(actorUrl("linear_trainer").href);
+export default defineActor(async (config, context) => {
+  const count = Deno.readTextFileSync(${JSON.stringify(mark)}).length;
+  if (count < ${crashes}) {
+    Deno.writeTextFileSync(${JSON.stringify(mark)}, "x", { append: true });
+    throw new TypeError("bad luck");
+  }
+  return await builtIn.start(config, context);
+});
+`,
+    );
+    const warnings: string[] = [];
+    const evaluation = linearProbe({
+      data: join(folder.data, "train.tsv"),
+      testData: join(folder.data, "test.tsv"),
+      output: folder.makeOutput(name),
+      pretrained: TINY_TEACHER,
+      arch: "tiny_convnet",
+      plugins: [TINY_ENCODER],
+      actors: { linear_trainer: pathToFileURL(module).href },
+      ...{ imageSize: 32, workers: 1, epochs: 1, batchSize: 16 },
+    });
+    for await (const event of evaluation) if (event.type === "warning") warnings.push(event.text);
+    return { result: await evaluation.result, warnings };
+  };
+  const unbroken = await run("unbroken", 0);
+  const restarted = await run("restarted", 2);
+  assertEquals(restarted.warnings.length, 2);
+  assertMatch(restarted.warnings[0], /^actor "linear_trainer" crashed: TypeError: bad luck; restarting/);
+  assertEquals(restarted.result.scores, unbroken.result.scores);
+  await assertRejects(
+    () => run("ended", 9),
+    ActorCrash,
+    'actor "linear_trainer" crashed: TypeError: bad luck',
+  );
 });
 
 Deno.test("evaluations slower than epochs take their weights from checkpoints, and are those of a run that waits for none", async () => {
