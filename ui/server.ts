@@ -1,17 +1,15 @@
 /** Serves the live page: runs' folders are read, and their news sent to whoever looks. Nothing can be changed by it. */
+import { lookup } from "node:dns/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hostname as machineName } from "node:os";
 import { UserError } from "../errors.ts";
 import { findAsset, livePage } from "./assets.ts";
-import { DEFAULT_PORT, LOOPBACK } from "./page_address.ts";
+import { DEFAULT_PORT, EVERYWHERE, LOOPBACK, type PageAddress, readPageAddress } from "./page_address.ts";
 import { type FindRuns, Watchers } from "./watchers.ts";
 
 /** Ports from the usual one on that are tried where that is taken. */
 const PORTS_TRIED = 20;
-
-/** Every address of this machine. */
-const EVERYWHERE = "0.0.0.0";
 
 /** Names that a browser on this machine may call it by: a page of somebody else's name is not let in. */
 const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
@@ -111,8 +109,8 @@ function nameOfMachine(): string | undefined {
  * Says whether a request may be answered that calls this machine by a name: no page of somebody else's name may read a run
  * through a browser in this network (DNS rebinding). An address is nobody's name.
  */
-function nameCheck(hostname: string, isLocal: boolean): (host: string | undefined) => boolean {
-  const names = new Set([...LOOPBACK_NAMES, ...isLocal ? [] : [hostname.toLowerCase(), nameOfMachine()]]);
+function nameCheck(named: string, { isLocal }: PageAddress): (host: string | undefined) => boolean {
+  const names = new Set([...LOOPBACK_NAMES, named, ...isLocal ? [] : [nameOfMachine()]]);
   const isAddress = (name: string) => name.startsWith("[") || /^\d+\.\d+\.\d+\.\d+$/.test(name);
   return (host) => {
     const name = URL.parse(`http://${host ?? ""}`)?.hostname;
@@ -126,7 +124,7 @@ function nameCheck(hostname: string, isLocal: boolean): (host: string | undefine
  * are limited, and errors end in `onProblem`.
  *
  * @param folders of runs, which need not be there yet; or what finds them, which is asked again now and then
- * @throws {UserError} where the port is taken
+ * @throws {UserError} where the port is taken, or the address is not this machine's, or not permitted
  */
 export async function servePage(
   folders: readonly string[] | FindRuns,
@@ -135,8 +133,10 @@ export async function servePage(
 ): Promise<PageServer> {
   const find = typeof folders === "function" ? folders : () => Promise.resolve(folders);
   const watchers = new Watchers(find, onProblem);
-  const isLocal = hostname === LOOPBACK;
-  const isKnown = nameCheck(hostname, isLocal);
+  const named = readPageAddress(hostname);
+  const address = await resolveName(named, port);
+  const { isLocal } = address;
+  const isKnown = nameCheck(named.host, address);
   const server = createServer(
     {
       headersTimeout: requestMs,
@@ -159,9 +159,9 @@ export async function servePage(
   server.maxConnections = LIMITS.connections;
   server.timeout = LIMITS.silentMs;
   server.on("clientError", (_, socket) => socket.destroy());
-  const served = await listen(server, port, hostname);
+  const served = await listen(server, port, address);
   server.on("error", onProblem);
-  const shown = isLocal || hostname === EVERYWHERE ? "localhost" : hostname;
+  const shown = named.host === LOOPBACK || address.isEverywhere ? "localhost" : named.host;
   return {
     url: `http://${shown}:${served}/`,
     warning: isLocal
@@ -178,27 +178,52 @@ export async function servePage(
   };
 }
 
+/** Returns the error for an address that the page cannot be served on. */
+function cannotServe({ host }: PageAddress, error: unknown): UserError {
+  const { message } = error as Error;
+  return new UserError(
+    `cannot serve the page on ${host}: ${message}. Use ${LOOPBACK}, or ${EVERYWHERE} for all networks of this machine`,
+    { cause: error },
+  );
+}
+
+/**
+ * Asks for the permission of an address. Where it is missing, Node's server throws out of anyone's reach.
+ *
+ * @throws {UserError} where it is not given
+ */
+async function requirePermission({ host }: PageAddress, port: number): Promise<void> {
+  const { state } = await Deno.permissions.request({ name: "net", host: `${host}:${port}` });
+  if (state === "granted") return;
+  throw new UserError(
+    `cannot serve the page on ${host}: that needs --allow-net=${host}. Use ${EVERYWHERE} for all networks of this ` +
+      "machine, or the command that `deno task doctor --permissions` prints for this address",
+  );
+}
+
+/** Returns the address of a name; an address as it is. */
+async function resolveName(named: PageAddress, port: number): Promise<PageAddress> {
+  await requirePermission(named, port);
+  const { address } = await lookup(named.hostname).catch((error) => {
+    throw cannotServe(named, error);
+  });
+  return readPageAddress(address);
+}
+
 /** Listens at a port, and says at which one. */
-async function listen(server: Server, port: number, hostname: string): Promise<number> {
+async function listen(server: Server, port: number, address: PageAddress): Promise<number> {
   for (let tried = 0;; tried++) {
     const wanted = port + tried;
+    await requirePermission(address, wanted);
     try {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       server.once("error", reject);
-      server.listen(wanted, hostname, resolve);
+      server.listen(wanted, address.hostname, resolve);
       await promise;
       server.off("error", reject);
       return (server.address() as AddressInfo).port;
     } catch (error) {
-      if ((error as { code?: string }).code !== "EADDRINUSE") {
-        throw new UserError(
-          `cannot serve the page on ${hostname}: ${
-            (error as Error).message
-          }. Use ${LOOPBACK}, or ${EVERYWHERE} for all ` +
-            "networks of this machine",
-          { cause: error },
-        );
-      }
+      if ((error as { code?: string }).code !== "EADDRINUSE") throw cannotServe(address, error);
       if (port === DEFAULT_PORT && tried < PORTS_TRIED) continue;
       throw new UserError(`port ${wanted} is in use by another program: choose another port`, {
         cause: error,

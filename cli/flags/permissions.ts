@@ -19,7 +19,7 @@ import {
 } from "../../methods/permissions.ts";
 import { DISTILLATION } from "../../methods/seed/encoder_method.ts";
 import { encoderNames, studentNames, teacherNames } from "../../models/registry.ts";
-import { LOOPBACK } from "../../ui/page_address.ts";
+import { LOOPBACK, readPageAddress } from "../../ui/page_address.ts";
 import type { PageOptions } from "../../ui/server.ts";
 import { parseCompareFlags } from "./compare_flags.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
@@ -59,7 +59,7 @@ function trainingCommand(
     ...trainingNeeds({ ...options, output: outputAt(options.output, args) }, ...checkpoints),
     // The host's name is in that of TensorBoard's file, the others are in the run's record.
     sys: [...tensorboard ? ["hostname"] : [], "cpus", "systemMemoryInfo"],
-    net: page === undefined ? [] : [page.hostname ?? LOOPBACK],
+    net: page === undefined ? [] : [readPageAddress(page.hostname ?? LOOPBACK).host],
   };
 }
 
@@ -113,7 +113,10 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
   },
   ui(args, folder) {
     const { folders, hostname } = running(parseUiFlags(args, { folder }));
-    return { read: folders.length > 0 ? folders : [usualOutput(folder)], net: [hostname] };
+    return {
+      read: folders.length > 0 ? folders : [usualOutput(folder)],
+      net: [readPageAddress(hostname).host],
+    };
   },
   compare(args, folder) {
     const { folders, plot } = running(parseCompareFlags(args, { folder }));

@@ -159,6 +159,35 @@ Deno.test("servePage at every address says so, and answers to addresses and this
   }
 });
 
+Deno.test("servePage at another address of this machine alone gives a URL of it, and warns of nobody", async () => {
+  using run = new RecordedRun();
+  const hosts = { "::1": "[::1]", "0:0:0:0:0:0:0:1": "[::1]", "[::1]": "[::1]", localhost: "localhost" };
+  for (const [hostname, shown] of Object.entries(hosts)) {
+    await using page = await servePage([run.path], { port: 0, hostname });
+    assertEquals([new URL(page.url).hostname, page.warning], [shown, undefined]);
+    const response = await fetch(page.url);
+    assertEquals(response.status, 200, page.url);
+    await response.body!.cancel();
+  }
+  for (const hostname of ["a b", "127.0.0.1:80", "::1/x", "[::1", ""]) {
+    await assertRejects(() => servePage([run.path], { port: 0, hostname }), UserError, "is no address");
+  }
+});
+
+Deno.test("servePage says which permission an address needs, before it listens", {
+  permissions: { net: ["127.0.0.1", "0.0.0.0"], read: true, env: true, sys: true },
+}, async () => {
+  for (const [hostname, host] of [["192.0.2.1", "192.0.2.1"], ["::1", "[::1]"], ["::", "[::]"]]) {
+    await assertRejects(
+      () => servePage([], { port: 0, hostname }),
+      UserError,
+      `cannot serve the page on ${host}: that needs --allow-net=${host}. `,
+    );
+  }
+  await using page = await servePage([], { port: 0, hostname: "localhost" });
+  assertEquals(page.warning, undefined);
+});
+
 const ASK_FOR_NEWS = "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /** Waits until something is so; a page that never gets there fails the test. */

@@ -186,6 +186,9 @@ Deno.test("the permissions of a command follow its paths, and what lies in anoth
   assertEquals((await of("tsv", "images", "-o", "x")).run, []);
   assertEquals((await of("compare", "a", "b", "--json")).write, []);
   assertEquals((await of("ui")).read, ["/nowhere/here/output"]);
+  const hosts = ["192.0.2.1", "::1", "localhost"];
+  const nets = await Promise.all(hosts.map(async (host) => (await of("ui", "--host", host)).net));
+  assertEquals(nets, [["192.0.2.1"], ["[::1]"], ["127.0.0.1"]]);
 });
 
 Deno.test("docs/library.md: its table of permissions is what doctor prints", async () => {
