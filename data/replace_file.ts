@@ -31,17 +31,33 @@ export function writeAll(file: Pick<Deno.FsFile, "writeSync">, bytes: Uint8Array
  */
 export async function replaceFile(path: string, write: (file: Deno.FsFile) => Promise<void>): Promise<void> {
   const target = targetOf(path);
-  try {
+  await explained(path, async () => {
     using temporary = openTemporary(target);
     await write(temporary.file);
     await temporary.file.sync();
     // While it is open, and thereby locked: nobody takes it for one that was left behind.
     await Deno.rename(temporary.path, target);
+  });
+  await syncFolder(dirname(target));
+}
+
+/**
+ * Finds out before any work is done whether {@linkcode replaceFile} can begin to write a file. Nothing is left behind.
+ *
+ * @throws FileWriteError where the folder is missing or read-only
+ */
+export async function requireWritable(path: string): Promise<void> {
+  await explained(path, () => Promise.resolve(openTemporary(targetOf(path))[Symbol.dispose]()));
+}
+
+/** Does the work of writing a file, and says why where the system refuses it. */
+async function explained(path: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
   } catch (error) {
     if (error instanceof UserError || !isSystemError(error)) throw error;
     throw new FileWriteError(path, await explain(error, path), { cause: error });
   }
-  await syncFolder(dirname(target));
 }
 
 /** {@linkcode replaceFile} with a text, in UTF-8. */

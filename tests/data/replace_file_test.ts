@@ -1,7 +1,13 @@
 // A file is whole or not there, and on the disk before it has its name.
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { FileWriteError, replaceFile, replaceTextFile, writeAll } from "../../data/replace_file.ts";
+import {
+  FileWriteError,
+  replaceFile,
+  replaceTextFile,
+  requireWritable,
+  writeAll,
+} from "../../data/replace_file.ts";
 import { TestFolder } from "./folder.ts";
 
 /** Notes what is asked of the file system, in its order, while some work is done. */
@@ -50,6 +56,20 @@ Deno.test("replaceFile() leaves what was there, and nothing else, where writing 
   assertEquals(Deno.readTextFileSync(path), "before");
   await assertRejects(
     () => replaceTextFile(join(folder.path, "no/a.txt"), ""),
+    FileWriteError,
+    "does not exist; create it first",
+  );
+});
+
+Deno.test("requireWritable() fails as replaceFile() would, and leaves nothing behind", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("a.txt", "before");
+  await requireWritable(path);
+  await requireWritable(join(folder.path, "b.txt"));
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["a.txt"]);
+  assertEquals(Deno.readTextFileSync(path), "before");
+  await assertRejects(
+    () => requireWritable(join(folder.path, "no/a.txt")),
     FileWriteError,
     "does not exist; create it first",
   );

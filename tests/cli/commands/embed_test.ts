@@ -104,6 +104,17 @@ Deno.test("embed finds the nearest images, and puts them on a sheet", async () =
   assertEquals([width, height], [6 * 102 + 12, 4 * 102]);
 });
 
+Deno.test("embed finds out before it embeds that it cannot write one of its files", async () => {
+  using folder = new RunFolder(4);
+  const features = join(folder.path, "e.npy");
+  const sheet = join(folder.path, "no", "near.png");
+  const ended = await run(...TINY, "-o", features, "--neighbours", sheet, "-k", "2", folder.data);
+  assertEquals([ended.code, ended.stdout], [1, ""]);
+  assertMatch(ended.stderr, /^error: .*near\.png: could not be written: the folder .*no does not exist/);
+  const left = [...Deno.readDirSync(folder.path)].filter(({ isFile }) => isFile).map(({ name }) => name);
+  assertEquals(left, []);
+});
+
 Deno.test("runEmbedding()'s neighbours are those of the cosines, without the query itself", async () => {
   using folder = new RunFolder(40);
   const embedded: EmbeddedRows[] = [];
