@@ -27,11 +27,16 @@ export interface ChosenViews {
 const SAMPLE_IMAGE_SIZE = 32;
 const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the size of the bundled images" };
 
-/** What `--help` says of the two flags where they are not given. */
-export const VIEW_DEFAULT_NOTES = {
-  imageSize: `default: from the checkpoint, else 224; ${SAMPLE_IMAGE_SIZE} for the bundled images`,
-  evalResize: "default: from the checkpoint, else auto",
-};
+/** What `--help` says of the two flags where they are not given; `checkpoint` is the one that is asked. */
+export function viewDefaultNotes(checkpoint: string): { imageSize: string; evalResize: string } {
+  return {
+    imageSize: `default: from ${checkpoint}, else 224; ${SAMPLE_IMAGE_SIZE} for the bundled images`,
+    evalResize: `default: from ${checkpoint}, else auto`,
+  };
+}
+
+/** The same of tasks that evaluate an encoder. */
+export const VIEW_DEFAULT_NOTES = viewDefaultNotes("the checkpoint");
 
 /**
  * Decides by the rule of `chooseInput`; where nobody says a size, that of the bundled images is taken for these.

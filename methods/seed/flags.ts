@@ -2,6 +2,7 @@
 import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { SSL_TITLES, type TeacherSsl } from "../../models/encoder.ts";
 import { lossNames } from "../../models/loss/losses.ts";
+import { viewDefaultNotes } from "../encoder_views.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
 import { dataFlags, EVALUATION_FLAGS, OTHER_FLAGS, TRAINING_FLAGS } from "../encoder_training/flags.ts";
 import {
@@ -188,6 +189,7 @@ const DEFAULT_NOTES = describeDefaults<Defaults>(PAPER_DEFAULTS, SAMPLE_DEFAULTS
 export const DISTILL_DEFAULT_NOTES = {
   ...DEFAULT_NOTES,
   ...STEP_DEFAULT_NOTES,
+  ...viewDefaultNotes("the teacher's checkpoint"),
   lr: withAdamW(DEFAULT_NOTES.lr, PAPER_ADAMW.lr, SAMPLE_ADAMW.lr),
   weightDecay: withAdamW(DEFAULT_NOTES.weightDecay, PAPER_ADAMW.weightDecay, SAMPLE_ADAMW.weightDecay),
   workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,

@@ -215,6 +215,13 @@ Deno.test("--recipe has settings for each released vision transformer and ConvNe
   for (const recipe of Object.keys(RECIPES)) assertStringIncludes(help, recipe);
 });
 
+Deno.test("distillHelp() says that the teacher's checkpoint decides how large views are", () => {
+  const help = distillHelp({ ...CONTEXT, extent: "all" }).replaceAll(/\s+/g, " ");
+  for (const usual of ["224; 32 for the bundled images", "auto"]) {
+    assertStringIncludes(help, `[default: from the teacher's checkpoint, else ${usual}]`);
+  }
+});
+
 Deno.test("distillHelp() fits a screen, and names the task that lists the encoders", () => {
   const help = distillHelp(CONTEXT);
   assertLessOrEqual(help.split("\n").length, 50);
