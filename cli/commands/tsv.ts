@@ -118,7 +118,7 @@ async function writeFiles(
 }
 
 async function checkFiles(
-  { options: { maxPixels } }: TsvCommand & { help: undefined },
+  { options: { maxPixels, limit } }: TsvCommand & { help: undefined },
   sources: OpenedSources,
   events: RowEvents,
   signal: AbortSignal,
@@ -126,7 +126,7 @@ async function checkFiles(
   const lines: string[] = [];
   for (const part of [sources.train, sources.test]) {
     if (part.length === 0) continue;
-    const statistics = await checkSources(part, events, signal, { maxPixels });
+    const statistics = await checkSources(part, events, signal, { maxPixels, limit });
     lines.push(
       `data      ${part.map(({ path }) => path).join(", ")}`,
       ...describeStatistics(statistics, part[0].classNames, "broken"),

@@ -4,7 +4,7 @@ import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { NPM_SOURCE } from "../../data/convert/npm_package.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { GENERAL, maxPixelsFlag } from "../../methods/shared_flags.ts";
-import { type FlagsContext, helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { flagName, type FlagsContext, helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -40,6 +40,9 @@ const TABLE = {
   quiet: { kind: "boolean", short: "q", group: GENERAL, help: "do not show progress" },
   help: helpFlag(GENERAL),
 } as const satisfies FlagTable;
+
+/** Flags about files that are written, of no meaning where none is. */
+const OF_FILES = ["force", "shuffle", "split", "seed"] as const;
 
 /** What the command line asks for. */
 export type TsvCommand =
@@ -99,6 +102,12 @@ export function parseTsvFlags(args: readonly string[], context: FlagsContext = {
   if (output === undefined && !check) {
     throw new UsageError(
       "nothing to do: give --output PATH to write rows, or --check to only check the images",
+    );
+  }
+  const wrong = output === undefined ? OF_FILES.find((name) => values[name] !== undefined) : undefined;
+  if (wrong !== undefined) {
+    throw new UsageError(
+      `--${flagName(wrong)} is about rows that are written: add --output PATH, or leave it out`,
     );
   }
   if (split !== undefined && output?.endsWith(".tsv")) {

