@@ -213,9 +213,15 @@ function isFitting(flag: Flag, value: unknown): boolean {
 /**
  * Makes sure that a program's options are what the command line would let through; what is left out, or `null`, has a default.
  *
+ * @param required names of the paths that have none
  * @throws {UserError} that names the first one that is not, and says what was expected and found
  */
-export function checkOptions(table: FlagTable, options: object): void {
+export function checkOptions(table: FlagTable, options: object, required: readonly string[] = []): void {
+  for (const name of required) {
+    const value: unknown = Object.hasOwn(options, name) ? options[name as keyof typeof options] : undefined;
+    if (typeof value === "string") continue;
+    throw new UserError(`${name}: expected a path, found ${Deno.inspect(value)}`);
+  }
   for (const [name, value] of Object.entries(options)) {
     const flag = Object.hasOwn(table, name) ? table[name] : undefined;
     if (flag === undefined || value === undefined || value === null || isFitting(flag, value)) continue;

@@ -18,21 +18,22 @@ export interface LabelledInput extends AskedViews {
 /**
  * Finds that out. A note says where the views are from.
  *
- * @param path checkpoint of the encoder; `null` for fresh weights
+ * @param path checkpoint of the encoder; `null` or nothing for fresh weights
  * @param choice which encoder
- * @throws {UserError} where there are no images, or the checkpoint does not fit
- * @throws {TypeError} where neither a checkpoint nor a name is given
+ * @throws {UserError} where there are no images, the checkpoint does not fit, or neither it nor a name is given
  */
 export async function resolveLabelledInput(
-  path: string | null,
+  path: string | null | undefined,
   choice: Omit<EncoderSourceOptions, "part">,
   { data, testData, ...views }: LabelledInput,
   emit: Emit<NoticeEvent>,
 ): Promise<{ arch: string; data: string; testData: string } & Omit<ChosenViews, "note">> {
   const { arch: named, stem, feature } = choice;
-  using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
+  using source = path === null || path === undefined
+    ? null
+    : await openEncoderSource(path, { ...choice, part: "backbone" });
   if (source === null && named === undefined) {
-    throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
+    throw new UserError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }
   const found = await findDataset(testData ?? data, "test") ?? testData;
   if (found === undefined) {

@@ -19,6 +19,7 @@ import { explainPermissions, type Needs } from "./permissions.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import { type FolderLock, RELAUNCH_PATIENCE_MS } from "../data/folder_lock.ts";
+import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { takeOutputFolder } from "./output_folder.ts";
 import { UserError } from "../errors.ts";
@@ -67,6 +68,8 @@ export interface Method<
   readonly folder: string;
   /** Names of the method's own actors. */
   readonly actors: readonly ActorRole[];
+  /** Names of the options that are paths and have no default. */
+  readonly required: readonly (keyof Input & string)[];
   /** Returns the command-line flags, which a program's options are checked against too. Called after plugins are imported. */
   flags(): FlagTable;
   /** Returns the input with all omitted options filled in: from the files where they specify them, else with defaults. */
@@ -111,7 +114,7 @@ export function startMethod<
   settings: Settings,
 ): Run<Event, Result> {
   const work: Work<Event, Result> = async (tell, signal) => {
-    checkOptions(method.flags(), input);
+    checkOptions(method.flags(), input, method.required);
     const options = await method.resolve(input, tell);
     if (settings.ranks !== undefined && options.resume === "auto") {
       throw new UserError(
@@ -151,10 +154,10 @@ async function findResume(
 }
 
 /**
- * Makes the output folder and does the work of a run that writes to it: no other run may, and the run ends as soon as the
+ * Makes the output folder, where the checkpoint to resume from is there, and does the work of a run that writes to it: no other run may, and the run ends as soon as the
  * folder is removed, moved or replaced.
  *
- * @throws {UserError} where the folder holds another run
+ * @throws {UserError} where the folder holds another run, or there is no such checkpoint
  * @throws {FolderLostError}
  */
 async function inOutputFolder<T>(
@@ -163,7 +166,10 @@ async function inOutputFolder<T>(
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  if (caller === undefined) await Deno.mkdir(output, { recursive: true });
+  if (caller === undefined) {
+    if (resume !== null && resume !== "auto") (await openCheckpointFile(resume))[Symbol.dispose]();
+    await Deno.mkdir(output, { recursive: true });
+  }
   using own = caller === undefined
     ? takeOutputFolder(output, resume, ranks && RELAUNCH_PATIENCE_MS)
     : undefined;

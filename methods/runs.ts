@@ -17,6 +17,7 @@ import {
   runEmbedding,
 } from "./embedding.ts";
 import { KNN_DEFAULTS, type KnnEvent, type KnnOptions, runKnnEvaluation } from "./knn.ts";
+import { checkOptions, type FlagTable } from "./flag_table.ts";
 import type { FinetuneEvent } from "./finetune/events.ts";
 import type { FinetuneInput, FinetuneSettings } from "./finetune/mod.ts";
 import type { FinetuneResult } from "./finetune/run.ts";
@@ -27,6 +28,17 @@ import type { LinearResult } from "./linear_probe/run.ts";
 import { findVote, HELD_OUT } from "./held_out.ts";
 import { type RankedSettings, startMethod, withPlugins } from "./method.ts";
 import { checkpointAt, dataAt } from "./permissions.ts";
+import {
+  encoderFlags,
+  evalResizeFlag,
+  fastDecodeFlag,
+  frozenAmpFlag,
+  imageSizeFlag,
+  maxPixelsFlag,
+  partFlag,
+  voteFlags,
+  workersFlag,
+} from "./shared_flags.ts";
 import type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./moco/mod.ts";
 import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
@@ -95,6 +107,18 @@ export function finetune(
   return startMethod(METHODS.finetune, input, settings);
 }
 
+/** The flags that the options of an evaluation are checked against; their headings are of no meaning here. */
+const EVALUATION_TABLE: FlagTable = {
+  ...encoderFlags({ encoders: [] }, "", ""),
+  amp: frozenAmpFlag(""),
+  imageSize: imageSizeFlag(""),
+  maxPixels: maxPixelsFlag(""),
+  fastDecode: fastDecodeFlag(""),
+  evalResize: evalResizeFlag(""),
+};
+const KNN_TABLE: FlagTable = { ...EVALUATION_TABLE, ...voteFlags("") };
+const EMBED_TABLE: FlagTable = { ...EVALUATION_TABLE, part: partFlag(""), workers: workersFlag("", 64) };
+
 /** Options for {@linkcode knn}, named as on the command line. All but `data` and the encoder have defaults. */
 export interface KnnInput
   extends AskedViews, Pick<KnnOptions, "maxPixels" | "fastDecode" | "actors" | "plugins"> {
@@ -160,6 +184,7 @@ export function knn(input: KnnInput, settings: RankedSettings = {}): Run<KnnEven
     read: [...dataAt(data, testData === HELD_OUT ? null : testData), ...checkpointAt(pretrained)],
   });
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
+    checkOptions(KNN_TABLE, input, ["data"]);
     using source = pretrained === null
       ? null
       : await openEncoderSource(pretrained, { arch, stem, which, weights, heads, feature, part: "backbone" });
@@ -244,16 +269,15 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
-export function embed(
-  { pretrained, which, arch, stem, weights, heads, feature, ...input }: EmbedInput,
-  settings: RankedSettings = {},
-): EmbedRun {
+export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRun {
+  const { pretrained, which, arch, stem, weights, heads, feature, ...input } = given;
   const needs = () => ({
     decodes: true,
     computes: true,
     read: [...dataAt(input.data), ...checkpointAt(pretrained)],
   });
   const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
+    checkOptions(EMBED_TABLE, given, ["pretrained", "data"]);
     const data = await resolveDataset(input.data, "train");
     const part = input.part ?? EMBED_DEFAULTS.part;
     using source = await openEncoderSource(pretrained, { arch, stem, which, weights, heads, feature, part });

@@ -55,6 +55,34 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
   } as const satisfies FlagTable;
 }
 
+/** What of an encoder is embedded. */
+export function partFlag(group: string) {
+  return {
+    kind: "choice",
+    values: ["backbone", "encoder"],
+    group,
+    help:
+      "the backbone's pooled features, as used by linear evaluation and kNN; or the encoder's embeddings, after its " +
+      "head and L2-normalised",
+    brief: "backbone: pooled features; encoder: normalised embeddings",
+  } as const;
+}
+
+/** How the neighbours of an image vote for its class. */
+export function voteFlags(group: string) {
+  return {
+    knnK: {
+      kind: "integers",
+      min: 1,
+      short: "k",
+      group,
+      help: "number of neighbours (k); given several, each is evaluated",
+      brief: "number of neighbours (k), one or several",
+    },
+    knnT: { kind: "number", above: 0, short: "t", group, help: "temperature of the votes" },
+  } as const satisfies FlagTable;
+}
+
 /** The first layers of an encoder; `what` says of which. */
 export function stemFlag(group: string, what: string) {
   return {

@@ -20,6 +20,7 @@ import {
   HEADS_DEFAULT_NOTE,
   imageSizeFlag,
   maxPixelsFlag,
+  partFlag,
   STEM_DEFAULT_NOTE,
   WEIGHTS_DEFAULT_NOTE,
   workersFlag,
@@ -44,15 +45,7 @@ const DEFAULTS = {
 function makeTable(context: EncoderNames) {
   return {
     ...encoderFlags(context, ENCODER, "encoder, if it cannot be recognised from the checkpoint"),
-    part: {
-      kind: "choice",
-      values: ["backbone", "encoder"],
-      group: ENCODER,
-      help:
-        "the backbone's pooled features, as used by linear evaluation and kNN; or the encoder's embeddings, after its " +
-        "head and L2-normalised",
-      brief: "backbone: pooled features; encoder: normalised embeddings",
-    },
+    part: partFlag(ENCODER),
     amp: frozenAmpFlag(ENCODER),
 
     output: {

@@ -19,6 +19,7 @@ import {
   maxPixelsFlag,
   STEM_DEFAULT_NOTE,
   testDataFlag,
+  voteFlags,
   WEIGHTS_DEFAULT_NOTE,
 } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
@@ -41,15 +42,7 @@ function makeTable(context: EncoderNames) {
       group: ENCODER,
       help: "random seed for the weights without --pretrained",
     },
-    knnK: {
-      kind: "integers",
-      min: 1,
-      short: "k",
-      group: VOTE,
-      help: "number of neighbours (k); given several, each is evaluated",
-      brief: "number of neighbours (k), one or several",
-    },
-    knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of the votes" },
+    ...voteFlags(VOTE),
     testData: testDataFlag(DATA),
     imageSize: imageSizeFlag(DATA),
     maxPixels: maxPixelsFlag(DATA),

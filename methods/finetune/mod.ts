@@ -49,6 +49,7 @@ export const finetune: Method<
   description: "trains an encoder and a classifier on it with labels, and reports their accuracy",
   folder: import.meta.url,
   actors: ["finetune_trainer"],
+  required: ["data", "output"],
   flags: () => finetuneFlags({ encoders: [] }),
   resolve: resolveFinetuneInput,
   needs: (input) => trainingNeeds(input, input.pretrained),

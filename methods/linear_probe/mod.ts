@@ -51,6 +51,7 @@ export const linearProbe: Method<
   description: "trains a linear classifier on the features of a frozen encoder, and reports its accuracy",
   folder: import.meta.url,
   actors: ["linear_trainer"],
+  required: ["data", "output"],
   flags: () => linearFlags({ encoders: [] }),
   resolve: resolveLinearInput,
   needs: (input) => trainingNeeds(input, input.pretrained),

@@ -64,6 +64,7 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
   description: "pretrains an encoder on images without labels by momentum contrast (MoCo-v2)",
   folder: import.meta.url,
   actors: ["moco_trainer"],
+  required: ["data", "output"],
   flags: () => pretrainFlags({ encoders: encoderNames() }),
   resolve: resolvePretrainInput,
   needs: (input) => trainingNeeds(input),

@@ -80,6 +80,7 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   description: "distils a self-supervised teacher into a student without labels (SEED, ICLR 2021)",
   folder: import.meta.url,
   actors: ["queue_keeper", "student_trainer"],
+  required: ["data", "distill", "output"],
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
   needs: (input) => ({

@@ -1,7 +1,20 @@
 import { assertRejects, assertThrows } from "@std/assert";
 import { UserError } from "../../errors.ts";
 import { checkOptions } from "../../methods/flag_table.ts";
-import { distill, linearProbe, sampleOptions } from "../../mod.ts";
+import {
+  distill,
+  embed,
+  type EmbedInput,
+  finetune,
+  knn,
+  type KnnInput,
+  linearProbe,
+  METHODS,
+  pretrain,
+  SAMPLE_DATA,
+  sampleOptions,
+  startMethod,
+} from "../../mod.ts";
 
 const TABLE = {
   count: { kind: "integer", min: 1, max: 9, group: "", help: "" },
@@ -70,6 +83,41 @@ Deno.test("a program's options are checked as the command line's are, before any
       lr: [-1],
     });
     await assertRejects(() => probe.result, UserError, "lr: expected numbers above 0");
+    assertThrows(() => Deno.statSync(output), Deno.errors.NotFound);
+  } finally {
+    Deno.removeSync(output.slice(0, -4), { recursive: true });
+  }
+});
+
+Deno.test("an option that is missing is named, in every task", async () => {
+  // As a program without types may call them.
+  const none = {} as never;
+  for (const task of [distill, pretrain, linearProbe, finetune, knn, embed]) {
+    await assertRejects(() => task(none).result, UserError, ": expected a path, found undefined");
+  }
+  const { distill: teacher, ...others } = sampleOptions({ output: "/never" });
+  await assertRejects(
+    () => startMethod(METHODS.seed, others as never, {}).result,
+    UserError,
+    "distill: expected a path, found undefined",
+  );
+  const data = SAMPLE_DATA;
+  await assertRejects(
+    () => linearProbe({ data, output: "/never" } as never).result,
+    UserError,
+    "expected a checkpoint (pretrained) or the name of an encoder (arch), found neither",
+  );
+  const head: EmbedInput = { pretrained: teacher, data, part: "head" as "encoder" };
+  await assertRejects(() => embed(head).result, UserError, "part: expected one of backbone, encoder");
+  const one: KnnInput = { pretrained: teacher, data, knnK: 5 as unknown as number[] };
+  await assertRejects(() => knn(one).result, UserError, "knnK: expected whole numbers of at least 1");
+});
+
+Deno.test("a run makes no folder where the checkpoint to resume from is not there", async () => {
+  const output = `${Deno.makeTempDirSync()}/run`;
+  try {
+    const { result } = distill(sampleOptions({ output, resume: "/no.pth.tar" }));
+    await assertRejects(() => result, UserError, "/no.pth.tar: no such file");
     assertThrows(() => Deno.statSync(output), Deno.errors.NotFound);
   } finally {
     Deno.removeSync(output.slice(0, -4), { recursive: true });
