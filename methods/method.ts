@@ -154,8 +154,8 @@ async function findResume(
 }
 
 /**
- * Makes the output folder, where the checkpoint to resume from is there, and does the work of a run that writes to it: no other run may, and the run ends as soon as the
- * folder is removed, moved or replaced.
+ * Makes the output folder, where the checkpoint to resume from is there, and does the work of a run that writes to it: no other
+ * run may, and the run ends as soon as the folder is removed, moved or replaced.
  *
  * @throws {UserError} where the folder holds another run, or there is no such checkpoint
  * @throws {FolderLostError}

@@ -698,8 +698,42 @@ const DATA: readonly Mutant[] = [
     "data/cifar_test.ts",
   ]),
   mutant("data/image_folder.ts", "if (seen.has(identity)) {", "if (false) {", ["data/image_folder_test.ts"]),
-  mutant("data/image_folder.ts", "a.path.slice(0, -1) < b.path.slice(0, -1)", "a.path < b.path", [
+  mutant("data/image_folder.ts", "[listing.path.slice(0, -1), listing]", "[listing.path, listing]", [
     "data/image_folder_test.ts",
+  ]),
+  mutant("data/image_folder.ts", "names.some((name) => SURROGATE.test(name))", "false", [
+    "data/image_folder_test.ts",
+  ]),
+  mutant("data/line_index.ts", "        await writeLineIndex(kept, offsets);\n", "", [
+    "data/line_index_test.ts",
+  ]),
+  mutant("models/checkpoint/run_checkpoints.ts", " && formOf(path) === form", "", [
+    "models/checkpoint/run_checkpoints_test.ts",
+  ]),
+  mutant("actors/trainer.ts", "    context.onStop(() => this.#writing);\n", "", ["actors/trainer_test.ts"]),
+  mutant("actors/runtime/mailbox.ts", "if (link.incarnation === incarnation) this.#drop(link)", "break", [
+    "actors/runtime/handle_test.ts",
+  ]),
+  mutant("actors/runtime/supervisor.ts", "return this.#parent.#countRestart();", "return 1;", [
+    "actors/runtime/supervisor_test.ts",
+  ]),
+  mutant("kernels/graph.ts", "if (needed.has(node)) for", "for", ["methods/finetune/step_test.ts"]),
+  mutant(
+    "methods/moco/step.ts",
+    "program.rangeOf(queued), queuePointer",
+    "program.rangeOf(this.#traced.embeddings.key), queuePointer",
+    [
+      "methods/moco/step_test.ts",
+    ],
+  ),
+  mutant("kernels/ops/loss_scale/update.wgsl", "max(state.x * factor, LEAST_SCALE)", "state.x * factor", [
+    "kernels/ops/loss_scale_test.ts",
+  ]),
+  mutant("kernels/ops/conv2d/generator.ts", "max(first_column, past_column)", "past_column", [
+    "kernels/ops/conv2d_test.ts",
+  ]),
+  mutant("methods/labelled_run.ts", "if (!this.#isConnected) await this.#connect();", "", [
+    "actors/faults_test.ts",
   ]),
   mutant("data/convert/convert.ts", 'new Random(seed, "split")', 'new Random(0, "split")', [
     "data/convert/convert_test.ts",
