@@ -717,7 +717,7 @@ const DATA: readonly Mutant[] = [
   mutant("actors/runtime/supervisor.ts", "return this.#parent.#countRestart();", "return 1;", [
     "actors/runtime/supervisor_test.ts",
   ]),
-  mutant("kernels/graph.ts", "if (needed.has(node)) for", "for", ["methods/finetune/step_test.ts"]),
+  mutant("kernels/graph.ts", "if (needed.has(node)) {", "{", ["methods/finetune/step_test.ts"]),
   mutant(
     "methods/moco/step.ts",
     "program.rangeOf(queued), queuePointer",
@@ -732,9 +732,12 @@ const DATA: readonly Mutant[] = [
   mutant("kernels/ops/conv2d/generator.ts", "max(first_column, past_column)", "past_column", [
     "kernels/ops/conv2d_test.ts",
   ]),
-  mutant("methods/labelled_run.ts", "if (!this.#isConnected) await this.#connect();", "", [
-    "actors/faults_test.ts",
-  ]),
+  mutant(
+    "methods/labelled_run.ts",
+    "retry(async () => {\n        if (!this.#isConnected) await this.#connect();\n      });",
+    "retry(() => Promise.resolve());\n      await this.#connect();",
+    ["actors/faults_test.ts"],
+  ),
   mutant("data/convert/convert.ts", 'new Random(seed, "split")', 'new Random(0, "split")', [
     "data/convert/convert_test.ts",
   ]),
