@@ -286,7 +286,10 @@ async function lead<Event extends { type: string }, Result extends object, Befor
   } catch (caught) {
     const error = caught instanceof StoppedError ? caught.cause : caught;
     // A command line that serves a run until its end may be started once more.
-    if (error instanceof NothingToDoError && command.resumesIfThere) return shown.notice(error.message);
+    if (error instanceof NothingToDoError && command.resumesIfThere) {
+      shown.notice(error.message);
+      return shown.tell("end", { status: "finished" }); // a program waits for a last line
+    }
     watched.noteError(error);
     end = endOf(error);
     shown.tell("end", { status: end.status, error: end.error });

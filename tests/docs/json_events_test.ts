@@ -75,6 +75,10 @@ Deno.test("every line of distill --json and lincls --json fits the schema, and a
   const resumed = await run(DISTILL, ...distill, "--resume", "auto", "--no-insight");
   const { seconds, seconds_in_all } = resumed.at(-1)!;
   assert((seconds_in_all as number) > (seconds as number));
+  // Where nothing is left to do, a program that waits for a last line gets one too.
+  const nothing = await run(DISTILL, ...distill, "--resume", "auto");
+  assertMatch(String(nothing.at(-2)!.text), /there is nothing left to do/);
+  assertEquals(nothing.at(-1), { type: "end", status: "finished" });
   const elsewhere = distill.with(-1, join(folder.path, "elsewhere"));
   const { path } = of("checkpoint")[0];
   const failed = await run(DISTILL, ...elsewhere, "--temp", "0.4", "--resume", String(path));
