@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { FolderLock } from "../data/folder_lock.ts";
 import { counted } from "../data/printable.ts";
 import { UserError } from "../errors.ts";
+import { listCheckpointsSync } from "../models/checkpoint/run_checkpoints.ts";
 
 const CHECKPOINT_END = ".pth.tar";
 
@@ -63,9 +64,11 @@ function refuseEarlierRun(output: string): void {
     ...checkpoints.length > 0 ? [counted(checkpoints.length, "checkpoint")] : [],
   ];
   if (found.length === 0) return;
-  const last = checkpoints.at(-1);
+  // The one that `--resume auto` takes: the last by name may be older, or the best.
+  const paths = checkpoints.map((name) => join(output, name));
+  const last = listCheckpointsSync(output).at(-1)?.path ?? paths.at(-1);
   throw new UserError(
     `--output ${output} already holds a run (${found.join(" and ")}): choose another folder` +
-      (last === undefined ? "" : `, or resume that run with --resume ${join(output, last)}`),
+      (last === undefined ? "" : `, or resume that run with --resume ${last}`),
   );
 }

@@ -15,19 +15,24 @@ const NAME = /checkpoint_(\d{4,})\.pth\.tar$/;
 /** What earlier versions left where the program was killed while it wrote. */
 const OLD_LEFTOVER = /^\..*checkpoint_\d{4,}\.pth\.tar\.[0-9a-f]{8}\.tmp$/;
 
-/**
- * The checkpoints in a folder, the oldest first; none where there is no folder. Of two of one epoch, which runs of different
- * --epochs name differently, the one that was written later is the newer.
- */
-export async function listCheckpoints(folder: string): Promise<RunCheckpoint[]> {
+/** When a file was written; it may be a link to nothing, or gone by now. */
+function timeOf(path: string): number {
+  try {
+    return Deno.statSync(path).mtime?.getTime() ?? 0;
+  } catch {
+    return 0;
+  }
+}
+
+/** {@linkcode listCheckpoints} for those that cannot wait. */
+export function listCheckpointsSync(folder: string): RunCheckpoint[] {
   const found: (RunCheckpoint & { written: number })[] = [];
   try {
-    for await (const { name } of Deno.readDir(folder)) {
+    for (const { name } of Deno.readDirSync(folder)) {
       const match = name.startsWith(".") ? null : NAME.exec(name);
       if (match === null) continue;
       const path = join(folder, name);
-      const info = await Deno.stat(path).catch(() => undefined); // it may be a link to nothing, or gone by now
-      found.push({ path, epoch: Number(match[1]), written: info?.mtime?.getTime() ?? 0 });
+      found.push({ path, epoch: Number(match[1]), written: timeOf(path) });
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
@@ -35,6 +40,14 @@ export async function listCheckpoints(folder: string): Promise<RunCheckpoint[]> 
   return found
     .sort((a, b) => a.epoch - b.epoch || a.written - b.written || (a.path < b.path ? -1 : 1))
     .map(({ path, epoch }) => ({ path, epoch }));
+}
+
+/**
+ * The checkpoints in a folder, the oldest first; none where there is no folder. Of two of one epoch, which runs of different
+ * --epochs name differently, the one that was written later is the newer.
+ */
+export function listCheckpoints(folder: string): Promise<RunCheckpoint[]> {
+  return Promise.try(listCheckpointsSync, folder);
 }
 
 /**

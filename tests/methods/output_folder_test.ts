@@ -1,7 +1,8 @@
 // The library refuses a folder that holds another run, as the command line does.
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { basename, dirname, join } from "node:path";
 import { takeOutputFolder } from "../../methods/output_folder.ts";
+import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import { distill, linearProbe, NothingToDoError, UserError } from "../../mod.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
@@ -82,6 +83,24 @@ Deno.test('linearProbe() takes resume: "auto" too', async () => {
     await run.result;
   }
   assertEquals(firstEpochs, [0, 1]);
+});
+
+Deno.test("takeOutputFolder() names the newest checkpoint, the one that --resume auto takes", async () => {
+  using folder = new RunFolder(1);
+  for (
+    const [i, names] of [
+      ["lincls_checkpoint_0001.pth.tar", "lincls_checkpoint_0002.pth.tar", "model_best.pth.tar"],
+      ["T-Epoch_10_checkpoint_0005.pth.tar", "T-Epoch_2_checkpoint_0001.pth.tar"],
+      ["mine.pth.tar"],
+    ].entries()
+  ) {
+    const output = folder.makeOutput(`out${i}`);
+    for (const name of names) Deno.writeTextFileSync(join(output, name), "");
+    const { message } = assertThrows(() => takeOutputFolder(output, null), UserError);
+    const newest = (await listCheckpoints(output)).at(-1)?.path ?? join(output, "mine.pth.tar");
+    assertStringIncludes(message, `, or resume that run with --resume ${newest}`);
+    assertEquals(basename(newest), [names[1], names[0], names[0]][i]);
+  }
 });
 
 Deno.test("takeOutputFolder() refuses rows of metrics too, unless the newest checkpoint is asked for", () => {
