@@ -19,7 +19,7 @@
 
 export { tuneAdapter, type TuneOptions } from "./actors/adapter_tuning.ts";
 export type { AugmenterConfig, Views } from "./actors/augmenter.ts";
-export type { BatchNumber } from "./actors/batch_number.ts";
+export type { BatchNumber, StepCount } from "./actors/batch_number.ts";
 export type { ActorModules, ActorRole } from "./actors/catalog.ts";
 export type { NeighboursReport, ProbeSet, ProbeSetEvents } from "./actors/diagnostics.ts";
 export type { EncoderConfig } from "./actors/encoder.ts";

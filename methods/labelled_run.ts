@@ -102,8 +102,8 @@ export function planOf(
   { options: { arch, evalResize }, data: { rows, trainImages, test }, classes }: PreparedLabels<
     { arch: string }
   >,
-  { batchesPerEpoch, firstEpoch, caches, notes }:
-    & Pick<LinearPlan, "batchesPerEpoch" | "firstEpoch" | "notes">
+  { batchesPerEpoch, extraSteps = 0, firstEpoch, caches, notes }:
+    & Pick<LinearPlan, "batchesPerEpoch" | "extraSteps" | "firstEpoch" | "notes">
     & { caches: ImageCaches },
 ): LinearPlan {
   return {
@@ -113,6 +113,7 @@ export function planOf(
     classes,
     features: findEncoder(arch).features,
     batchesPerEpoch,
+    ...extraSteps !== 0 && { extraSteps },
     firstEpoch,
     evalResize,
     cache: caches.description,

@@ -80,6 +80,7 @@ export const RUN_RECORD = v.pipe(
           steps_per_epoch: COUNT,
           total_steps: COUNT,
           first_step: COUNT,
+          extra_steps: v.optional(v.pipe(NUMBER, v.safeInteger())),
           epochs: COUNT,
         }),
       ),

@@ -29,8 +29,18 @@ export interface RunRecord {
   hardware: Record<string, string>;
   /** What it reads: paths, and fingerprints by which the same data is known again. */
   inputs: RunInput[];
-  /** Images and steps of an epoch, steps of the whole run, and those done before it was resumed. */
-  plan?: { images: number; steps_per_epoch: number; total_steps: number; first_step: number; epochs: number };
+  /**
+   * Images and steps of an epoch, steps of the whole run, those done before it was resumed, and those that epochs of another
+   * batch size had more, or fewer if below 0.
+   */
+  plan?: {
+    images: number;
+    steps_per_epoch: number;
+    total_steps: number;
+    first_step: number;
+    extra_steps?: number;
+    epochs: number;
+  };
   /** Figures that came of it, by name, in the order in which they are to be shown. */
   results?: RunFigure[];
 }

@@ -56,11 +56,19 @@ export function describeTraining(
   ];
 }
 
-/** Which steps a mean loss is of: an epoch, or part of one. */
-function describeSteps([first, last]: readonly [number, number], stepsPerEpoch: number): string {
-  const isEpoch = last % stepsPerEpoch === 0 && last - first === stepsPerEpoch - 1;
+/** What of a plan tells an epoch from its steps. */
+type CountedSteps = Pick<EncoderTrainingPlan, "batchesPerEpoch" | "extraSteps" | "firstStep">;
+
+/** Which steps a mean loss is of: an epoch, or part of one. Steps of before may be of epochs of another batch size. */
+function describeSteps(
+  [first, last]: readonly [number, number],
+  { batchesPerEpoch, extraSteps = 0, firstStep }: CountedSteps,
+): string {
+  const inEpochs = last - extraSteps;
+  const isEpoch = inEpochs % batchesPerEpoch === 0 && last - first === batchesPerEpoch - 1 &&
+    (extraSteps === 0 || first > firstStep);
   return isEpoch
-    ? `epoch ${last / stepsPerEpoch - 1}`
+    ? `epoch ${inEpochs / batchesPerEpoch - 1}`
     : first === last
     ? `step ${first}`
     : `steps ${first} to ${last}`;
@@ -71,12 +79,12 @@ function describeResult(
   { knn, firstLoss, firstLossSteps, lastLoss, lastLossSteps, steps, checkpoint }: EncoderTrainingResult,
   took: Took,
   { output, knnK }: EncoderTrainingOptions,
-  stepsPerEpoch: number,
+  plan: CountedSteps,
   noun: string,
   isHeldOut: boolean,
 ): string[] {
   const mean = (loss: number, steps: readonly [number, number]) =>
-    `${loss.toFixed(4)} in ${describeSteps(steps, stepsPerEpoch)}`;
+    `${loss.toFixed(4)} in ${describeSteps(steps, plan)}`;
   const losses = Number.isNaN(lastLoss)
     ? "loss unknown"
     : `mean loss ${firstLoss === lastLoss ? "" : `${mean(firstLoss, firstLossSteps)}, `}${
@@ -103,10 +111,10 @@ function describeResult(
 
 /** What came of it, for its record: figures of the whole run, as far as it is known, and of its last start. */
 function figuresOf(
-  { steps, firstLoss, firstLossSteps: [first], lastLoss, knn }: EncoderTrainingResult,
+  { steps, firstLoss, firstLossSteps: [first, last], lastLoss, knn }: EncoderTrainingResult,
   { batchSize, knnK, resume }: EncoderTrainingOptions,
   took: Took,
-  totalSteps: number,
+  { totalSteps, extraSteps = 0 }: Pick<EncoderTrainingPlan, "totalSteps" | "extraSteps">,
   noun: string,
   isHeldOut: boolean,
 ): RunFigure[] {
@@ -122,7 +130,14 @@ function figuresOf(
       ? []
       : [figure("images per second since the start, overall", steps * batchSize / took.seconds)],
     ...Number.isNaN(lastLoss) ? [] : [
-      figure(isFirst ? "mean loss, first epoch" : `mean loss, one epoch from step ${first}`, firstLoss),
+      figure(
+        extraSteps !== 0
+          ? `mean loss, steps ${first} to ${last}`
+          : isFirst
+          ? "mean loss, first epoch"
+          : `mean loss, one epoch from step ${first}`,
+        firstLoss,
+      ),
       figure("mean loss, last epoch", lastLoss),
     ],
     ...knn === null ? [] : [
@@ -136,12 +151,13 @@ function figuresOf(
 /** The evaluations to come: all encoders at the beginning, after some epochs, and at the end. */
 function expectEvaluations(
   { knnEvery }: EncoderTrainingOptions,
-  { images, batchesPerEpoch, firstStep, totalSteps, knn }: EncoderTrainingPlan,
+  { images, batchesPerEpoch, extraSteps = 0, firstStep, totalSteps, knn }: EncoderTrainingPlan,
   isKnown: boolean,
   hasTeacher: boolean,
 ): ExpectedEvaluations {
   const every = knn === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
-  const between = Math.ceil(totalSteps / every) - 1 - Math.floor(firstStep / every);
+  const [first, last] = [firstStep - extraSteps, totalSteps - extraSteps];
+  const between = Math.ceil(last / every) - 1 - Math.floor(first / every);
   return {
     count: (isKnown ? 0 : hasTeacher ? 2 : 1) + Math.max(0, between) + 1,
     images,
@@ -166,25 +182,26 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   const { noun } = wording;
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
-  let [stepsPerEpoch, firstStep, totalSteps] = [1, 0, 0];
+  let planned = { batchesPerEpoch: 1, extraSteps: 0, firstStep: 0, totalSteps: 0 };
   let isHeldOut = false;
   let drawing: Promise<void> = Promise.resolve();
   const diagnostics = new RunDiagnostics(stage, options.output, wording.step);
 
   function begin(plan: Extract<EncoderTrainingEvent, { type: "plan" }>): void {
-    ({ batchesPerEpoch: stepsPerEpoch, firstStep, totalSteps } = plan);
+    const { batchesPerEpoch: stepsPerEpoch, extraSteps = 0, firstStep, totalSteps } = plan;
+    planned = { batchesPerEpoch: stepsPerEpoch, extraSteps, firstStep, totalSteps };
     isHeldOut = plan.knn?.heldOut ?? false;
     folder.begin(wording.describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
-    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
-    const { type, notes, ...planned } = plan;
-    shown.tell(type, { ...planned, epochs: options.epochs, batchSize: options.batchSize });
+    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize: options.batchSize });
+    const { type, notes, ...told } = plan;
+    shown.tell(type, { ...told, epochs: options.epochs, batchSize: options.batchSize });
     for (const line of wording.describeRun(options, plan, stage.adapter)) shown.show(line);
     for (const text of notes) shown.say(text);
     // Where they are not by the same images and settings, the beginning is evaluated again.
     const isRepeated = ({ of, by, step }: ScoreRow) =>
       !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
-    const facts = { images: plan.images, stepsPerEpoch, totalSteps, firstStep };
+    const facts = { images: plan.images, stepsPerEpoch, extraSteps, totalSteps, firstStep };
     const evaluations = expectEvaluations(options, plan, isKnown, wording.hasTeacher);
     stage.begin(facts, { printFreq, evaluations }, stage.isResuming ? isRepeated : undefined);
   }
@@ -192,9 +209,10 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   function score({ of, step, top1, top5 }: Extract<EncoderTrainingEvent, { type: "knn" }>): void {
     const row: ScoreRow = { of, by: "knn", step, top1, top5, ...isHeldOut && { held_out: true } };
     stage.score([row], row);
+    const { batchesPerEpoch, extraSteps, firstStep, totalSteps } = planned;
     // Of the beginning there is no epoch.
     if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
-    const epoch = Math.ceil(step / stepsPerEpoch) - 1;
+    const epoch = Math.ceil((step - extraSteps) / batchesPerEpoch) - 1;
     if (step < totalSteps) shown.show(`weighted kNN after epoch ${epoch}: top-1 ${top1.toFixed(1)} %`);
     tensorBoard(() => {
       writer?.scalar("knn_top1", top1, epoch);
@@ -240,8 +258,8 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     settle: () => drawing,
     conclude: () => diagnostics.conclude(),
     figures: (result: EncoderTrainingResult, took: Took) =>
-      figuresOf(result, options, took, totalSteps, noun, isHeldOut),
+      figuresOf(result, options, took, planned, noun, isHeldOut),
     describe: (result: EncoderTrainingResult, took: Took) =>
-      describeResult(result, took, options, stepsPerEpoch, noun, isHeldOut),
+      describeResult(result, took, options, planned, noun, isHeldOut),
   };
 }

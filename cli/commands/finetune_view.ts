@@ -73,7 +73,10 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
   const diagnostics = new RunDiagnostics(stage, options.output, STEP);
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
-  let stepsPerEpoch = 1;
+  let [stepsPerEpoch, extraSteps] = [1, 0];
+
+  /** Steps of the whole run up to an epoch's end. */
+  const stepsAfter = (epoch: number) => extraSteps + (epoch + 1) * stepsPerEpoch;
 
   function begin(plan: Extract<FinetuneEvent, { type: "plan" }>): void {
     const { type, testsFirst, notes, ...planned } = plan;
@@ -83,12 +86,12 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
     for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
     for (const text of notes) shown.say(text);
     if (evaluate) return;
-    stepsPerEpoch = plan.batchesPerEpoch;
-    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: config.batchSize });
+    ({ batchesPerEpoch: stepsPerEpoch, extraSteps = 0 } = plan);
+    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize: config.batchSize });
     const { firstStep } = plan;
     const isRepeated = ({ step }: ScoreRow) => testsFirst && step === firstStep;
     stage.begin(
-      { images: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
+      { images: plan.trainImages, stepsPerEpoch, extraSteps, totalSteps: stepsAfter(epochs - 1), firstStep },
       {
         printFreq,
         evaluations: {
@@ -103,7 +106,7 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
 
   function score({ epoch, tested, trained, lr, lrLastLayer }: FinetuneEpoch): void {
     const { loss, top1, top5 } = tested;
-    const row: ScoreRow = { of: "student", by: "finetune", step: (epoch + 1) * stepsPerEpoch, top1, top5 };
+    const row: ScoreRow = { of: "student", by: "finetune", step: stepsAfter(epoch), top1, top5 };
     stage.score([row], { ...row, epoch, loss, lr, lrLastLayer, trained });
     stage.tensorBoard(() => {
       writer?.scalar("finetune_acc1", top1, epoch);

@@ -95,7 +95,10 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
   const { tuning: _, ...config } = options;
   const { evaluate, resume, epochs, cacheFeatures } = config;
   let writer: EventWriter | undefined;
-  let stepsPerEpoch = 1;
+  let [stepsPerEpoch, extraSteps] = [1, 0];
+
+  /** Steps of the whole run up to an epoch's end. */
+  const stepsAfter = (epoch: number) => extraSteps + (epoch + 1) * stepsPerEpoch;
 
   function begin(plan: Extract<LinearEvent, { type: "plan" }>): void {
     folder.begin({ ...config, printFreq }, options.tuning);
@@ -105,12 +108,12 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
     for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
     for (const text of notes) shown.say(text);
     if (evaluate) return;
-    stepsPerEpoch = plan.batchesPerEpoch;
-    const firstStep = plan.firstEpoch * stepsPerEpoch;
+    ({ batchesPerEpoch: stepsPerEpoch, extraSteps = 0 } = plan);
+    const firstStep = stepsAfter(plan.firstEpoch - 1);
     // Where all epochs are done, the last one is evaluated once more.
     const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
     stage.begin(
-      { images: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
+      { images: plan.trainImages, stepsPerEpoch, extraSteps, totalSteps: stepsAfter(epochs - 1), firstStep },
       {
         printFreq: cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
         evaluations: {
@@ -124,7 +127,7 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
   }
 
   function score({ epoch, learningRates, tested, diverged }: LinearEpoch): void {
-    const step = (epoch + 1) * stepsPerEpoch;
+    const step = stepsAfter(epoch);
     // Classifiers of a checkpoint may be of other learning rates than the command line's.
     const rates = options.lr.length === tested.length ? options.lr : learningRates;
     const sound = tested.filter((_, i) => !diverged[i]);

@@ -34,6 +34,8 @@ interface Plan {
   /** Images of an epoch. */
   images: number;
   stepsPerEpoch: number;
+  /** Steps that epochs of another batch size had more, or fewer if below 0. */
+  extraSteps?: number;
   /** Steps of the whole run. */
   totalSteps: number;
   /** Steps done before. */
@@ -251,11 +253,13 @@ async function lead<Event extends { type: string }, Result extends object, Befor
     },
     begin(facts, { printFreq, evaluations }, isRepeated) {
       const { epochs, batchSize } = options;
-      const { images, firstStep, stepsPerEpoch, totalSteps } = facts;
+      const { images, firstStep, stepsPerEpoch, extraSteps = 0, totalSteps } = facts;
       recorder.plan({
         ...{ images, steps_per_epoch: stepsPerEpoch, total_steps: totalSteps, first_step: firstStep, epochs },
+        ...extraSteps !== 0 && { extra_steps: extraSteps },
       });
-      if (isRepeated) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep, isRepeated);
+      const firstEpoch = Math.floor((firstStep - extraSteps) / stepsPerEpoch);
+      if (isRepeated) folder.dropMetricsFrom(firstEpoch, firstStep, isRepeated);
       shown.start({ ...facts, epochs, batchSize, printFreq, evaluations });
     },
     tell(event) {

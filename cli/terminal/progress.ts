@@ -80,6 +80,8 @@ export function describePhase({ phase, of }: Pick<ProgressEvent, "phase" | "of">
 export interface ProgressOptions {
   epochs: number;
   stepsPerEpoch: number;
+  /** Steps that epochs of another batch size had more, or fewer if below 0. */
+  extraSteps?: number;
   /** Where the run ends; `epochs * stepsPerEpoch` unless it is limited. */
   totalSteps?: number;
   /** Steps that were done before this run began. */
@@ -144,13 +146,14 @@ export class Progress implements AsyncDisposable {
 
   /** Takes note of a step, and returns the images in a second (a moving average) that it shows; nothing until they are known. */
   step(report: StepReport): number | undefined {
-    const { printFreq, firstStep = 0, stepsPerEpoch } = this.#options;
+    const { printFreq, firstStep = 0, stepsPerEpoch, extraSteps = 0 } = this.#options;
     this.#last = report;
     if (this.#phase !== undefined && this.#phase.done >= this.#phase.total) this.#phase = undefined;
     this.#timeLeft.step(report.step, this.#now());
     this.#moveBar();
     const { step } = report;
-    const isDue = step % printFreq === 0 || step === firstStep + 1 || step % stepsPerEpoch === 0 ||
+    const isDue = step % printFreq === 0 || step === firstStep + 1 ||
+      (step - extraSteps) % stepsPerEpoch === 0 ||
       step === this.#totalSteps;
     if (isDue) {
       const line = this.#formatLine(report);
@@ -225,8 +228,8 @@ export class Progress implements AsyncDisposable {
   }
 
   #formatLine({ epoch, step, loss, lr, lossScale }: StepReport): string {
-    const { epochs, stepsPerEpoch } = this.#options;
-    const inEpoch = (step - 1) % stepsPerEpoch + 1;
+    const { epochs, stepsPerEpoch, extraSteps = 0 } = this.#options;
+    const inEpoch = (step - extraSteps - 1) % stepsPerEpoch + 1;
     return [
       `epoch ${epoch} of ${epochs}`,
       `step ${String(inEpoch).padStart(String(stepsPerEpoch).length)}/${stepsPerEpoch}`,

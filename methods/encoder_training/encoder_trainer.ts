@@ -65,6 +65,8 @@ export interface EncoderTrainerConfig<Options> {
   done: BatchNumber;
   /** Batches of an epoch. */
   batchesPerEpoch: number;
+  /** See `StepCount`. */
+  extraSteps?: number;
   /** Settings and origin of the run, which checkpoints record: a resumed run is compared with them. */
   identity?: RunIdentity;
   /** This process's part in a run of several. */
@@ -151,12 +153,13 @@ export class EncoderTraining<
     this.#duties = duties;
     this.#step = duties.step;
     this.#effort = new BestEffort((text) => void this.#tell({ type: "warning", text }).catch(() => {}));
-    const { done: first, batchesPerEpoch, options } = config;
+    const { done: first, batchesPerEpoch, extraSteps, options } = config;
     this.#encoder = duties.method.encoder(options);
     this.#queue = duties.method.queue(options);
     this.#steps = new TrainedSteps(trainer, {
       options,
       batchesPerEpoch,
+      extraSteps,
       first,
       lr: distillLearningRate(first.epoch, scheduleOf(options)),
       lossScale,
@@ -394,7 +397,7 @@ export class EncoderTraining<
     if (this.#end === "after saving") this.#end = "now";
     await this.#trainer.reported;
     if ((this.#exchange?.ranks.rank ?? 0) > 0) return this.#path();
-    const { options, batchesPerEpoch } = this.#config;
+    const { options, batchesPerEpoch, extraSteps } = this.#config;
     const { last: { lr }, next } = this.#steps;
     const { layout, noun, besideNoun } = this.#duties.method;
     const { arch, head } = this.#encoder;
@@ -445,6 +448,7 @@ export class EncoderTraining<
         resume: buildResumeState({
           batch: next.batch,
           batchesPerEpoch,
+          extraSteps,
           batchSize: options.batchSize,
           seed: options.seed,
           lossScale: this.#steps.lossScale,

@@ -1,4 +1,5 @@
 /** Evaluates teacher and student next to training: by kNN, and by nearest neighbours in a probe set. */
+import { countSteps, type StepCount } from "../../actors/batch_number.ts";
 import { BestEffort } from "../../actors/best_effort.ts";
 import type { DataFacts } from "../../actors/data_facts.ts";
 import { NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";
@@ -62,7 +63,7 @@ export function sampleVote(
 }
 
 /** What evaluations are made by. */
-export interface EvaluationsSetup<Options extends EncoderTrainingOptions> {
+export interface EvaluationsSetup<Options extends EncoderTrainingOptions> extends StepCount {
   method: EncoderMethod<Options>;
   options: OnAdapter<Options>;
   /** How views are made of images. */
@@ -71,7 +72,6 @@ export interface EvaluationsSetup<Options extends EncoderTrainingOptions> {
   train: DataFacts;
   /** The images to be classified, where there are any. */
   test: ClassifiedImages | null;
-  batchesPerEpoch: number;
   /** Where decoded images are kept. */
   caches: ImageCaches;
   monitor: ActorRef<Monitor>;
@@ -223,7 +223,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
    * @param weights of the student, or the path of a checkpoint with them, which is read when it is their turn
    */
   async epoch(epoch: number, weights: NamedValues | string): Promise<void> {
-    const { options: { knnEvery }, batchesPerEpoch } = this.#setup;
+    const { options: { knnEvery } } = this.#setup;
     const isKnnDue = knnEvery > 0 && (epoch + 1) % knnEvery === 0;
     if (!isKnnDue && this.#epochsUnderWay > 0) return;
     this.#epochsUnderWay++;
@@ -234,7 +234,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
       await before;
       const values = typeof weights === "string" ? await this.#read(epoch, weights) : weights;
       if (values !== undefined) {
-        await this.student((epoch + 1) * batchesPerEpoch, values, { knn: isKnnDue });
+        await this.student(this.#stepsBefore(epoch + 1), values, { knn: isKnnDue });
       }
     } finally {
       this.#epochsUnderWay--;
@@ -252,6 +252,11 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
       this.#setup.emit({ type: "note", text });
       return undefined;
     }
+  }
+
+  /** Steps of the whole run before an epoch. */
+  #stepsBefore(epoch: number): number {
+    return countSteps(this.#setup, { epoch, batch: 0 });
   }
 
   /**
@@ -292,10 +297,10 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     accuracies: readonly KnownAccuracy[],
     epoch: number,
   ): Promise<void> {
-    const { options: { knnEvery, resume }, batchesPerEpoch, test } = this.#setup;
+    const { options: { knnEvery, resume }, test } = this.#setup;
     if (resume === null || test === null || knnEvery === 0 || epoch % knnEvery !== 0) return;
     if (epoch === (origin?.epoch ?? 0)) return;
-    if (accuracies.some(({ of, step }) => of === "student" && step === epoch * batchesPerEpoch)) return;
+    if (accuracies.some(({ of, step }) => of === "student" && step === this.#stepsBefore(epoch))) return;
     await this.epoch(epoch - 1, await savedWeights(this.#setup.method, resume));
   }
 

@@ -28,6 +28,8 @@ export interface EncoderTrainingPlan {
   totalSteps: number;
   /** Steps done before this start. */
   firstStep: number;
+  /** Steps that epochs of another batch size had more, or fewer if below 0; left out where there are none. */
+  extraSteps?: number;
   /** How images are resized for evaluation. */
   evalResize: EvaluationResize;
   /** Images of a kNN evaluation, including broken ones; `null` if there is none. */

@@ -1,4 +1,5 @@
 /** What a training finds out before it starts any actor: files that fit each other, and where it begins and ends. */
+import { countSteps, type StepCount } from "../../actors/batch_number.ts";
 import { type DataFacts, identifyData, readDataFacts, withDecoding } from "../../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
@@ -95,10 +96,11 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
     );
   }
   const start = await findStart(method, options, batchesPerEpoch);
-  const firstStep = start.epoch * batchesPerEpoch + start.batch;
+  const count = { batchesPerEpoch, extraSteps: start.extraSteps };
+  const firstStep = countSteps(count, start);
   const lastStep = Math.min(
-    epochs * batchesPerEpoch,
-    endOfGroup(soFar.end ?? firstStep + (options.limitSteps ?? Infinity), batchesPerEpoch, accumulate),
+    countSteps(count, { epoch: epochs, batch: 0 }),
+    endOfGroup(soFar.end ?? firstStep + (options.limitSteps ?? Infinity), count, accumulate),
   );
   if (firstStep >= lastStep && !soFar.isUnfinished) {
     throw new NothingToDoError(options.resume, start.epoch, epochs);
@@ -132,9 +134,13 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
 }
 
 /** A number of batches, or the few more that make the last step whole. */
-function endOfGroup(batches: number, batchesPerEpoch: number, accumulate: number): number {
-  if (accumulate === 1 || !Number.isFinite(batches) || batches === 0) return batches;
-  const last = (batches - 1) % batchesPerEpoch;
+function endOfGroup(
+  batches: number,
+  { batchesPerEpoch, extraSteps = 0 }: StepCount,
+  accumulate: number,
+): number {
+  if (accumulate === 1 || !Number.isFinite(batches) || batches === extraSteps) return batches;
+  const last = (batches - extraSteps - 1) % batchesPerEpoch;
   const { index, size } = groupOf(last, batchesPerEpoch, accumulate);
   return batches + size - 1 - index;
 }

@@ -5,6 +5,7 @@
  *     bank_reader, query_reader, probe_reader -> evaluation_augmenter -> evaluator
  *     projector
  */
+import { type BatchNumber, countSteps } from "../../actors/batch_number.ts";
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import { ImageCaches } from "../../actors/image_caches.ts";
@@ -101,7 +102,9 @@ function ofRank<Options extends EncoderTrainingOptions>(
 }
 
 function planOf<Options extends EncoderTrainingOptions>(
-  { method, options, train, test, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<Options>,
+  { method, options, train, test, start, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<
+    Options
+  >,
 ): Omit<EncoderTrainingPlan, "cache"> {
   const images = train.rowCount;
   const { cifar, sizes } = findEncoder(method.encoder(options).arch);
@@ -115,7 +118,8 @@ function planOf<Options extends EncoderTrainingOptions>(
   };
   const notes = checkSettings(settings, { images, batchesPerEpoch });
   const knn = test && { ...countVote(train, test), heldOut: test.heldOut !== undefined };
-  return { images, batchesPerEpoch, totalSteps, firstStep, evalResize, knn, notes };
+  const extra = start.extraSteps ? { extraSteps: start.extraSteps } : {};
+  return { images, batchesPerEpoch, totalSteps, firstStep, ...extra, evalResize, knn, notes };
 }
 
 /** An end that may be put off: by a trainer that has to go back before it. */
@@ -202,14 +206,21 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       onRestart: describeRestart(emit),
       returnTo: () => this.#returnTo(),
     });
-    const evaluations = { method, options, evalResize, train, test, batchesPerEpoch, caches, monitor, emit };
-    this.#evaluations = Evaluations.spawn(system, evaluations);
+    const { extraSteps } = start;
+    const evaluated = { method, options, evalResize, train, test, batchesPerEpoch, extraSteps };
+    this.#evaluations = Evaluations.spawn(system, { ...evaluated, caches, monitor, emit });
     emit({ type: "actors", actors: system.actors });
   }
 
   get #endsWithEpoch(): boolean {
-    const { totalSteps, batchesPerEpoch } = this.#prepared;
-    return totalSteps % batchesPerEpoch === 0;
+    const { totalSteps, batchesPerEpoch, start: { extraSteps = 0 } } = this.#prepared;
+    return (totalSteps - extraSteps) % batchesPerEpoch === 0;
+  }
+
+  /** Steps of the whole run before a batch. */
+  #stepsBefore(position: BatchNumber): number {
+    const { batchesPerEpoch, start: { extraSteps } } = this.#prepared;
+    return countSteps({ batchesPerEpoch, extraSteps }, position);
   }
 
   async run(): Promise<EncoderTrainingResult> {
@@ -305,14 +316,14 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   }
 
   async #takeSaved({ epoch, endsEpoch, path, ends, weights }: SavedEvent): Promise<void> {
-    const { batchesPerEpoch, totalSteps } = this.#prepared;
+    const { totalSteps } = this.#prepared;
     const saved = this.#training.saved(path);
     // One of an epoch's end may still be on its way when the last one is asked for.
     if (ends) this.#noteLastSaved();
     await saved;
     if (ends) this.#endWithRanks(path);
     if (!endsEpoch) return;
-    if ((epoch + 1) * batchesPerEpoch === totalSteps) this.#trained.reach();
+    if (this.#stepsBefore({ epoch: epoch + 1, batch: 0 }) === totalSteps) this.#trained.reach();
     else if (weights !== undefined && epoch >= this.#epochsEvaluated) {
       this.#epochsEvaluated = epoch + 1;
       const evaluations = this.#evaluations;
@@ -349,7 +360,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     const resume = this.#training.checkpoint ?? options.resume;
     const start = await findStart(method, { ...options, resume }, batchesPerEpoch);
     this.#noteLastSaved();
-    if (start.epoch * batchesPerEpoch + start.batch < totalSteps) this.#trained.putOff();
+    if (this.#stepsBefore(start) < totalSteps) this.#trained.putOff();
     return { resume, start };
   }
 
@@ -375,7 +386,8 @@ async function finishRun<Options extends EncoderTrainingOptions>(
   emit({ type: "note", text: `all ${totalSteps} steps are done; finishing the run` });
   const checkpoint = options.resume!;
   const monitor = listenToActors(system, emit);
-  const evaluations = Evaluations.spawn(system, { ...prepared, caches, monitor, emit });
+  const { extraSteps } = prepared.start;
+  const evaluations = Evaluations.spawn(system, { ...prepared, extraSteps, caches, monitor, emit });
   emit({ type: "actors", actors: system.actors });
   const training = new TrainingRun({
     output: options.output,

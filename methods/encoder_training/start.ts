@@ -2,7 +2,7 @@
 import { CheckpointError, type Fail } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
-import { readResumeState, type RunOrigin } from "../../models/checkpoint/resume_state.ts";
+import { extraStepsOf, readResumeState, type RunOrigin } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
@@ -146,7 +146,8 @@ export async function findStart<Options extends EncoderTrainingOptions>(
   }
   const local = smallQueue && transpose(await smallQueue.read(), dimension, size);
   await checkSavedTensors(saved, fail);
-  const batch = checkSameEpoch(readResumeState(saved.resume, fail), options, batchesPerEpoch, fail);
+  const state = readResumeState(saved.resume, fail);
+  const batch = checkSameEpoch(state, options, batchesPerEpoch, fail);
   const [pointer] = await queuePointer.read();
   if (!(Number.isInteger(pointer) && pointer >= 0 && pointer < size)) {
     throw fail(`is damaged: expected a queue_ptr from 0 to ${size - 1}, found ${pointer}`);
@@ -154,6 +155,7 @@ export async function findStart<Options extends EncoderTrainingOptions>(
   return {
     epoch: saved.epoch,
     batch,
+    extraSteps: extraStepsOf(state, saved.epoch, batchesPerEpoch, fail),
     queue: { keys: transpose(await queue.read(), dimension, size), pointer, ...local && { local } },
   };
 }

@@ -2,7 +2,7 @@
  * The steps that a trainer takes, one after the other: which batches make one, what is told of it, when training has
  * diverged, and when a checkpoint may be written.
  */
-import { type BatchNumber, nextOf } from "../../actors/batch_number.ts";
+import { type BatchNumber, countSteps, nextOf, type StepCount } from "../../actors/batch_number.ts";
 import type { WarningEvent } from "../../actors/events.ts";
 import type { BatchPosition } from "../../actors/messages.ts";
 import type { Trainer } from "../../actors/trainer.ts";
@@ -14,10 +14,8 @@ import type { StepOptions } from "./step_options.ts";
 import type { StepOutcome } from "./step_results.ts";
 
 /** What the steps belong to. */
-export interface StepsOfRun {
+export interface StepsOfRun extends StepCount {
   options: StepOptions;
-  /** Batches of an epoch. */
-  batchesPerEpoch: number;
   /** Epoch and batch of the first batch that will come. */
   first: BatchNumber;
   /** Learning rate of the epoch before it, or of its own: what a checkpoint says before the first step. */
@@ -92,7 +90,7 @@ export class TrainedSteps {
   }
 
   #stepAfter({ epoch, batch }: BatchNumber): number {
-    return epoch * this.#run.batchesPerEpoch + batch + 1;
+    return countSteps(this.#run, { epoch, batch }) + 1;
   }
 
   #groupOf({ batch }: BatchNumber): BatchInGroup {

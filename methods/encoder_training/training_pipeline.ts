@@ -1,5 +1,5 @@
 /** The pipeline that trains: how it is wired, and how it goes on after a crash. */
-import { nextOf } from "../../actors/batch_number.ts";
+import { countSteps, nextOf } from "../../actors/batch_number.ts";
 import type { Monitor } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { NamedValues, Profiled, ProgramProfile } from "../../actors/messages.ts";
@@ -24,6 +24,8 @@ const SOURCE = "tsv_reader";
 export interface Start {
   epoch: number;
   batch: number;
+  /** See `StepCount`. */
+  extraSteps?: number;
   queue: QueueContents;
 }
 
@@ -94,6 +96,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         queue: this.#start.queue,
         done: this.#position(),
         batchesPerEpoch,
+        extraSteps: setup.start.extraSteps,
         identity,
         ranks,
         monitor,
@@ -205,13 +208,15 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
 
   /** Reads one epoch after the other; the readers stay as far ahead as their buffers allow. */
   #read(): void {
-    const { batchesPerEpoch, totalSteps } = this.#setup;
+    const { batchesPerEpoch, totalSteps, start: { extraSteps } } = this.#setup;
     const start = this.#start;
-    this.#pipeline.readEpochs(SOURCE, (epoch) =>
-      epoch * batchesPerEpoch >= totalSteps ? undefined : {
+    this.#pipeline.readEpochs(SOURCE, (epoch) => {
+      const left = totalSteps - countSteps({ batchesPerEpoch, extraSteps }, { epoch, batch: 0 });
+      return left <= 0 ? undefined : {
         epoch,
         firstBatch: epoch === start.epoch ? start.batch : 0,
-        endBatch: Math.min(batchesPerEpoch, totalSteps - epoch * batchesPerEpoch),
-      }, start.epoch);
+        endBatch: Math.min(batchesPerEpoch, left),
+      };
+    }, start.epoch);
   }
 }

@@ -143,6 +143,7 @@ class Finetuning {
     this.#steps = new TrainedSteps(trainer, {
       options,
       batchesPerEpoch,
+      extraSteps: start.extraSteps,
       first: start,
       lr,
       lossScale,
@@ -384,7 +385,7 @@ class Finetuning {
 
   async #write(path: string): Promise<void> {
     if (!this.#writes) return await this.#trainer.reported;
-    const { options, classes, batchesPerEpoch, terms } = this.#config;
+    const { options, classes, batchesPerEpoch, start: { extraSteps }, terms } = this.#config;
     const { arch, momentum: share, weightDecay, imageSize, evalResize, batchSize, seed } = options;
     const values = await this.#readFinite();
     const optimizer = await saveOptimizer(
@@ -413,7 +414,7 @@ class Finetuning {
         best: this.#best,
         progress: { isTested: this.#isTested, trained: { images: this.#trained.images, ...sums } },
         input: inputOf(encoder, { imageSize, cropRatio: cropRatioOf(evalResize) }, this.#input),
-        resume: { batch, batchesPerEpoch, batchSize, seed, lossScale, terms },
+        resume: { batch, batchesPerEpoch, extraSteps, batchSize, seed, lossScale, terms },
       }),
     );
   }

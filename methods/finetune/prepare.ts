@@ -4,6 +4,7 @@ import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
+import { extraStepsOf } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
@@ -26,6 +27,8 @@ export interface FinetuneStart {
   epoch: number;
   /** Its number in that epoch, from 0. */
   batch: number;
+  /** Steps that epochs of another batch size had more, or fewer if below 0; 0 if omitted. */
+  extraSteps?: number;
   /** Best top-1 so far, in percent; below 0 before the first test. */
   best: number;
   /** Where it is within its epochs. */
@@ -125,5 +128,5 @@ export async function findStart(
   requireOptimizer({ ...saved, hasOptimizer }, options.optimizer, fail);
   const { epoch, best, progress, resume: state } = saved;
   const batch = evaluate ? state.batch : checkSameEpoch(state, options, batchesPerEpoch, fail);
-  return { epoch, batch, best, progress };
+  return { epoch, batch, extraSteps: extraStepsOf(state, epoch, batchesPerEpoch, fail), best, progress };
 }

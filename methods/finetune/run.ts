@@ -5,6 +5,7 @@
  *     train_reader x workers -> train_augmenter -> finetune_trainer
  *     test_reader x workers -> test_augmenter -> finetune_trainer
  */
+import { countSteps } from "../../actors/batch_number.ts";
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
 import { listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
@@ -107,7 +108,8 @@ class FinetuneRun {
     this.#profile = profile;
     this.#start = start;
     this.#best = start.best;
-    const firstStep = start.epoch * batchesPerEpoch + start.batch;
+    const { extraSteps } = start;
+    const firstStep = countSteps({ batchesPerEpoch, extraSteps }, start);
     this.#told = { step: firstStep, stats: firstStep, epoch: -1 };
     if (this.#isTrained && !evaluate) {
       const text = `all ${start.epoch} epochs are done; finishing the run`;
@@ -121,7 +123,7 @@ class FinetuneRun {
     const notes = evaluate ? [] : checkSettings(settings, { images: data.trainImages, batchesPerEpoch });
     emit({
       type: "plan",
-      ...planOf(prepared, { batchesPerEpoch, firstEpoch: start.epoch, caches, notes }),
+      ...planOf(prepared, { batchesPerEpoch, extraSteps, firstEpoch: start.epoch, caches, notes }),
       firstStep,
       testsFirst: evaluate || this.#testsFirst,
     });

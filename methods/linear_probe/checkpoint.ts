@@ -6,7 +6,7 @@ import { CheckpointError, describe, quote } from "../../models/checkpoint/checkp
 import type { CheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { isFloatingPoint } from "../../models/checkpoint/dtype.ts";
 import { NotFiniteError, readFinite } from "../../models/checkpoint/read_finite.ts";
-import { readResumeState } from "../../models/checkpoint/resume_state.ts";
+import { readResumeState, stepCountEntries } from "../../models/checkpoint/resume_state.ts";
 import { buildInput, INPUT_KEY, type SavedInput } from "../../models/checkpoint/saved_input.ts";
 import { buildTerms, type Term } from "../../models/checkpoint/run_terms.ts";
 import {
@@ -43,6 +43,12 @@ export interface SavedProbe {
   readonly momentum: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 }
 
+/** How its steps are counted, see `ResumeState`. */
+interface SavedSteps<Count> {
+  readonly batchesPerEpoch: Count;
+  readonly extraSteps?: number;
+}
+
 /** What a linear evaluation saves. */
 export interface LinearCheckpoint {
   /** Epochs done. */
@@ -60,6 +66,8 @@ export interface LinearCheckpoint {
   readonly sgd: SgdSettings;
   /** What is to be known of the encoder's images. */
   readonly input?: SavedInput;
+  /** Batches of an epoch, and what is to be known to count steps on. */
+  readonly steps?: SavedSteps<number>;
   /** What the classifiers follow from, so that an evaluation that is gone on with is known to be the same. */
   readonly terms?: readonly Term[];
 }
@@ -71,13 +79,19 @@ export interface SavedLinear {
   readonly classes: number;
   readonly features: number;
   readonly probes: readonly SavedProbe[];
+  /** The original's, and those of before, do not say it. */
+  readonly steps: SavedSteps<number | undefined>;
   /** To be compared by `compareTerms`; the original's, and those of before, have none. */
   readonly terms?: TorchDict;
 }
 
 /** The value to hand to `writeTorchFile`. */
 export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
-  const { epoch, arch, backbone, classes, features, probes, chosen, sgd, input, terms } = checkpoint;
+  const { epoch, arch, backbone, classes, features, probes, chosen, sgd, input, steps, terms } = checkpoint;
+  const resume = [
+    ...steps === undefined ? [] : stepCountEntries(steps),
+    ...terms === undefined ? [] : [["terms", buildTerms(terms)] as const],
+  ];
   const shapes = { "fc.weight": [classes, features], "fc.bias": [classes] };
   const tensors = new OrderedDict();
   if (Array.isArray(backbone)) {
@@ -117,7 +131,7 @@ export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
       ),
     ],
     ...input === undefined ? [] : [[INPUT_KEY, buildInput(input)] as const],
-    ...terms === undefined ? [] : [["seed_resume", torchDict([["terms", buildTerms(terms)]])] as const],
+    ...resume.length === 0 ? [] : [["seed_resume", torchDict(resume)] as const],
   ]);
 }
 
@@ -176,8 +190,9 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     throw wrong(`expected a top-1 accuracy in percent for best_acc1, found ${show(value)}`);
   };
   const sweep = root.get(SWEEP);
-  const { terms } = readResumeState(root.get("seed_resume"), wrong);
-  const found = { epoch: epoch as number, arch, classes, features, terms };
+  const { batchesPerEpoch, extraSteps, terms } = readResumeState(root.get("seed_resume"), wrong);
+  const steps = { batchesPerEpoch, extraSteps };
+  const found = { epoch: epoch as number, arch, classes, features, steps, terms };
   readSgdSettings(root.get("optimizer"), wrong);
   const buffers = new Map(readSgdBuffers(root.get("optimizer"), wrong));
   if (sweep === undefined) {

@@ -18,6 +18,8 @@ export interface LinearPlan {
   features: number;
   /** Batches per epoch; the last may be smaller. */
   batchesPerEpoch: number;
+  /** Steps that epochs of another batch size had more, or fewer if below 0; left out where there are none. */
+  extraSteps?: number;
   /** Epochs done before this start. */
   firstEpoch: number;
   /** How images are resized where no random crop is taken. */

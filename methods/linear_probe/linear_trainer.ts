@@ -5,6 +5,7 @@
  * `trainOnKept`. Queries are classified as they come, or are kept too.
  */
 import { join } from "node:path";
+import type { StepCount } from "../../actors/batch_number.ts";
 import type { Monitor } from "../../actors/events.ts";
 import { LabelledFeatures } from "../../actors/labelled_features.ts";
 import type { BatchPosition, EmbeddedBatch, Purpose } from "../../actors/messages.ts";
@@ -59,6 +60,8 @@ export interface LinearTrainerConfig {
   classes: number;
   /** Whether the features of the test images are kept, or classified as they arrive. */
   keepsQueries: boolean;
+  /** What checkpoints say of the steps. */
+  steps?: StepCount;
   /** Settings that checkpoints store, so that a resume can verify that it continues the same evaluation. */
   terms?: readonly Term[];
   /** The other ranks, where several share every batch. The first one writes the checkpoints. */
@@ -340,7 +343,7 @@ class ProbeTraining {
     path: string,
     { progress, learningRate, probes }: Noted,
   ): Promise<void> {
-    const { options, classes, features, terms } = this.#config;
+    const { options, classes, features, steps, terms } = this.#config;
     const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
     const write = (backbone: LinearCheckpoint["backbone"], saved?: SavedInput) =>
       this.#trainer.write(
@@ -355,6 +358,7 @@ class ProbeTraining {
           chosen: progress.probe,
           sgd: { lr: learningRate, momentum: options.momentum, weightDecay: options.weightDecay },
           input: inputOf(findEncoder(options.arch), views, saved),
+          steps,
           terms,
         }),
       );

@@ -35,7 +35,7 @@ export interface LinearSetup extends Omit<PreparedEvaluation, "start"> {
   peers: RankPeers | undefined;
   monitor: ActorRef<Monitor<LinearActorEvent>>;
   /** Where those that are started next begin. */
-  start(): { epoch: number; resume: string | null };
+  start(): { epoch: number; extraSteps?: number; resume: string | null };
 }
 
 /**
@@ -60,7 +60,8 @@ export function testBranch(
 /** Spawns them, from the end. */
 export function spawnLinearPipeline(
   supervisor: Supervisor,
-  { options, data, features, classes, terms, trains, caches, peers, monitor, start }: LinearSetup,
+  { options, data, batchesPerEpoch, features, classes, terms, trains, caches, peers, monitor, start }:
+    LinearSetup,
 ): { trainer: Supervised<LinearTrainer>; pipeline: Pipeline } {
   const { workers, seed, imageSize, cacheFeatures, evaluate, actors, tuning } = options;
   const batchSize = rowsOf(options.batchSize, peers);
@@ -74,6 +75,7 @@ export function spawnLinearPipeline(
       features,
       classes,
       keepsQueries: cacheFeatures && !evaluate,
+      steps: { batchesPerEpoch, extraSteps: start().extraSteps },
       terms,
       ranks: peers && { ...peers, trainImages: data.trainImages, epoch: start().epoch },
       monitor,

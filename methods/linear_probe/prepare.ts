@@ -3,6 +3,7 @@ import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
+import { extraStepsOf } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
@@ -20,6 +21,7 @@ export type ResolvedOptions = Resolved<LinearOptions>;
 
 /** A linear evaluation that can begin. */
 export interface PreparedEvaluation extends PreparedLabels<LinearOptions> {
+  batchesPerEpoch: number;
   terms: readonly Term[];
   start: LinearStart;
 }
@@ -39,14 +41,15 @@ export async function prepareEvaluation(
   if (given.amp) await requireHalf();
   const prepared = await prepareLabels(given, emit);
   const { options, data } = prepared;
-  const { resume, epochs, evaluate } = options;
-  const start = await findStart(options);
+  const { resume, epochs, evaluate, batchSize } = options;
+  const batchesPerEpoch = Math.ceil(data.trainImages / batchSize);
+  const start = await findStart(options, batchesPerEpoch);
   if (!evaluate && start.epoch >= epochs && !isUnfinished) {
     throw new NothingToDoError(resume, start.epoch, epochs);
   }
   const terms = await findTerms(options, data);
   if (resume !== null) await compareWithCheckpoint(options, terms, emit);
-  return { ...prepared, terms, start };
+  return { ...prepared, batchesPerEpoch, terms, start };
 }
 
 /** What the classifiers follow from. */
@@ -78,6 +81,8 @@ async function compareWithCheckpoint(
 export interface LinearStart {
   /** The first one to come. */
   epoch: number;
+  /** See `StepCount`. */
+  extraSteps?: number;
   /** Best top-1 that each learning rate has seen. */
   best: number[];
   /** Which of them have diverged. */
@@ -85,12 +90,21 @@ export interface LinearStart {
 }
 
 /** The beginning, or where the checkpoint of `resume` left off. */
-export async function findStart({ resume, lr, startEpoch }: LinearOptions): Promise<LinearStart> {
+export async function findStart(
+  { resume, lr, startEpoch }: LinearOptions,
+  batchesPerEpoch: number,
+): Promise<LinearStart> {
   // Worse than any, so that the first epoch is the best so far.
   const none = lr.map(() => -1);
   if (resume === null) return { epoch: startEpoch, best: none, diverged: lr.map(() => false) };
   using file = await openCheckpointFile(resume);
-  const { epoch, probes } = await readLinearCheckpoint(file, lr[0]);
+  const { epoch, probes, steps } = await readLinearCheckpoint(file, lr[0]);
+  const extraSteps = extraStepsOf(
+    steps,
+    epoch,
+    batchesPerEpoch,
+    (problem) => new CheckpointError(resume, problem),
+  );
   const found = lr.map((rate) => probes.find((probe) => probe.lr === rate));
   const diverged = found.map((probe) => probe?.values.size === 0);
   if (diverged.every(Boolean)) {
@@ -100,5 +114,5 @@ export async function findStart({ resume, lr, startEpoch }: LinearOptions): Prom
       `its classifiers for learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
     );
   }
-  return { epoch, best: found.map((probe) => probe?.best ?? -1), diverged };
+  return { epoch, extraSteps, best: found.map((probe) => probe?.best ?? -1), diverged };
 }

@@ -5,6 +5,7 @@
  *     train_reader x workers -> train_augmenter -> feature_encoder -> linear_trainer
  *     test_reader x workers -> test_augmenter -> feature_encoder
  */
+import { countSteps } from "../../actors/batch_number.ts";
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { listenToActors, withWarningsOnce } from "../../actors/notices.ts";
@@ -130,14 +131,15 @@ class LinearEvaluation {
     this.#start = start;
     this.#best = [...start.best];
     this.#divergence = this.#watchDivergence();
-    const { batchSize, epochs, evaluate, output, resume } = options;
+    const { epochs, evaluate, output, resume } = options;
     const { trainImages: images } = data;
-    const batchesPerEpoch = this.#batchesPerEpoch = Math.ceil(images / batchSize);
+    const batchesPerEpoch = this.#batchesPerEpoch = prepared.batchesPerEpoch;
+    const { extraSteps } = start;
     this.#isTrained = !evaluate && start.epoch >= epochs;
     if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; finishing the run`);
     const settings = { ...options, learningRates: options.lr, scale: this.#scale };
     const notes = evaluate ? [] : checkSettings(settings, { images, batchesPerEpoch });
-    const plan = planOf(prepared, { batchesPerEpoch, firstEpoch: start.epoch, caches, notes });
+    const plan = planOf(prepared, { batchesPerEpoch, extraSteps, firstEpoch: start.epoch, caches, notes });
     emit({ type: "plan", ...plan });
     const peers = spawnPeers(system, ranks, options.actors);
     this.#run = new LabelledRun<LinearTrainer>(system, {
@@ -155,7 +157,10 @@ class LinearEvaluation {
           caches,
           peers,
           monitor: listenToActors<LinearActorEvent>(system, emit, (event) => this.#take(event)),
-          start: () => ({ epoch: this.#start.epoch, resume: resume() }),
+          start: () => {
+            const { epoch, extraSteps } = this.#start;
+            return { epoch, extraSteps, resume: resume() };
+          },
         }),
     });
   }
@@ -183,7 +188,7 @@ class LinearEvaluation {
   /** All actors begin again where the newest checkpoint left off. */
   async #goBack(): Promise<void> {
     if (this.#ranks !== undefined) throw new UserError(CANNOT_GO_BACK);
-    this.#start = await findStart({ ...this.#options, resume: this.#run.resume });
+    this.#start = await findStart({ ...this.#options, resume: this.#run.resume }, this.#batchesPerEpoch);
     this.#best = [...this.#start.best];
     this.#divergence = this.#watchDivergence();
     this.#tests = 0;
@@ -201,7 +206,8 @@ class LinearEvaluation {
     if (event.type === "came") return this.#tellProgress(event.images);
     if (event.type !== "batch" || this.#run.training.isOver) return;
     const { epoch, batch, scores, learningRates } = event;
-    const step = epoch * this.#batchesPerEpoch + batch + 1;
+    const count = { batchesPerEpoch: this.#batchesPerEpoch, extraSteps: this.#start.extraSteps };
+    const step = countSteps(count, { epoch, batch }) + 1;
     this.#divergence.look(scores, learningRates, `epoch ${epoch}, batch ${batch}`);
     if (step <= this.#told.step) return; // done once more, after a crash
     this.#told.step = step;

@@ -21,6 +21,8 @@ export interface ResumeState {
   readonly batch: number;
   /** Batches per epoch. */
   readonly batchesPerEpoch: number;
+  /** Steps that earlier epochs of another batch size had more, or fewer if below 0; left out where there are none. */
+  readonly extraSteps?: number;
   /** Images per batch. */
   readonly batchSize: number;
   readonly seed: number;
@@ -37,12 +39,22 @@ export interface SavedResumeState extends Partial<Omit<ResumeState, "batch" | "t
   readonly terms?: TorchDict;
 }
 
+/** What a checkpoint says of the steps before it. */
+export function stepCountEntries(
+  { batchesPerEpoch, extraSteps = 0 }: Pick<ResumeState, "batchesPerEpoch" | "extraSteps">,
+): [string, number][] {
+  return [
+    ["batches_per_epoch", batchesPerEpoch],
+    ...extraSteps === 0 ? [] : [["extra_steps", extraSteps] satisfies [string, number]],
+  ];
+}
+
 /** The value to keep in a checkpoint. */
 export function buildResumeState(state: ResumeState): TorchDict {
-  const { batch, batchesPerEpoch, batchSize, seed, lossScale, origin, terms } = state;
+  const { batch, batchSize, seed, lossScale, origin, terms } = state;
   return torchDict([
     ["batch", batch],
-    ["batches_per_epoch", batchesPerEpoch],
+    ...stepCountEntries(state),
     ["batch_size", batchSize],
     ["seed", seed],
     ...lossScale === undefined ? [] : [
@@ -82,6 +94,7 @@ export function readResumeState(value: TorchValue | undefined, fail: Fail): Save
   if (batchesPerEpoch !== undefined && batch >= batchesPerEpoch) {
     throw damaged("batch", `less than its batches_per_epoch of ${batchesPerEpoch}`, batch, fail);
   }
+  const extraSteps = read(state, "extra_steps", Number.isSafeInteger, "an integer");
   const scale = read(
     state,
     "loss_scale",
@@ -98,6 +111,7 @@ export function readResumeState(value: TorchValue | undefined, fail: Fail): Save
   return {
     batch,
     batchesPerEpoch,
+    ...extraSteps !== undefined && { extraSteps },
     batchSize: positive("batch_size"),
     seed: count("seed"),
     lossScale: scale === undefined ? undefined : { scale, goodSteps: goodSteps ?? 0, skipped: skipped ?? 0 },
@@ -106,6 +120,24 @@ export function readResumeState(value: TorchValue | undefined, fail: Fail): Save
       : { seed: originSeed, epoch: originEpoch, studentInit },
     terms: dictOf("terms", state?.get("terms"), fail),
   };
+}
+
+/**
+ * Returns `extraSteps` of a run that goes on from a checkpoint, so that its steps are counted on.
+ *
+ * @param epoch that it goes on in
+ * @param batchesPerEpoch of now
+ * @throws CheckpointError where there were less than 0 steps
+ */
+export function extraStepsOf(
+  { batchesPerEpoch: before, extraSteps = 0 }: Pick<SavedResumeState, "batchesPerEpoch" | "extraSteps">,
+  epoch: number,
+  batchesPerEpoch: number,
+  fail: Fail,
+): number {
+  const steps = extraSteps + epoch * (before ?? batchesPerEpoch);
+  if (steps < 0) throw damaged("extra_steps", `at least ${extraSteps - steps}`, extraSteps, fail);
+  return steps - epoch * batchesPerEpoch;
 }
 
 function isCount(value: number): boolean {

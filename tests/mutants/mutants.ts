@@ -103,7 +103,7 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/trained_steps.ts",
-    "epoch * this.#run.batchesPerEpoch + batch + 1",
+    "countSteps(this.#run, { epoch, batch }) + 1",
     "batch + 1",
     SETTINGS,
   ),

@@ -1,6 +1,6 @@
 /// <reference lib="dom" />
-import { assert } from "@std/assert";
-import { State } from "../../ui/page/state.ts";
+import { assert, assertEquals } from "@std/assert";
+import { epochsAfter, State } from "../../ui/page/state.ts";
 import { recordOf } from "./recorded_run.ts";
 
 Deno.test("a run that ends has its actors drawn anew, also where it recorded nothing of them", () => {
@@ -8,4 +8,12 @@ Deno.test("a run that ends has its actors drawn anew, also where it recorded not
   state.apply({ kind: "runs", names: ["run"], isLive: true });
   const topics = state.apply({ kind: "record", run: 0, record: { ...recordOf(), status: "failed" } });
   assert(topics.includes("actors"), topics.join());
+});
+
+Deno.test("epochsAfter() knows a run that was resumed with another batch size", () => {
+  const plan = { images: 200, steps_per_epoch: 6, total_steps: 30, first_step: 24, epochs: 3 };
+  const of = (extra: number | undefined, ...steps: number[]) =>
+    steps.map((step) => epochsAfter(step, { ...plan, extra_steps: extra }));
+  assertEquals(of(undefined, 6, 24, 30), [1, 4, 5]);
+  assertEquals(of(12, 0, 12, 24, 27, 30), [0, 1, 2, 2.5, 3]); // two epochs of 12 steps before
 });

@@ -8,7 +8,7 @@ import { type Line, LineChart, type Range, scaleRange } from "page/line_chart.ts
 import { shortNames } from "page/names.ts";
 import { cellsOf, lookOf, type ShownRun, type Unit, whyEmpty } from "page/shown_runs.ts";
 import { type Point, smooth } from "page/smoothing.ts";
-import { BY, describeImages, type Run, type State } from "page/state.ts";
+import { BY, describeImages, epochsAfter, type Run, type State } from "page/state.ts";
 import type { CurvePoint, ScoreRow } from "../records.ts";
 
 /** Units of time, in seconds; the largest is taken that the longest run is at least two of. */
@@ -135,10 +135,10 @@ export class Curves {
     const [time, divisor] = TIMES.find(([, length]) => longest >= 2 * length) ?? TIMES[2];
     const shown = chosen.map((one, i): ShownRun => {
       const { points, record } = one.run;
-      const length = record?.plan?.steps_per_epoch;
+      const plan = record?.plan;
       const xOf = (step: number): number | null => {
         if (unit === "step") return step;
-        if (unit === "epoch") return length === undefined ? null : step / length;
+        if (unit === "epoch") return plan === undefined ? null : epochsAfter(step, plan);
         const at = secondsAt(one.run, seconds[i], step);
         return at === null ? null : at / divisor;
       };

@@ -31,6 +31,15 @@ export interface Run {
   isShown: boolean;
 }
 
+/** Returns the epochs after so many steps; those before the run was resumed may have been of another batch size. */
+export function epochsAfter(
+  step: number,
+  { steps_per_epoch: length, extra_steps: extra = 0, first_step: first }: NonNullable<RunRecord["plan"]>,
+): number {
+  const epochs = (steps: number) => (steps - extra) / length;
+  return extra === 0 || step >= first ? epochs(step) : step / first * epochs(first);
+}
+
 /** Parts of the page that show different things. */
 export type Topic = "runs" | "curves" | "actors" | "snapshot" | "neighbours" | "about";
 

@@ -17,6 +17,7 @@ export interface StepEvent {
 export class RunEvents {
   readonly #writer: EventWriter;
   readonly #stepsPerEpoch: number;
+  readonly #extraSteps: number;
   readonly #batchSize: number;
   readonly #now: () => number;
   #sum = 0;
@@ -25,17 +26,22 @@ export class RunEvents {
   #timed = 0;
   #since: number | undefined;
 
-  /** @param now milliseconds since some moment */
+  /**
+   * @param extraSteps that epochs of another batch size had more, or fewer if below 0
+   * @param now milliseconds since some moment
+   */
   constructor(
     writer: EventWriter,
-    { stepsPerEpoch, batchSize, now = () => performance.now() }: {
+    { stepsPerEpoch, extraSteps = 0, batchSize, now = () => performance.now() }: {
       stepsPerEpoch: number;
+      extraSteps?: number;
       batchSize: number;
       now?: () => number;
     },
   ) {
     this.#writer = writer;
     this.#stepsPerEpoch = stepsPerEpoch;
+    this.#extraSteps = extraSteps;
     this.#batchSize = batchSize;
     this.#now = now;
   }
@@ -50,7 +56,7 @@ export class RunEvents {
     this.#writer.scalar("step_loss", loss, step);
     if (this.#since === undefined) this.#since = this.#now();
     else this.#timed++;
-    if (step % this.#stepsPerEpoch !== 0) return;
+    if ((step - this.#extraSteps) % this.#stepsPerEpoch !== 0) return;
     const seconds = (this.#now() - this.#since) / 1000;
     this.#writer.scalar("train_loss", this.#sum / this.#steps, epoch);
     this.#writer.scalar("learning_rate", lr, epoch);

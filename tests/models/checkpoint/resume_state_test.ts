@@ -10,7 +10,7 @@ import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts"
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../../models/checkpoint/fingerprint_weights.ts";
 import { buildLinearCheckpoint, readLinearCheckpoint } from "../../../methods/linear_probe/checkpoint.ts";
-import { buildResumeState, readResumeState } from "../../../models/checkpoint/resume_state.ts";
+import { buildResumeState, extraStepsOf, readResumeState } from "../../../models/checkpoint/resume_state.ts";
 import {
   buildTerms,
   compareTerms,
@@ -45,8 +45,25 @@ Deno.test("readResumeState() gives back what buildResumeState() made, and nothin
   const { terms: _, ...expected } = STATE;
   assertEquals(rest, expected);
   assertEquals(compareTerms(terms!, TERMS, fail), []);
+  const fewer = { ...STATE, extraSteps: -3 };
+  assertEquals(readResumeState(readBack(buildResumeState(fewer)), fail).extraSteps, -3);
   assertEquals(readResumeState(undefined, fail).batch, 0);
   assertEquals(readResumeState(new Map(), fail).terms, undefined);
+});
+
+Deno.test("extraStepsOf() counts on from a checkpoint, and refuses one of less than no steps", () => {
+  const of = (saved: { batchesPerEpoch?: number; extraSteps?: number }, now: number) =>
+    extraStepsOf({ batchesPerEpoch: undefined, ...saved }, 2, now, fail);
+  assertEquals([of({ batchesPerEpoch: 12 }, 12), of({ batchesPerEpoch: 12 }, 6)], [0, 12]);
+  // 24 steps in two epochs of 12, were there not 4 fewer.
+  assertEquals(of({ batchesPerEpoch: 12, extraSteps: -4 }, 15), -10);
+  // The original's say nothing.
+  assertEquals(of({}, 12), 0);
+  assertThrows(
+    () => of({ batchesPerEpoch: 12, extraSteps: -25 }, 12),
+    CheckpointError,
+    'its seed_resume is damaged: expected at least -24 for extra_steps, found "-25"',
+  );
 });
 
 Deno.test("compareTerms() finds what a run had that has it no more, and the other way round", () => {
@@ -89,6 +106,7 @@ const WRONG: [path: string[], values: TorchValue[]][] = [
   [[], NO_DICTS],
   [["batch"], [...NO_COUNTS, 7, 8]],
   [["batches_per_epoch"], [...NO_COUNTS, 0]],
+  [["extra_steps"], [NaN, Infinity, 0.5, "1", null, [1]]],
   [["batch_size"], [...NO_COUNTS, 0]],
   [["seed"], NO_COUNTS],
   [["loss_scale"], [NaN, Infinity, 0, -1, "1024", null, [1]]],
