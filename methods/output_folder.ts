@@ -48,8 +48,8 @@ export function takeOutputFolder(output: string, resume: string | null, patience
   }
 }
 
-/** Whether a file lies in a folder; one that is missing is what its reader complains of. */
-function isIn(folder: string, file: string): boolean {
+/** Returns whether a file lies in a folder; one that is missing is what its reader complains of. */
+export function isIn(folder: string, file: string): boolean {
   try {
     return Deno.realPathSync(dirname(file)) === Deno.realPathSync(folder);
   } catch {

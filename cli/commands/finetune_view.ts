@@ -10,12 +10,12 @@ import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { formatTable } from "../terminal/table.ts";
-import { percent } from "./linear_view.ts";
+import { describeOutput, percent } from "./linear_view.ts";
 import { RunDiagnostics } from "./run_diagnostics.ts";
 import { describeReaders, describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
 /** What is shown before the first step. */
-function describeRun(options: FinetuneOptions, plan: FinetunePlan, adapter: string): string[] {
+function describeRun(options: FinetuneOptions, plan: FinetunePlan, { adapter, folder }: Stage): string[] {
   const { arch, pretrained, resume, epochs, batchSize, imageSize, lr, lrLastLayer } = options;
   const { trainImages, testImages, classes, features, batchesPerEpoch, firstStep } = plan;
   const training = `${counted(epochs, "epoch")} of ${
@@ -30,7 +30,7 @@ function describeRun(options: FinetuneOptions, plan: FinetunePlan, adapter: stri
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `classify  ${features} features, ${classes} classes`,
     ...options.evaluate ? [] : [`training  ${training}${resumed}`],
-    `output    ${options.output}`,
+    describeOutput(folder),
   ];
 }
 
@@ -83,15 +83,16 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
     folder.begin({ ...config, finetune: true, printFreq }, options.tuning);
     if (!evaluate) writer = stage.openEventFile();
     shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
-    for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
+    for (const line of describeRun(options, plan, stage)) shown.show(line);
     for (const text of notes) shown.say(text);
-    if (evaluate) return;
     ({ batchesPerEpoch: stepsPerEpoch, extraSteps = 0 } = plan);
-    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize: config.batchSize });
     const { firstStep } = plan;
+    const facts = { images: plan.trainImages, stepsPerEpoch, extraSteps, firstStep };
+    if (evaluate) return stage.beginEvaluation(facts, plan.firstEpoch);
+    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize: config.batchSize });
     const isRepeated = ({ step }: ScoreRow) => testsFirst && step === firstStep;
     stage.begin(
-      { images: plan.trainImages, stepsPerEpoch, extraSteps, totalSteps: stepsAfter(epochs - 1), firstStep },
+      { ...facts, totalSteps: stepsAfter(epochs - 1) },
       {
         printFreq,
         evaluations: {

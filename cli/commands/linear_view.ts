@@ -13,7 +13,7 @@ import { formatTable } from "../terminal/table.ts";
 import { describeReaders, describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
 /** What is shown before the first step. */
-function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
+function describeRun(options: LinearOptions, plan: LinearPlan, { adapter, folder }: Stage): string[] {
   const { arch, pretrained, epochs, batchSize, imageSize, lr } = options;
   const { trainImages, testImages, classes, features, batchesPerEpoch, firstEpoch } = plan;
   const training = `${counted(epochs, "epoch")} of ${
@@ -28,8 +28,13 @@ function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string):
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `probe     ${features} features, ${classes} classes`,
     options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,
-    `output    ${options.output}`,
+    describeOutput(folder),
   ];
+}
+
+/** Where the records of a run come to lie, as it is shown. */
+export function describeOutput({ path, isKept }: Stage["folder"]): string {
+  return `output    ${isKept ? `none: ${path} stays as it is` : path}`;
 }
 
 /** A share as it is shown. */
@@ -105,15 +110,16 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
     if (!evaluate) writer = stage.openEventFile();
     const { type, notes, ...planned } = plan;
     shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
-    for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
+    for (const line of describeRun(options, plan, stage)) shown.show(line);
     for (const text of notes) shown.say(text);
-    if (evaluate) return;
     ({ batchesPerEpoch: stepsPerEpoch, extraSteps = 0 } = plan);
     const firstStep = stepsAfter(plan.firstEpoch - 1);
+    const facts = { images: plan.trainImages, stepsPerEpoch, extraSteps, firstStep };
+    if (evaluate) return stage.beginEvaluation(facts, plan.firstEpoch);
     // Where all epochs are done, the last one is evaluated once more.
     const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
     stage.begin(
-      { images: plan.trainImages, stepsPerEpoch, extraSteps, totalSteps: stepsAfter(epochs - 1), firstStep },
+      { ...facts, totalSteps: stepsAfter(epochs - 1) },
       {
         printFreq: cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
         evaluations: {

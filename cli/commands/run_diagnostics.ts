@@ -42,10 +42,11 @@ export class RunDiagnostics {
 
   /** Shows the profile, and writes its trace, when all else is written. */
   async conclude(): Promise<void> {
-    const { shown, nameOf } = this.#stage;
+    const { folder, shown, nameOf } = this.#stage;
     const profile = this.#profile;
     if (profile === undefined) return;
     for (const table of describeProfile(profile, this.#step)) shown.report(`${table}\n`);
+    if (folder.isKept) return;
     const write = async () => await writeTrace(this.#output, profile);
     const trace = await shown.effort.attempt("profile.json", write);
     if (trace !== undefined) shown.report(`trace     ${nameOf(trace)}`);

@@ -12,7 +12,7 @@ import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
 import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
-import type { RunFigure, ScoreRow } from "../../ui/records.ts";
+import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
 import type { RunChoices } from "../flags/run_flags.ts";
 import { OutputFolder } from "../output/output_folder.ts";
 import { describeStart, gatherFacts, type RankFacts } from "../output/rank_facts.ts";
@@ -42,6 +42,17 @@ interface Plan {
   firstStep: number;
 }
 
+/** The same for a record. */
+function recordOf(
+  { images, stepsPerEpoch, extraSteps = 0, totalSteps, firstStep }: Plan,
+  epochs: number,
+): NonNullable<RunRecord["plan"]> {
+  return {
+    ...{ images, steps_per_epoch: stepsPerEpoch, total_steps: totalSteps, first_step: firstStep, epochs },
+    ...extraSteps !== 0 && { extra_steps: extraSteps },
+  };
+}
+
 /** Where a run is shown and recorded. */
 export interface Stage {
   folder: OutputFolder;
@@ -65,6 +76,12 @@ export interface Stage {
     how: { printFreq: number; evaluations: ExpectedEvaluations },
     isRepeated?: (row: ScoreRow) => boolean,
   ): void;
+  /**
+   * Records what an evaluation of a checkpoint will be, which has no steps of its own.
+   *
+   * @param epochs that the checkpoint has
+   */
+  beginEvaluation(plan: Omit<Plan, "totalSteps">, epochs: number): void;
   /** Keeps an evaluation, a row for each classifier, and tells programs of it. */
   score(rows: readonly ScoreRow[], event: object): void;
   /** Path of a file as it is shown: from the output folder on. */
@@ -121,6 +138,8 @@ export interface Training<Event, Result, Before> {
     tuning?: Tuning | null;
     epochs: number;
     batchSize: number;
+    /** Whether `resume` is only evaluated. */
+    evaluate?: boolean;
   };
   command: RunChoices & { resumesIfThere: boolean; warnings: readonly string[] };
   /** What the run reads, for its record. */
@@ -168,16 +187,18 @@ export async function shared<T>(world: World | undefined, make: () => Promise<T>
  * Has all ranks begin one run: its folder is the first one's, which has opened it.
  *
  * @param readBefore is called by the first one
+ * @param isKept whether the folder stays as it is, as the first one knows
  */
 async function beginTogether<Before>(
   world: World,
   options: { output: string },
   readBefore: () => Promise<Before>,
-): Promise<{ before: Before; ranks: RankFacts[] }> {
+  isKept = false,
+): Promise<{ before: Before; isKept: boolean; ranks: RankFacts[] }> {
   const { output } = options;
-  const shared = await world.share(async () => ({ output, before: await readBefore() }));
+  const shared = await world.share(async () => ({ output, isKept, before: await readBefore() }));
   options.output = shared.output; // without --output its name is the time
-  return { before: shared.before, ranks: await gatherFacts(world) };
+  return { before: shared.before, isKept: shared.isKept, ranks: await gatherFacts(world) };
 }
 
 /** Trains as one of the ranks beside the first, which write only what is theirs. */
@@ -186,11 +207,11 @@ async function follow<Event extends { type: string }, Result extends object, Bef
   world: World,
 ): Promise<void> {
   using interrupt = interruptSignal(() => {});
-  const { before, ranks } = await beginTogether(world, options, readBefore);
+  const { before, isKept, ranks } = await beginTogether(world, options, readBefore);
   if (command.tune) options.tuning = await world.share<Tuning | null>(() => null);
   const { output, batchSize } = options;
   const facts = ranks[world.rank];
-  using files = new RankFiles({ output, batchSize, ranks: world, facts, step, warn: printWarning });
+  using files = new RankFiles({ output, isKept, batchSize, ranks: world, facts, step, warn: printWarning });
   let how = "finished";
   try {
     await using running = run({ signal: interrupt.signal, ranks: world.settings }, before);
@@ -214,13 +235,15 @@ async function lead<Event extends { type: string }, Result extends object, Befor
   const resume = command.resumesIfThere ? "auto" : options.resume;
   const isResuming = resume !== null;
   const { name: adapter } = await describeAdapter();
-  using folder = OutputFolder.open(options.output, resume, world && RELAUNCH_PATIENCE_MS);
-  if (isResuming) await removeLeftovers(options.output);
-  const start = world && await beginTogether(world, options, training.before);
+  const { evaluate = false } = options;
+  using folder = OutputFolder.open(options.output, resume, world && RELAUNCH_PATIENCE_MS, evaluate);
+  if (isResuming && !evaluate) await removeLeftovers(options.output);
+  const start = world && await beginTogether(world, options, training.before, folder.isKept);
   const before = start === undefined ? await training.before() : start.before;
   using interrupt = interruptSignal();
   const started = performance.now();
-  const startsBefore = await readStartsBefore(task, options.resume);
+  // An evaluation takes its own time, not that of the training before it.
+  const startsBefore = evaluate ? undefined : await readStartsBefore(task, options.resume);
   const elapsed = (): Took => {
     const seconds = (performance.now() - started) / 1000;
     return { seconds, ...startsBefore && { secondsInAll: seconds + startsBefore.seconds } };
@@ -253,14 +276,14 @@ async function lead<Event extends { type: string }, Result extends object, Befor
     },
     begin(facts, { printFreq, evaluations }, isRepeated) {
       const { epochs, batchSize } = options;
-      const { images, firstStep, stepsPerEpoch, extraSteps = 0, totalSteps } = facts;
-      recorder.plan({
-        ...{ images, steps_per_epoch: stepsPerEpoch, total_steps: totalSteps, first_step: firstStep, epochs },
-        ...extraSteps !== 0 && { extra_steps: extraSteps },
-      });
+      const { firstStep, stepsPerEpoch, extraSteps = 0 } = facts;
+      recorder.plan(recordOf(facts, epochs));
       const firstEpoch = Math.floor((firstStep - extraSteps) / stepsPerEpoch);
       if (isRepeated) folder.dropMetricsFrom(firstEpoch, firstStep, isRepeated);
       shown.start({ ...facts, epochs, batchSize, printFreq, evaluations });
+    },
+    beginEvaluation(facts, epochs) {
+      recorder.plan(recordOf({ ...facts, totalSteps: facts.firstStep }, epochs));
     },
     tell(event) {
       if (event.type === "actors") recorder.actors(event.actors);

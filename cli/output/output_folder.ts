@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
 import type { TraceSpan } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
-import { takeOutputFolder } from "../../methods/output_folder.ts";
+import { isIn, takeOutputFolder } from "../../methods/output_folder.ts";
 import type { FolderLock } from "../../data/folder_lock.ts";
 import { replaceTextFileSync } from "../../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../../kernels/tuning/tuning.ts";
@@ -18,6 +18,9 @@ import { snakeCase } from "./snake_case.ts";
 
 /** What must be known of a row of `metrics.jsonl` to tell whether a resumed run makes it again. */
 const STEP_OF_ROW = pick(METRICS_ROW, ["epoch", "step"]);
+
+/** A line a step. */
+const METRICS = "metrics.jsonl";
 
 /** The run's choice of kernels. */
 export const TUNING_FILE = "tuning.json";
@@ -98,27 +101,27 @@ function dropRows<Row>(
  * (records, scores, traces) is for those who look at the run, and throws alone.
  *
  * A folder that holds another run is refused ({@linkcode takeOutputFolder}). The lines of a run that resumes come after the
- * old ones.
+ * old ones. Where a checkpoint is only evaluated, its own folder stays as it is: nothing that is written here reaches it.
  */
 export class OutputFolder implements Disposable {
   readonly path: string;
   /** Keeps other runs out of the folder. */
   readonly lock: FolderLock;
+  /** Whether the folder holds the run that is evaluated, and stays as it is. */
+  readonly isKept: boolean;
   readonly #isNew: boolean;
   readonly #failure = new AbortController();
   #hasBegun = false;
-  #log: LineFile;
-  #metrics: LineFile;
-  #scores?: LineFile;
-  #stats?: LineFile;
-  #trace?: LineFile;
+  /** By name, those that lines are added to. */
+  readonly #files = new Map<string, LineFile>();
 
-  private constructor(path: string, lock: FolderLock, isNew: boolean) {
+  private constructor(path: string, lock: FolderLock, isNew: boolean, isKept: boolean) {
     this.path = path;
     this.lock = lock;
+    this.isKept = isKept;
     this.#isNew = isNew;
-    this.#log = this.#openToAppend("log.txt");
-    this.#metrics = this.#openToAppend("metrics.jsonl");
+    if (isKept) return;
+    for (const name of ["log.txt", METRICS]) this.#openToAppend(name);
   }
 
   /** Aborted with a {@linkcode UserError} when something that the run must write could not be written. */
@@ -132,23 +135,29 @@ export class OutputFolder implements Disposable {
    *
    * @param resume the checkpoint that the run goes on from, `auto` for the folder's newest one where it has any
    * @param patienceMs how long it waits for another run to end, a moment where it is left out
+   * @param evaluates whether that checkpoint is only evaluated: then its own folder is kept as it is
    * @throws {UserError} where the folder cannot be made or written, and where it holds another run
    */
-  static open(path: string, resume: string | null = null, patienceMs?: number): OutputFolder {
+  static open(
+    path: string,
+    resume: string | null = null,
+    patienceMs?: number,
+    evaluates = false,
+  ): OutputFolder {
     const isNew = !isThere(path);
     attemptWrite(path, () => Deno.mkdirSync(path, { recursive: true }));
     let lock: FolderLock | undefined;
     let folder: OutputFolder;
     try {
       lock = attemptWrite(path, () => takeOutputFolder(path, resume, patienceMs));
-      folder = new OutputFolder(path, lock, isNew);
+      folder = new OutputFolder(path, lock, isNew, evaluates && resume !== null && isIn(path, resume));
     } catch (error) {
       lock?.[Symbol.dispose]();
       if (isNew) removeIfThere(path);
       throw error;
     }
     try {
-      probe(join(path, "probe.tmp"), path);
+      if (!folder.isKept) probe(join(path, "probe.tmp"), path);
       return folder;
     } catch (error) {
       folder[Symbol.dispose]();
@@ -166,6 +175,7 @@ export class OutputFolder implements Disposable {
    * `distill_t`), and `tuning.json`, each whole or not at all.
    */
   begin(config: object, tuning: Tuning | null | undefined): void {
+    if (this.isKept) return;
     this.#hasBegun = true;
     const entries = Object.entries(config).map(([name, value]) => [snakeCase(name), value]);
     const text = JSON.stringify(Object.fromEntries(entries), null, 2) + "\n";
@@ -187,6 +197,7 @@ export class OutputFolder implements Disposable {
    * @throws {FolderLostError} where the folder is gone: it is not made again
    */
   writeRecord(name: string, record: unknown): void {
+    if (this.isKept) return;
     this.lock.identity.check();
     const path = join(this.path, name);
     const folder = dirname(path);
@@ -196,19 +207,17 @@ export class OutputFolder implements Disposable {
 
   /** Adds a row to `scores.jsonl`. */
   score(row: ScoreRow): void {
-    this.#scores ??= this.#openToAppend("scores.jsonl");
-    this.#scores.append(JSON.stringify(row) + "\n");
+    this.#append("scores.jsonl", JSON.stringify(row) + "\n");
   }
 
   /** Adds a row to `stats.jsonl`. */
   stats(row: StatsRow): void {
-    this.#stats ??= this.#openToAppend("stats.jsonl");
-    this.#stats.append(JSON.stringify(row) + "\n");
+    this.#append("stats.jsonl", JSON.stringify(row) + "\n");
   }
 
   /** Adds lines to `log.txt`, each with the time. */
   log(text: string): void {
-    this.#must(() => this.#log.append(formatLog(text)));
+    this.#must(() => this.#append("log.txt", formatLog(text)));
   }
 
   /** Adds a row to `metrics.jsonl`. */
@@ -224,7 +233,7 @@ export class OutputFolder implements Disposable {
       loss_scale,
       skipped_steps,
     });
-    this.#must(() => this.#metrics.append(text + "\n"));
+    this.#must(() => this.#append(METRICS, text + "\n"));
   }
 
   /**
@@ -245,25 +254,23 @@ export class OutputFolder implements Disposable {
       (row) => row.step <= stepsDone && !isJudgedAgain(row),
     );
     dropRows(join(this.path, "stats.jsonl"), STEP_OF_ROW, (row) => row.step <= stepsDone);
-    this.#metrics[Symbol.dispose]();
+    this.#files.get(METRICS)?.[Symbol.dispose]();
     try {
       return dropRows(
-        join(this.path, "metrics.jsonl"),
+        join(this.path, METRICS),
         STEP_OF_ROW,
         (row) => row.epoch < epoch || (row.epoch === epoch && row.step <= stepsDone),
       );
     } finally {
-      this.#metrics = this.#openToAppend("metrics.jsonl");
+      this.#openToAppend(METRICS);
     }
   }
 
   [Symbol.dispose](): void {
-    for (const file of [this.#log, this.#metrics, this.#scores, this.#stats, this.#trace]) {
-      file?.[Symbol.dispose]();
-    }
+    for (const file of this.#files.values()) file[Symbol.dispose]();
     const isUnused = this.#isNew && !this.#hasBegun && this.isInPlace;
     if (isUnused) {
-      for (const name of ["log.txt", "metrics.jsonl"]) removeIfThere(join(this.path, name));
+      for (const name of ["log.txt", METRICS]) removeIfThere(join(this.path, name));
     }
     this.lock[Symbol.dispose]();
     if (isUnused) removeIfThere(this.path); // where nobody put anything into it
@@ -271,12 +278,18 @@ export class OutputFolder implements Disposable {
 
   /** Adds a line to `actors.jsonl` for each thing that an actor did. */
   trace(actor: string, spans: readonly TraceSpan[]): void {
-    this.#trace ??= this.#openToAppend("actors.jsonl");
-    this.#trace.append(formatTrace(actor, spans));
+    this.#append("actors.jsonl", formatTrace(actor, spans));
   }
 
   #openToAppend(name: string): LineFile {
-    return new LineFile(join(this.path, name));
+    const file = new LineFile(join(this.path, name));
+    this.#files.set(name, file);
+    return file;
+  }
+
+  #append(name: string, lines: string): void {
+    if (this.isKept) return;
+    (this.#files.get(name) ?? this.#openToAppend(name)).append(lines);
   }
 
   /** Writes what the run must write. */

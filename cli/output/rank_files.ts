@@ -26,6 +26,8 @@ export type RankEvent = NoticeEvent | ActorsEvent | TraceEvents | ProfileEvent |
 export interface RankFilesOptions {
   /** The run's folder, which the first rank has opened and locked. */
   output: string;
+  /** Whether that folder stays as it is: then there are no files. */
+  isKept?: boolean;
   ranks: Ranks;
   facts: Pick<RankFacts, "host" | "adapter">;
   /** Images of a batch of all ranks. */
@@ -149,6 +151,7 @@ export class RankFiles implements Disposable {
   #begin({ actors }: ActorsEvent): void {
     const early = this.#early;
     if (early === undefined) return; // told once more after a crash
+    if (this.#options.isKept) return;
     this.#early = undefined;
     this.#attempt(() => {
       const { output, facts } = this.#options;

@@ -113,6 +113,7 @@ export class RunRecorder {
 
   /** The run is about to begin: from now on there is a record of it. */
   plan(plan: NonNullable<RunRecord["plan"]>): void {
+    if (this.#folder.isKept) return; // the record there is of the run that is evaluated
     this.#record.plan = plan;
     this.#hasBegun = true;
     this.#write();

@@ -160,6 +160,68 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   assertEquals(told.at(-1).type, "result");
 });
 
+for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tuning", "--finetune"]]) {
+  Deno.test(`lincls --evaluate leaves the folder of a ${kind} as it is, and has records elsewhere`, async () => {
+    using folder = new RunFolder(40, 20);
+    const output = join(folder.path, "out");
+    const common = [...own, ...`--image-size 32 -j 1 --no-tune --plugin ${TINY_ENCODER}`.split(" ")];
+    const trained = await lincls(
+      ...[
+        "--pretrained",
+        TINY_TEACHER,
+        ...common,
+        "-b",
+        "8",
+        "--epochs",
+        "3",
+        "--output",
+        output,
+        folder.data,
+      ],
+    );
+    assertEquals([trained.code, trained.stderr], [0, ""]);
+    const last = [...Deno.readDirSync(output)].map(({ name }) => name).find((name) =>
+      name.includes("_0002")
+    )!;
+    const contents = () =>
+      Object.fromEntries(
+        [...Deno.readDirSync(output)].map(({ name }) => [name, Deno.readFileSync(join(output, name))]),
+      );
+    const before = contents();
+    const [top1] = /\d+\.\d\d %/.exec(trained.stdout.slice(trained.stdout.indexOf("test after epoch 2")))!;
+    // With the defaults of -b and --epochs, which are not the run's.
+    const evaluate = (...flags: string[]) =>
+      lincls("--evaluate", "--resume", join(output, last), ...common, folder.data, ...flags);
+    const here = await evaluate("--output", output);
+    assertEquals([here.code, here.stderr], [0, ""]);
+    assertStringIncludes(here.stdout, `output    none: ${output} stays as it is\n`);
+    assertMatch(here.stdout, new RegExp(`^test after epoch 2: top-1 ${top1}`, "m"));
+    assertMatch(here.stdout, /^evaluated in \S+$/m);
+    assertEquals(contents(), before);
+
+    const elsewhere = join(folder.path, "elsewhere");
+    const told = await evaluate("--output", elsewhere, "--json");
+    assertEquals([told.code, told.stderr], [0, ""]);
+    const events = told.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals(events.filter(({ type }) => type === "evaluation").map(({ epoch, step }) => [epoch, step]), [
+      [2, 15],
+    ]);
+    assertEquals([events.at(-1).type, events.at(-1).seconds_in_all], ["result", undefined]);
+    assertEquals(contents(), before);
+    const read = (name: string) => JSON.parse(Deno.readTextFileSync(join(elsewhere, name)));
+    assertEquals(read("scores.jsonl").step, 15);
+    const { status, before: started, plan } = read("run.json");
+    assertEquals([status, started, plan.first_step, plan.total_steps, plan.epochs], [
+      "finished",
+      undefined,
+      15,
+      15,
+      3,
+    ]);
+    assert(Deno.statSync(join(elsewhere, "report.html")).isFile);
+  });
+}
+
 Deno.test("lincls refuses wrong files in one line, and another run's folder", async () => {
   using folder = new RunFolder(20, 10);
   const refuse = async (args: string[], expected: RegExp, code = 1) => {
