@@ -238,7 +238,7 @@ function describeEncoder(
   clues: EncoderClues,
 ): InspectedEncoder {
   const head = findHead(tensors);
-  const part = head === undefined ? "backbone" : "encoder";
+  const part = head === undefined || isForeign(head, tensors, clues) ? "backbone" : "encoder";
   const recognized = recognizeEncoders(tensors, part, clues);
   const described = {
     name,
@@ -257,6 +257,17 @@ function describeEncoder(
   if (otherModel !== undefined) return { ...described, otherModel, tensors: tensors.size };
   const nearest = describeNearest(tensors, part);
   return { ...described, ...nearest !== undefined && { nearest }, tensors: tensors.size };
+}
+
+/** Whether a head is one that no known encoder has, but whose backbone is known, as a ResNet-18 with SWAV's. */
+function isForeign(
+  { root }: FoundHead,
+  tensors: ReadonlyMap<string, TensorRef>,
+  clues: EncoderClues,
+): boolean {
+  if (recognizeEncoders(tensors, "encoder", clues).length > 0) return false;
+  const [encoder] = recognizeEncoders(tensors, "backbone", clues);
+  return encoder !== undefined && expectPart(encoder, tensors, "backbone").otherHeads.includes(root);
 }
 
 function countParameters(

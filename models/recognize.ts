@@ -16,7 +16,7 @@ export interface ExpectedPart {
   entries: readonly StateEntry[];
   /** Whether a tensor may be there beside them: to a backbone, the head, and other heads. */
   isOptional(key: string): boolean;
-  /** First names of the other heads, see {@linkcode otherHeads}; a backbone's only. */
+  /** First names of the heads that the encoder itself does not have, see {@linkcode otherHeads}; a backbone's only. */
   otherHeads: readonly string[];
 }
 
@@ -29,7 +29,8 @@ export function methodOf({ root, kind }: FoundHead): TeacherSsl {
 /** What must be there of an encoder, with the head that is there. */
 export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart): ExpectedPart {
   // A backbone's file may have no head, and the backbone does not depend on it.
-  const head = findHead(tensors) ?? usualHead(encoder);
+  const found = findHead(tensors);
+  const head = found ?? usualHead(encoder);
   const parts = partsOf(encoder, head);
   const entries = parts[part];
   const inPart = new Set(entries);
@@ -37,7 +38,9 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
   const roots = new Set(rest.map(({ key }) => rootOf(plainKey(key))));
   const own = new Set(entries.map(({ key }) => rootOf(plainKey(key))));
   const isHeadless = part === "backbone" || head.kind === "none";
-  const others = isHeadless ? otherHeads(tensors).filter((root) => !own.has(root)) : [];
+  // A head that another method's encoder would have is one of them: the backbone depends on it as little.
+  const foreign = part === "backbone" && found !== undefined && !roots.has(found.root) ? [found.root] : [];
+  const others = isHeadless ? [...otherHeads(tensors), ...foreign].filter((root) => !own.has(root)) : [];
   for (const root of others) roots.add(root);
   const optional = new Set([...encoder.unused ?? [], ...entries.filter((entry) => entry.optional)].map(
     ({ key }) => key,
@@ -116,7 +119,7 @@ export function cluesOf(
 /**
  * The encoders that some tensors may be of, the likeliest first. Where one with the stem for CIFAR has the same tensors as
  * without it, as a MobileNetV3 has, one of the two is taken: the one that is asked for or that the file says, else the
- * usual one.
+ * usual one. An encoder of the method that the head is known by is preferred, but the head may be on any other too.
  */
 export function recognizeEncoders(
   tensors: Shapes,
@@ -125,19 +128,21 @@ export function recognizeEncoders(
 ): Encoder[] {
   const { arch: said, saved, stem } = clues;
   const head = findHead(tensors);
-  const isCandidate = ({ ssl, name, cifar }: Encoder) =>
+  const isPreferred = ({ ssl, name, cifar }: Encoder) =>
     head === undefined || ssl === methodOf(head) || name === said || cifar?.name === said;
   const isSaid = (encoder: Encoder) =>
     saved === undefined ? encoder.name === said : stemOf(encoder) === saved;
   const ofFamilies = readEncoders(tensors, clues).filter((encoder) =>
     stem === undefined || stemNameOf(encoder) === stem
   );
-  const listed = ENCODERS.filter(isCandidate).flatMap((usual) => {
+  const fittingOf = (usual: Encoder) => {
     const stems = [usual, ...usual.cifar === undefined ? [] : [usual.cifar]]
       .filter((encoder) => stem === undefined || stemNameOf(encoder) === stem)
       .filter((encoder) => fits(encoder, tensors, part));
     return stems.length < 2 ? stems : [stems.find(isSaid) ?? usual];
-  });
+  };
+  const preferred = ENCODERS.filter(isPreferred).flatMap(fittingOf);
+  const listed = preferred.length > 0 ? preferred : ENCODERS.flatMap(fittingOf);
   const read = ofFamilies.filter((encoder) => fits(encoder, tensors, part));
   return [...listed, ...read].toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
 }

@@ -82,22 +82,29 @@ function recognizeTeacher(
         "leave it out",
     );
   }
-  const fitting = recognizeEncoders(state.tensors, "encoder", clues).filter((encoder) =>
-    !ssl || encoder.ssl === ssl
-  );
+  const known = recognizeEncoders(state.tensors, "encoder", clues);
+  const hasBackbone = known.length === 0 && recognizeEncoders(state.tensors, "backbone", clues).length > 0;
+  if (feature && hasBackbone) return resolveBackbone(path, state, arch, found);
+  // SimCLR's own is ResNet-50 alone: others with its head are listed as MoCo's, but were trained as the head tells.
+  const isOwn = known.some((encoder) => encoder.ssl === found);
+  const sslOf = (encoder: Encoder) => encoder.ssl === "moco" && !isOwn ? found : encoder.ssl;
+  const teacherOf = (encoder: Encoder) => ({ arch: encoder.name, ssl: sslOf(encoder) });
+  const fitting = known.filter((encoder) => !ssl || sslOf(encoder) === ssl);
   if (!arch) {
     const [encoder] = fitting;
-    if (encoder !== undefined) return { arch: encoder.name, ssl: encoder.ssl };
+    if (encoder !== undefined) return teacherOf(encoder);
     const said = state.arch === undefined ? "" : ` (the file says ${quote(state.arch)})`;
     throw new UserError(
       `${path}: is a ${title} checkpoint, but not of a known encoder${said}; ` +
-        explainUnknown(state.tensors, "encoder"),
+        explainUnknown(state.tensors, "encoder") +
+        (hasBackbone ? ", or distil the pooled feature of its backbone with --feature" : ""),
     );
   }
   const named = encodersNamed(arch);
   const encoder = named.find((candidate) => candidate.ssl === found && fitting.includes(candidate)) ??
     named.find((candidate) => candidate.ssl === found) ??
-    named.find((candidate) => fitting.includes(candidate));
+    named.find((candidate) => fitting.includes(candidate)) ??
+    (isOwn ? undefined : named[0]);
   if (encoder === undefined) {
     const [other] = named.length > 0 ? named : [findEncoder(arch)];
     throw new UserError(
@@ -110,7 +117,7 @@ function recognizeTeacher(
       `${path}: holds a ${fitting[0].name}, but --teacher-arch is ${arch}; ${suggest(fitting)}`,
     );
   }
-  return { arch: encoder.name, ssl: encoder.ssl };
+  return teacherOf(encoder);
 }
 
 /** A teacher whose embedding is its feature, as of DINO's vision transformers. */
@@ -136,7 +143,7 @@ function resolveHeadless(
   return { arch: encoder.name, ssl: encoder.ssl };
 }
 
-/** A teacher without a head: nothing tells how it was trained but what is said. */
+/** A teacher without a head that its encoder can have: `ssl` is what is said of its training, or what that head tells. */
 function resolveBackbone(
   path: string,
   state: StateDict,

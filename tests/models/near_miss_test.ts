@@ -65,6 +65,55 @@ Deno.test("a backbone is taken out of a file with heads of other kinds, which ar
   });
 });
 
+Deno.test("a head may be on another encoder than its method's own, which is then a teacher of that method", async () => {
+  const head = { kind: "mlp_bn", dimension: 128, hidden: 64 } as const;
+  const teacher = { arch: "resnet18", ssl: "simclr" } as const;
+  await withShapes("resnet18", { head }, async (path) => {
+    for (const part of ["backbone", "encoder"] as const) {
+      using source = await openEncoderSource(path, { part });
+      assertEquals([source.encoder.name, source.head.kind], ["resnet18", "mlp_bn"]);
+    }
+    for (
+      const request of [{}, { arch: "resnet18" }, { ssl: "simclr" }, teacher, { feature: "pooled" }] as const
+    ) assertEquals(await resolveTeacher(path, request), teacher);
+    const { message } = await assertRejects(() => resolveTeacher(path, { arch: "resnet34" }), UserError);
+    assertStringIncludes(
+      message,
+      "holds a resnet18, but --teacher-arch is resnet34; use --teacher-arch resn",
+    );
+    const { encoders: [encoder] } = await inspectCheckpoint(path);
+    assertEquals([encoder.recognized, encoder.part], [["resnet18"], "encoder"]);
+  });
+  // That of ResNet-50 is SimCLR's own, and no other.
+  await withShapes("resnet50", { head }, async (path) => {
+    assertEquals(await resolveTeacher(path), { arch: "simclr_resnet50", ssl: "simclr" });
+    assertEquals((await inspectCheckpoint(path)).encoders[0].recognized, ["simclr_resnet50"]);
+  });
+});
+
+Deno.test("a backbone is taken out of a file with another method's head, which its encoder has not", async () => {
+  const more = Object.fromEntries(
+    ["0.weight", "0.bias", "2.weight", "2.bias"].map((key) => [
+      `projection_head.${key}`,
+      key.endsWith("weight") ? [512, 512] : [512],
+    ]),
+  );
+  await withShapes("resnet18", { without: /^fc\./, more }, async (path) => {
+    using source = await openEncoderSource(path, { part: "backbone" });
+    assertEquals([source.encoder.name, source.beside], ["resnet18", ["projection_head"]]);
+    const { encoders: [encoder] } = await inspectCheckpoint(path);
+    assertEquals([encoder.recognized[0], encoder.part], ["resnet18", "backbone"]);
+    assertEquals(encoder.otherHeads, ["projection_head"]);
+    assertEquals(await resolveTeacher(path, { feature: "pooled" }), { arch: "resnet18", ssl: "swav" });
+    const differs =
+      "4 keys are missing (fc.0.weight, fc.0.bias, fc.2.weight, fc.2.bias); 4 keys are unexpected";
+    const { message } = await assertRejects(() => resolveTeacher(path), UserError);
+    assertStringIncludes(message, "or distil the pooled feature of its backbone with --feature");
+    assertStringIncludes(await refused(path, "encoder"), `the most similar is resnet18: ${differs}`);
+    assertStringIncludes(await refused(path, "encoder", "resnet18"), differs);
+  });
+});
+
 Deno.test("what tools count in a model is passed over, with its head or without", async () => {
   await withShapes("resnet18", TALLIES, async (path) => {
     for (const part of ["backbone", "encoder"] as const) {
