@@ -8,6 +8,7 @@ import type { EncoderFamily, Shapes } from "./encoder_family.ts";
 import {
   featureLength,
   type FeatureTokens,
+  givesFeature,
   nameWithFeature,
   splitFeature,
   traceFeature,
@@ -177,6 +178,7 @@ export const DINOV3_CONVNEXT: EncoderFamily = {
   named(name) {
     const { name: plain, feature } = splitFeature(name);
     const shape = shapeNamed(plain);
-    return shape && convNext(shape, feature);
+    if (shape === undefined || !givesFeature(shape.widths.at(-1)!, feature)) return undefined;
+    return convNext(shape, feature);
   },
 };

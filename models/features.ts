@@ -25,6 +25,11 @@ export function featureLength(width: number, feature: FeatureKind): number {
   return feature === "cls+mean" ? 2 * width : width;
 }
 
+/** Whether tokens of `width` numbers give a feature: two are joined by vectors of four. */
+export function givesFeature(width: number, feature: FeatureKind): boolean {
+  return feature !== "cls+mean" || width % 4 === 0;
+}
+
 /** The tokens that features are made of, each after the last norm. Only what is asked for is traced. */
 export interface FeatureTokens {
   /** Class token [n, 1, 1, width]. */
@@ -55,11 +60,18 @@ export function traceFeature(
 /**
  * Returns the encoder with the same weights that gives a feature; the encoder itself where none is named.
  *
- * @throws {UserError} for an encoder without tokens
+ * @throws {UserError} for an encoder without tokens, or whose tokens do not give it
  */
 export function chooseFeature(encoder: Encoder, feature: FeatureKind | undefined): Encoder {
   if (feature === undefined) return encoder;
-  if (encoder.withFeature !== undefined) return encoder.withFeature(feature);
+  if (encoder.withFeature !== undefined) {
+    const { features: width } = encoder.withFeature("cls");
+    if (givesFeature(width, feature)) return encoder.withFeature(feature);
+    throw new UserError(
+      `${encoder.name} has no --feature ${feature}: its tokens have ${width} numbers, and two are joined where that is a ` +
+        "multiple of 4; use --feature cls or --feature mean",
+    );
+  }
   throw new UserError(
     `${encoder.name} has no --feature ${feature}: it has one pooled feature, and no class token; leave --feature ${feature} out`,
   );

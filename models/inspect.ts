@@ -17,7 +17,7 @@ import { configOf, hasFixedPositions, locateEncoder } from "./locate_encoder.ts"
 import type { EncoderPart } from "./encoder_parts.ts";
 import { SSL_TITLES } from "./encoder.ts";
 import { findHead, type FoundHead } from "./heads.ts";
-import { describeNearest, describeOtherModel } from "./near_miss.ts";
+import { describeNearest, describeOtherModel, explainFamily } from "./near_miss.ts";
 import type { EncoderClues } from "./encoder_family.ts";
 import { expectPart, recognizeEncoders } from "./recognize.ts";
 import type { StateEntry } from "./encoder_layers.ts";
@@ -59,7 +59,10 @@ export interface InspectedEncoder {
   head?: FoundHead;
   /** First names of heads of unknown kinds, e.g. SimSiam's `projector`, beside a backbone. */
   otherHeads: readonly string[];
-  /** What it is instead, where it is another program's model of the same family as one that is known. */
+  /**
+   * What it is instead, where it is another program's model of the same family as one that is known, or its tensors do not
+   * tell all of it.
+   */
   otherModel?: string;
   /** Length of its feature, where that is its embedding: it needs no head. */
   embedding?: number;
@@ -253,7 +256,7 @@ function describeEncoder(
     const embedding = encoder.head === "none" && head === undefined ? encoder.features : undefined;
     return { ...described, embedding, parameters: countParameters(entries, tensors), tensors: tensors.size };
   }
-  const otherModel = describeOtherModel(tensors);
+  const otherModel = describeOtherModel(tensors) ?? explainFamily(tensors, clues);
   if (otherModel !== undefined) return { ...described, otherModel, tensors: tensors.size };
   const nearest = describeNearest(tensors, part);
   return { ...described, ...nearest !== undefined && { nearest }, tensors: tensors.size };

@@ -49,7 +49,7 @@ export function describeNearest(
 }
 
 /** What weights of a family do not tell: a sentence without its subject. */
-function explainFamily(tensors: Shapes, clues: EncoderClues): string | undefined {
+export function explainFamily(tensors: Shapes, clues: EncoderClues): string | undefined {
   return FAMILIES.map((family) => family.explain?.(tensors, clues)).find((text) => text !== undefined);
 }
 

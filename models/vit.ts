@@ -5,7 +5,16 @@
 import { type Encoder, type FeatureKind, type ImageSizes, requireSize, type UnusedEntry } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { featureLength, nameWithFeature, splitFeature, traceFeature } from "./features.ts";
-import { nameOfVit, readVitShape, RELEASED_VITS, vitNamed, type VitShape, widthOfVit } from "./vit_shape.ts";
+import {
+  headMultiple,
+  nameOfVit,
+  readVitShape,
+  RELEASED_VITS,
+  vitMethodOf,
+  vitNamed,
+  type VitShape,
+  widthOfVit,
+} from "./vit_shape.ts";
 import { traceVit } from "./vit_layers.ts";
 import { projectionHead } from "./heads.ts";
 
@@ -114,7 +123,8 @@ export const VIT: EncoderFamily = {
     const width = widthOfVit(tensors);
     return width === undefined || readVitShape(tensors, clues) !== undefined
       ? undefined
-      : `is a vision transformer of width ${width}: say with --heads how many heads it has, a divisor of its width`;
+      : `is a vision transformer of width ${width}: say with --heads how many heads it has, a divisor of its width ` +
+        `that leaves each a multiple of ${headMultiple(vitMethodOf(tensors, clues))} numbers`;
   },
   named(name) {
     const { name: plain, feature } = splitFeature(name);

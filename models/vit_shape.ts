@@ -128,10 +128,15 @@ export function vitNamed(name: string): VitShape | undefined {
   return describe(shape) === name && isPossible(shape) ? shape : undefined;
 }
 
+/** Numbers that the length of a head has to be a multiple of: `attention` takes four at a time, and rotates pairs of them. */
+export function headMultiple(method: VitMethod): number {
+  return method === "dinov3" ? 8 : 4;
+}
+
 /** Whether tokens can be cut into patches and heads. */
-function isPossible({ patch, width, blocks, heads }: VitShape): boolean {
+function isPossible({ method, patch, width, blocks, heads }: VitShape): boolean {
   return [patch, width, blocks, heads].every((count) => Number.isSafeInteger(count) && count > 0) &&
-    width % heads === 0;
+    width % (heads * headMultiple(method)) === 0;
 }
 
 /** A head's length in all models but MoCo-v3's small one and DINOv3's largest. */
@@ -173,7 +178,7 @@ export function readVitShape(tensors: Shapes, clues: EncoderClues): VitShape | u
     : shapeOf("register_tokens");
   const [, packed] = shapeOf("blocks.0.mlp.w3.weight");
   const [plain] = shapeOf("blocks.0.mlp.fc1.weight");
-  const method = methodOf(tensors, clues, convolutions);
+  const method = vitMethodOf(tensors, clues);
   const shape: VitShape = {
     method,
     patch: convolutions ? 2 ** STAGES : patch,
@@ -199,11 +204,12 @@ function countBlocks(tensors: Shapes): number {
   return blocks;
 }
 
-function methodOf(tensors: Shapes, { arch, fixedPositions }: EncoderClues, convolutions: boolean): VitMethod {
+/** Whose vision transformer some tensors are of, which are of one. */
+export function vitMethodOf(tensors: Shapes, { arch, fixedPositions }: EncoderClues): VitMethod {
   if (!tensors.has("pos_embed")) return "dinov3";
   if (tensors.has("blocks.0.ls1.gamma")) return "dinov2";
   const isSaid = arch !== undefined && vitNamed(arch)?.method === "mocov3";
-  return convolutions || fixedPositions || isSaid ? "mocov3" : "dino";
+  return tensors.has(CONVOLUTIONS_END) || fixedPositions || isSaid ? "mocov3" : "dino";
 }
 
 function headsOf(tensors: Shapes, { heads }: EncoderClues, method: VitMethod, width: number): number {

@@ -1,5 +1,5 @@
 /** Features of vision transformers and ConvNeXts: class token, mean of the patch tokens, both. */
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { distill, embed, knn, linearProbe } from "../../methods/runs.ts";
 import { UserError } from "../../errors.ts";
@@ -123,6 +123,17 @@ async function dinov2Tokens(read: ReadEntry, image: number, side: number): Promi
   }
   return await norm(x, "norm");
 }
+
+Deno.test("chooseFeature() refuses to join tokens whose length is no multiple of 4", () => {
+  const name = "dinov3_convnext_d1-1-1-1_w8-8-8-61";
+  const encoder = findEncoder(name);
+  for (const feature of ["cls", "mean"] as const) {
+    assertEquals(chooseFeature(encoder, feature).features, 61);
+    const error = assertThrows(() => chooseFeature(chooseFeature(encoder, feature), "cls+mean"), UserError);
+    assertStringIncludes(error.message, "its tokens have 61 numbers");
+  }
+  assertThrows(() => findEncoder(`${name}_cls_mean`), UserError, "there is no encoder");
+});
 
 vitTest(
   "parity: class token, mean of the patches and both are those of a float64 loop",

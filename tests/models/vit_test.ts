@@ -19,11 +19,13 @@ import { FAMILIES, findEncoder, summarize, usualHead } from "../../models/regist
 import { ParameterStore } from "../../models/parameter_store.ts";
 import { ropePeriods } from "../../models/rotary_embedding.ts";
 import { initialize } from "../../models/initialize.ts";
+import { inspectCheckpoint } from "../../models/inspect.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
 import { vitTest } from "../vit_files.ts";
 import { formulaImages } from "./reference_encoder.ts";
+import { withShapes } from "./shape_checkpoint.ts";
 import { differenceOf, embedReference } from "./vit_reference.ts";
 
 const path = (name: string) => referencePath(`vit/checkpoints/${name}`);
@@ -210,3 +212,30 @@ vitTest("the biases of DINOv3's keys count for nothing", () =>
     ];
     for (const [i, value] of plain.entries()) assertAlmostEquals(noisy[i], value, 0);
   }));
+
+Deno.test("heads that leave each no length which attention takes are refused, with those that do named", async () => {
+  for (
+    const [arch, possible, impossible, multiple] of [
+      ["dinov2_vit_p16_w64_b1_h1_f256_r0_g4", [1, 2, 16], [3, 32, 64], 4],
+      ["dinov3_vit_p16_w64_b1_h1_f256_r0_g0", [1, 2, 8], [3, 16, 32], 8],
+    ] as const
+  ) {
+    await withShapes(arch, { without: /periods/ }, async (file) => {
+      for (const heads of possible) {
+        using source = await openEncoderSource(file, { heads, part: "encoder" });
+        assertStringIncludes(source.encoder.name, `_h${heads}_`);
+      }
+      for (const heads of impossible) {
+        const says =
+          "is a vision transformer of width 64: say with --heads how many heads it has, a divisor of its " +
+          `width that leaves each a multiple of ${multiple} numbers`;
+        for (const part of ["backbone", "encoder"] as const) {
+          await assertRejects(() => openEncoderSource(file, { heads, part }), UserError, says);
+        }
+        await assertRejects(() => resolveTeacher(file, { heads }), UserError, says);
+        const { encoders: [encoder] } = await inspectCheckpoint(file, { heads });
+        assertEquals([encoder.recognized, encoder.nearest, encoder.otherModel], [[], undefined, says]);
+      }
+    });
+  }
+});
