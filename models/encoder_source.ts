@@ -99,7 +99,9 @@ export async function openEncoderSource(
     const tensors = which === "teacher" ? teacherOf(state) : state.tensors;
     const other = describeOtherModel(tensors);
     if (other !== undefined) throw new CheckpointError(path, other);
-    // The checkpoint's own word is about the student.
+    // The checkpoint's own words, its epoch too, are about the student.
+    const epoch = which === "teacher" ? undefined : state.epoch;
+    const [prefix, left] = which === "teacher" ? ["teacher.", state.prefix] : [state.prefix, undefined];
     const said = which === "teacher" ? undefined : state.arch;
     const input = which === "teacher" ? state.teacherInput : state.input;
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
@@ -127,7 +129,7 @@ export async function openEncoderSource(
       hasHead: findHead(tensors) !== undefined,
       path,
       framework: state.framework,
-      prefix: state.prefix,
+      prefix,
       others: state.others,
       isOurs: state.isOurs,
       sizes: encoder.sizes,
@@ -139,13 +141,17 @@ export async function openEncoderSource(
         mean: input?.mean ?? IMAGENET_NORMALIZATION.mean,
         deviation: input?.std ?? IMAGENET_NORMALIZATION.deviation,
       },
-      epoch: state.epoch,
+      epoch,
       state: entries,
       tensors: matched,
       otherHeads,
       beside: namesBeside(
-        [...state.beside.keys(), ...otherHeads.map((head) => state.prefix + head)],
-        state.prefix,
+        [
+          ...left === undefined ? [] : [left],
+          ...[...state.beside.keys()].filter((key) => left === undefined || !key.startsWith(prefix)),
+          ...otherHeads.map((head) => prefix + head),
+        ],
+        prefix,
       ),
       read: (key, rows) => readFinite(path, key, matched.get(key)!, rows),
       requireFinite: () => requireFinite(path, matched),

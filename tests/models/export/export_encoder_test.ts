@@ -112,19 +112,21 @@ Deno.test("exportEncoder() takes the student or the teacher out of a SEED checkp
     });
     await writeTorchFile(checkpoint, saved);
     for (const which of [undefined, "student"] as const) {
-      await exportEncoder({ ...DEFAULTS, checkpoint, which, force: true });
+      const { leftOut } = await exportEncoder({ ...DEFAULTS, checkpoint, which, force: true });
+      assertEquals(leftOut, ["teacher"]);
       const path = `${folder}/checkpoint_0199_${SMALL}_backbone.pth`;
       await assertSameTensors(path, student.filter((tensor) => !isHead(tensor)));
     }
     const output = `${folder}/teacher.pth`;
-    await exportEncoder({
-      ...DEFAULTS,
-      checkpoint,
-      which: "teacher",
-      part: "encoder",
-      output,
-    });
-    await assertSameTensors(output, teacher);
+    for (const names of ["moco", "plain"] as const) {
+      const how = { which: "teacher", part: "encoder", names, force: true } as const;
+      const { leftOut } = await exportEncoder({ ...DEFAULTS, ...how, checkpoint, output });
+      assertEquals(leftOut, ["student"]);
+      await assertSameTensors(output, teacher);
+      using state = await loadStateDict(output);
+      // The epochs are the student's; MoCo's programs want a number.
+      assertEquals(state.epoch, names === "moco" ? 0 : undefined);
+    }
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint, which: "teacher", arch: "resnet50" }),
       UserError,
