@@ -53,6 +53,8 @@ export interface EncoderSource extends Disposable, InputSource {
   readonly normalization: Normalization;
   /** Epochs done, where the file says so. */
   readonly epoch: number | undefined;
+  /** Paths of the checkpoint's files: one, or all that it is cut into. */
+  readonly files: readonly string[];
   /** The part's entries, in PyTorch's order. */
   readonly state: readonly StateEntry[];
   /** The part's tensors by the encoder's keys, in their order; counters only where the file has them. */
@@ -142,6 +144,7 @@ export async function openEncoderSource(
         deviation: input?.std ?? IMAGENET_NORMALIZATION.deviation,
       },
       epoch,
+      files: state.file.files,
       state: entries,
       tensors: matched,
       otherHeads,

@@ -29,6 +29,8 @@ export type Container = typeof CONTAINERS[number];
 export class CheckpointFile implements Disposable {
   /** The path that it was opened by. */
   readonly path: string;
+  /** Paths of all that it is cut into; else {@linkcode path} alone. */
+  readonly files: readonly string[];
   /** How the file is built. */
   readonly container: Container;
   /** The content; tensors are {@linkcode TensorRef}s, dicts are Maps in the file's order. */
@@ -38,8 +40,13 @@ export class CheckpointFile implements Disposable {
   readonly #sources: readonly FileSource[];
 
   /** Made by {@linkcode openCheckpointFile}. */
-  constructor(path: string, container: Container, value: TorchValue, sources: readonly FileSource[]) {
+  constructor(
+    path: string,
+    { files, container, value }: { files: readonly string[]; container: Container; value: TorchValue },
+    sources: readonly FileSource[],
+  ) {
     this.path = path;
+    this.files = files;
     this.container = container;
     this.value = value;
     this.bytes = sources.reduce((sum, { size }) => sum + size, 0);
@@ -75,10 +82,10 @@ export async function openCheckpointFile(path: string): Promise<CheckpointFile> 
   const sources: FileSource[] = [];
   try {
     const open = isOfShards(path) ? openShards : openWhole;
-    const { container, value } = await open(path, sources);
+    const { files, container, value } = await open(path, sources);
     if (value instanceof SkippedObject) throw new CheckpointError(path, describeRefusal(value.className));
     checkTree(value, (problem) => new CheckpointError(path, problem));
-    return new CheckpointFile(path, container, value, sources);
+    return new CheckpointFile(path, { files, container, value }, sources);
   } catch (error) {
     for (const source of sources) source.close();
     throw error;
@@ -89,13 +96,13 @@ export async function openCheckpointFile(path: string): Promise<CheckpointFile> 
 async function openWhole(
   path: string,
   sources: FileSource[],
-): Promise<{ container: Container; value: unknown }> {
+): Promise<{ files: readonly string[]; container: Container; value: unknown }> {
   const { source, fail } = await openSource(path, sources);
   const head = new Uint8Array(Math.min(source.size, 512));
   source.readAt(0, head);
   const container = containerOf(head);
   if (container === undefined) throw fail(describeForeignFile(head, source.size));
-  return { container, value: await READERS[container](source, fail) };
+  return { files: [path], container, value: await READERS[container](source, fail) };
 }
 
 /** What the files hold that a checkpoint is cut into, likewise. */
@@ -103,11 +110,12 @@ async function openShards(path: string, sources: FileSource[]): ReturnType<typeo
   await requireFile(path);
   const fail: Fail = (problem) => new CheckpointError(path, problem);
   const shards: Map<string, TensorRef>[] = [];
-  for (const shard of await findShards(path, fail)) {
+  const files = await findShards(path, fail);
+  for (const shard of files) {
     const { source, fail: failOf } = await openSource(shard, sources);
     shards.push(readSafetensors(source, failOf).tensors);
   }
-  return { container: "safetensors", value: joinShards(shards, fail) };
+  return { files, container: "safetensors", value: joinShards(shards, fail) };
 }
 
 async function openSource(path: string, sources: FileSource[]): Promise<{ source: FileSource; fail: Fail }> {

@@ -16,6 +16,11 @@ export function isOfShards(path: string): boolean {
   return INDEX.test(path) || shardsOf(path).length > 1;
 }
 
+/** `model` of a path of shards that ends in `model.safetensors.index.json`, or in the name of one file; other paths as they are. */
+export function withoutShard(path: string): string {
+  return isOfShards(path) ? path.replace(INDEX, "").replace(SHARD, "$1") : path;
+}
+
 /**
  * Finds the files of a checkpoint.
  *

@@ -15,6 +15,7 @@ import { type Framework, plainKey } from "../checkpoint/state_dict.ts";
 import type { TensorRef } from "../checkpoint/tensor_ref.ts";
 import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../checkpoint/torch_value.ts";
 import { writeSafetensors } from "../checkpoint/safetensors.ts";
+import { withoutShard } from "../checkpoint/safetensors_shards.ts";
 import { writeTorchFile } from "../checkpoint/torch_writer.ts";
 import { chooseInput, inputOf } from "../encoder_input.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
@@ -119,12 +120,15 @@ export function defaultNames(part: EncoderPart, framework: Framework, head?: Hea
   return isOwn ? "plain" : "moco";
 }
 
-/** `checkpoint_0199.pth.tar` -> `checkpoint_0199_resnet18_backbone.onnx`, in the same folder. */
+/**
+ * `checkpoint_0199.pth.tar` -> `checkpoint_0199_resnet18_backbone.onnx`, in the same folder; of a checkpoint of several files, by
+ * what their names have in common.
+ */
 export function defaultOutput(
   { checkpoint, format, part }: Pick<ExportOptions, "checkpoint" | "format" | "part">,
   encoder: string,
 ): string {
-  const stem = basename(checkpoint).replace(/(\.(pth|tar|pt|ckpt|bin|safetensors))+$/, "");
+  const stem = basename(withoutShard(checkpoint)).replace(/(\.(pth|tar|pt|ckpt|bin|safetensors))+$/, "");
   return join(dirname(checkpoint), `${stem}_${encoder}_${part}.${format}`);
 }
 
@@ -143,7 +147,7 @@ export async function exportEncoder(
   using source = await openEncoderSource(options.checkpoint, options);
   const { encoder, head, framework } = source;
   const output = options.output ?? defaultOutput(options, encoder.name);
-  await checkOutput(output, options);
+  await checkOutput(output, source.files, options);
   await source.requireFinite();
   const { imageSize, cropRatio = CROP_RATIOS.torchvision, note } = chooseInput(source, options);
   const { mean = source.input?.mean, std = source.input?.std } = options;
@@ -186,12 +190,20 @@ export async function exportEncoder(
   return { ...described, files: [output], bytes: size, tensors: tensors.size, names };
 }
 
-async function checkOutput(path: string, { checkpoint, format, force }: ExportOptions): Promise<void> {
-  const found = await Deno.realPath(path).catch(() => undefined);
-  if (found !== undefined && found === await Deno.realPath(checkpoint)) {
-    throw new UserError(`${path} is the checkpoint itself; use another --output`);
+async function checkOutput(
+  path: string,
+  files: readonly string[],
+  { checkpoint, format, force }: ExportOptions,
+): Promise<void> {
+  const outputs = [path, ...format === "onnx" ? [externalDataPath(path)] : []];
+  const [whole, ...parts] = await Promise.all([checkpoint, ...files].map((file) => Deno.realPath(file)));
+  for (const output of outputs) {
+    const found = await Deno.realPath(output).catch(() => undefined);
+    if (found === undefined || ![whole, ...parts].includes(found)) continue;
+    const what = found === whole ? "the checkpoint itself" : "a file of the checkpoint";
+    throw new UserError(`${output} is ${what}; use another --output`);
   }
-  await requireNew([path, ...format === "onnx" ? [externalDataPath(path)] : []], force);
+  await requireNew(outputs, force);
 }
 
 /** The part's tensors and those of its authors' model by their names in the file. Counters that the checkpoint lacks are 0. */

@@ -1,9 +1,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { buildTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
+import { basename } from "node:path";
 import { UserError } from "../../../errors.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
+import { writeSafetensors } from "../../../models/checkpoint/safetensors.ts";
+import { TensorValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { EXPORT_FORMATS, exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
@@ -235,5 +238,45 @@ Deno.test("exportEncoder() does not touch what is there, but by force, and never
       "c.onnx.data already exists",
     );
     assertEquals(Deno.readFileSync(checkpoint), before);
+  });
+});
+
+Deno.test("exportEncoder() overwrites no file of a checkpoint of several, and names its own after all of them", async () => {
+  await withFolder(async (folder) => {
+    const tensors = formulaTensors(SMALL).map((tensor) =>
+      [tensor.key, new TensorValue(tensor.dtype ?? "float32", tensor.shape, tensor.data)] as const
+    );
+    const shards = [1, 2].map((number) => `${folder}/model-0000${number}-of-00002.safetensors`);
+    const names: Record<string, string> = {};
+    for (const [i, shard] of shards.entries()) {
+      const part = new Map(tensors.filter((_, t) => t % 2 === i));
+      for (const key of part.keys()) names[key] = basename(shard);
+      await writeSafetensors(shard, part);
+    }
+    const index = `${folder}/model.safetensors.index.json`;
+    Deno.writeTextFileSync(index, JSON.stringify({ weight_map: names }));
+    const before = shards.map((shard) => Deno.readFileSync(shard));
+    const data = `${folder}/model.onnx.data`;
+    Deno.symlinkSync(shards[1], data);
+    for (const checkpoint of [index, shards[0]]) {
+      const refuses = async (more: Partial<ExportOptions>, text: string) =>
+        void await assertRejects(
+          () => exportEncoder({ ...DEFAULTS, checkpoint, force: true, ...more }),
+          UserError,
+          text,
+        );
+      for (const shard of shards) {
+        const what = shard === checkpoint ? "the checkpoint itself" : "a file of the checkpoint";
+        await refuses({ output: shard }, `${shard} is ${what}; use another --output`);
+      }
+      // What a model has beside it is written, too.
+      await refuses(
+        { output: `${folder}/model.onnx`, format: "onnx" },
+        `${data} is a file of the checkpoint`,
+      );
+      const { files } = await exportEncoder({ ...DEFAULTS, checkpoint, force: true });
+      assertEquals(files, [`${folder}/model_${SMALL}_backbone.pth`]);
+    }
+    assertEquals(shards.map((shard) => Deno.readFileSync(shard)), before);
   });
 });
