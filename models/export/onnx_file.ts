@@ -1,5 +1,6 @@
 /** Writes ONNX files, one weight in memory at a time. */
 import { basename } from "node:path";
+import { UserError } from "../../errors.ts";
 import { elementCount } from "../../kernels/graph.ts";
 import { concatenateBytes } from "../../data/bytes.ts";
 import { replaceFile, writeAll } from "../../data/replace_file.ts";
@@ -44,7 +45,8 @@ export interface WriteOnnxOptions {
 
 /**
  * Writes a model to `path`. A model that is too large for one protobuf message has its weights in a second file beside
- * it ({@linkcode externalDataPath}), as ONNX's external data: both belong in the same folder under these names.
+ * it ({@linkcode externalDataPath}), as ONNX's external data: both belong in the same folder under these names. Of a model
+ * that is not, a second file of the one before is removed.
  *
  * @throws FileWriteError where a file cannot be written; the files that were there before are as they were
  */
@@ -69,6 +71,7 @@ export async function writeOnnxFile(
         writeAll(file, await next(weight));
       }
     });
+    await removeData(externalDataPath(path));
     await onWeight?.(done, weights.length);
     return { files: [path], bytes: inner.bytes };
   }
@@ -85,6 +88,20 @@ export async function writeOnnxFile(
   });
   await onWeight?.(done, weights.length);
   return { files: [path, dataPath], bytes: bytes + message.length };
+}
+
+/** Removes the weights of a model that is no more: nothing refers to them, and they may be gigabytes. */
+async function removeData(path: string): Promise<void> {
+  try {
+    if (!(await Deno.lstat(path)).isDirectory) await Deno.remove(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    const { message } = error as Error;
+    throw new UserError(
+      `${path} is left of the model that was replaced, and cannot be removed: ${message}; remove it yourself`,
+      { cause: error },
+    );
+  }
 }
 
 function byteCount({ shape }: ExportedWeight): number {

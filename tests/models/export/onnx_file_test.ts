@@ -222,3 +222,24 @@ for (const encoder of listedEncoders()) {
     }
   });
 }
+
+Deno.test("writeOnnxFile() removes the weights beside a large model that a small one replaces, once that is written", async () => {
+  await withFolder(async (folder) => {
+    const path = `${folder}/model.onnx`;
+    const read = reader(SMALL);
+    const traced = trace(SMALL, { imageSize: 32 });
+    await writeOnnxFile(path, traced, { read, largestMessage: 1000 });
+    const names = () => [...Deno.readDirSync(folder)].map(({ name }) => name).toSorted();
+    assertEquals(names(), ["model.onnx", "model.onnx.data"]);
+    const before = Deno.statSync(`${path}.data`).size;
+    const fails = () => Promise.reject(new TypeError("spoilt"));
+    await assertRejects(() => writeOnnxFile(path, traced, { read: fails }), TypeError, "spoilt");
+    assertEquals([names().length, Deno.statSync(`${path}.data`).size], [2, before]);
+    const { files } = await writeOnnxFile(path, traced, { read });
+    assertEquals([files, names()], [[path], ["model.onnx"]]);
+    // A folder of that name is nobody's weights.
+    Deno.mkdirSync(`${path}.data`);
+    await writeOnnxFile(path, traced, { read });
+    assertEquals(names(), ["model.onnx", "model.onnx.data"]);
+  });
+});
