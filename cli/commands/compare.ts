@@ -2,7 +2,14 @@
 import { replaceTextFile } from "../../data/replace_file.ts";
 import { requireNew } from "../../data/require_new.ts";
 import { reportPage } from "../../ui/assets.ts";
-import type { CurvePoint, EvaluationRecord, PageMessage, RunRecord, ScoreRow } from "../../ui/records.ts";
+import type {
+  CurvePoint,
+  EvaluationRecord,
+  MetricsRow,
+  PageMessage,
+  RunRecord,
+  ScoreRow,
+} from "../../ui/records.ts";
 import { shortNames } from "../../ui/page/names.ts";
 import { formatFigure, resultsOf } from "../../ui/page/results.ts";
 import { differingSettings, formatSetting } from "../../ui/page/settings.ts";
@@ -22,6 +29,8 @@ interface ComparedRun {
   evaluations: readonly EvaluationRecord[];
   config: Record<string, unknown>;
   points: readonly CurvePoint[];
+  /** The newest step: a point of a long run is the mean of several, the newest of which may make none yet. */
+  last: MetricsRow | null;
   scores: readonly ScoreRow[];
 }
 
@@ -29,12 +38,12 @@ const BARS = "▁▂▃▄▅▆▇█";
 const SPARKS = 20;
 
 function collect(folder: string, name: string, messages: readonly PageMessage[]): ComparedRun {
-  const run: ComparedRun = { name, folder, evaluations: [], config: {}, points: [], scores: [] };
+  const run: ComparedRun = { name, folder, evaluations: [], config: {}, points: [], last: null, scores: [] };
   for (const message of messages) {
     if (message.kind === "record") run.record = message.record;
     if (message.kind === "evaluations") run.evaluations = message.evaluations;
     if (message.kind === "config") run.config = message.config;
-    if (message.kind === "metrics") run.points = message.points;
+    if (message.kind === "metrics") [run.points, run.last] = [message.points, message.last];
     if (message.kind === "scores") run.scores = message.rows;
   }
   return run;
@@ -66,9 +75,9 @@ function compareResults(runs: readonly ComparedRun[], columns: number): string {
   const rows = [
     ["", ...runs.map(({ name }) => name)],
     ["status", ...runs.map(({ record }) => record?.status ?? "unknown")],
-    ["steps done", ...runs.map(({ points }) => String(points.at(-1)?.[0] ?? 0))],
+    ["steps done", ...runs.map(({ last }) => String(last?.step ?? 0))],
     ["loss over the steps", ...losses.map(sparkline)],
-    ["last loss", ...losses.map((values) => values.at(-1)?.toFixed(4) ?? "")],
+    ["last loss", ...runs.map(({ last }) => last === null ? "" : (last.loss ?? NaN).toFixed(4))],
     ...[...names].map((name) => [
       name,
       ...runs.map((run) => {

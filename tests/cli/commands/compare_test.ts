@@ -7,7 +7,8 @@ import { UsageError } from "../../../cli/flags/flags.ts";
 import { newestRun } from "../../../cli/output/run_folders.ts";
 import { parseCompareFlags } from "../../../cli/flags/compare_flags.ts";
 import { parseUiFlags } from "../../../cli/flags/ui_flags.ts";
-import { RecordedRun, recordOf } from "../../ui/recorded_run.ts";
+import { CURVE_POINTS } from "../../../ui/run_reader.ts";
+import { RecordedRun, recordOf, stepOf } from "../../ui/recorded_run.ts";
 import { hostPrograms, taskFlags } from "../run_program.ts";
 
 const runProgram = hostPrograms();
@@ -49,6 +50,17 @@ Deno.test("compare prints runs side by side, what their settings differ in, and 
   assertEquals(runs.map(({ status }: { status: string }) => status), ["finished", "failed"]);
   assertEquals(runs[1].results, { "student after, weighted kNN top-1": 41 });
   assertEquals(runs[0].settings, { student_arch: "resnet18", batch_size: 32 });
+});
+
+Deno.test("compare counts every step of a run that is longer than its curve, and shows its last loss", async () => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished" });
+  run.addSteps(1, 2 * CURVE_POINTS);
+  const last = { ...stepOf(2 * CURVE_POINTS + 1), loss: 99 };
+  Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), JSON.stringify(last) + "\n", { append: true });
+  const { stdout } = await runProgram(COMPARE, run.path);
+  assertMatch(stdout, /^steps done +20001 *$/m);
+  assertMatch(stdout, /^last loss +99\.0000 *$/m);
 });
 
 Deno.test("compare writes no file unasked", async () => {
