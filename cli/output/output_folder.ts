@@ -205,6 +205,13 @@ export class OutputFolder implements Disposable {
     writeWhole(path, JSON.stringify(record));
   }
 
+  /** Removes a file of records that no longer holds, where there is one. */
+  removeRecord(name: string): void {
+    if (this.isKept) return;
+    this.lock.identity.check();
+    removeIfThere(join(this.path, name));
+  }
+
   /** Adds a row to `scores.jsonl`. */
   score(row: ScoreRow): void {
     this.#append("scores.jsonl", JSON.stringify(row) + "\n");

@@ -7,6 +7,7 @@ import type { BestEffort } from "../../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
+import { DIAGNOSTICS, parseRecord } from "../../ui/record_schemas.ts";
 import type {
   ActorsRecord,
   DiagnosticsRecords,
@@ -30,6 +31,9 @@ const SPRITE = { side: 96, columns: 20 };
 
 /** A class a line, in the order of the labels. */
 const CLASS_NAMES = "classes.txt";
+
+/** Nearest neighbours in the probe set. */
+const SURVEYS = ["teacher", "before", "student"] as const;
 
 /** What a run reads: a file, or data. */
 export interface RecordedInput extends Omit<RunInput, "fingerprint"> {
@@ -162,9 +166,12 @@ export class RunRecorder {
     });
   }
 
-  /** The images of the probe set. */
+  /** The images of the probe set. Neighbours in another one, which a run that is resumed may find, say nothing of these. */
   probeSet({ data, rows, labels, classNames, views }: ProbeSet): void {
     this.#later("insight/gallery.json", async () => {
+      if (!await this.#hasProbeSet({ data, rows, labels })) {
+        for (const name of SURVEYS) this.#folder.removeRecord(`insight/${name}.json`);
+      }
       this.#diagnostics("gallery", {
         data,
         rows,
@@ -214,6 +221,16 @@ export class RunRecorder {
       if (await Deno.stat(join(parent, REPORT)).then(() => true, () => false)) await writeReport(parent);
       return report;
     });
+  }
+
+  /** Whether the folder's probe set has these images. */
+  async #hasProbeSet(images: Pick<ProbeSet, "data" | "rows" | "labels">): Promise<boolean> {
+    const path = join(this.#folder.path, "insight", "gallery.json");
+    const text = await Deno.readTextFile(path).catch(() => ""); // there is none, or it cannot be read
+    const { value } = parseRecord(DIAGNOSTICS.gallery, text);
+    if (value === undefined) return false;
+    const { data, rows, labels } = value;
+    return JSON.stringify({ data, rows, labels }) === JSON.stringify(images);
   }
 
   #write(): void {

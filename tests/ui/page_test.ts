@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Page } from "playwright-core";
 import { reportPage } from "../../ui/assets.ts";
+import type { PageMessage } from "../../ui/records.ts";
 import { writeReport } from "../../ui/report.ts";
 import { RunReader } from "../../ui/run_reader.ts";
 import { servePage } from "../../ui/server.ts";
@@ -306,6 +307,51 @@ testInBrowser("the report is one file that shows the run without a server or a n
   assertEquals(await page.locator("#ranks-list tbody tr").count(), 2);
   assertEquals(complaints, []);
   assert(requests.every((url) => url.startsWith("file:") || url.startsWith("data:")), requests.join("\n"));
+});
+
+testInBrowser(
+  "neighbours in another probe set than the run has now are left out, and all else is shown",
+  async (open) => {
+    using run = new RecordedRun();
+    await run.writeAll({ status: "finished" });
+    run.addSteps(1, 200);
+    const gallery = JSON.parse(Deno.readTextFileSync(join(run.path, "insight", "gallery.json")));
+    const all = Array.from({ length: 60 }, (_, i) => i);
+    run.write("insight/gallery.json", { ...gallery, rows: all, labels: all.map(() => -1) });
+    /** The headings of the neighbours, where there are any. */
+    const columns = async () => {
+      await using opened = await open();
+      const { page, complaints } = opened;
+      await page.goto(pathToFileURL(await writeReport(run.path)).href);
+      await says(page, "results", /student after, weighted kNN top-1/);
+      assertEquals(complaints, []);
+      assertEquals(await page.locator("#map").isVisible(), await page.locator("#neighbours").isVisible());
+      return await page.locator("#alike th:visible").allTextContents();
+    };
+    assertEquals(await columns(), []);
+    const similarities = all.map(() => 1);
+    const pca = all.flatMap((i) => [i, i]);
+    run.write("insight/teacher.json", { step: 0, k: 1, neighbours: all, similarities, pca, umap: null });
+    assertEquals(await columns(), ["image", "teacher"]);
+  },
+);
+
+testInBrowser("a part of the page that cannot be drawn does not keep the others from it", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished" });
+  const reader = new RunReader(run.path, 0);
+  await reader.poll();
+  const messages = reader.everything().map((message) =>
+    message.kind === "diagnostics" && message.name === "look" ? { ...message, value: {} } : message
+  ) as PageMessage[];
+  const path = join(run.path, "broken.html");
+  Deno.writeTextFileSync(path, reportPage([{ kind: "runs", names: [run.path], isLive: false }, ...messages]));
+  const { page, complaints } = await open();
+  await page.goto(pathToFileURL(path).href);
+  await says(page, "neighbours-said", /Teacher: 100 %/);
+  await says(page, "command", /deno task distill/);
+  assertEquals(complaints.length, 1);
+  assertMatch(complaints[0], /TypeError/);
 });
 
 testInBrowser("a report of several runs lays their curves over each other", async (open) => {

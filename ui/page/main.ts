@@ -28,6 +28,16 @@ const curves = new Curves(() => redrawNow("curves"));
 const actors = new Actors(() => redrawNow("actors"));
 const snapshot = new Snapshot();
 const neighbours = new Neighbours(() => redrawNow("neighbours"));
+/** How each part of the page is drawn. */
+const PARTS: readonly (readonly [topic: Topic, draw: () => void])[] = [
+  ["runs", () => runs.draw(state)],
+  ["runs", () => drawHeader(state)],
+  ["curves", () => curves.draw(state)],
+  ["actors", () => actors.draw(state)],
+  ["snapshot", () => snapshot.draw(state)],
+  ["neighbours", () => neighbours.draw(state)],
+  ["about", () => drawAbout(state)],
+];
 const stale = new Set<Topic>();
 let timer: ReturnType<typeof setTimeout> | undefined;
 let frame: number | undefined;
@@ -38,15 +48,14 @@ function draw(): void {
   timer = frame = undefined;
   const topics = [...stale];
   stale.clear();
-  if (topics.includes("runs")) {
-    runs.draw(state);
-    drawHeader(state);
+  for (const [topic, drawPart] of PARTS) {
+    if (!topics.includes(topic)) continue;
+    try {
+      drawPart();
+    } catch (error) {
+      reportError(error); // a bug: the browser's console has it, and the other parts are drawn
+    }
   }
-  if (topics.includes("curves")) curves.draw(state);
-  if (topics.includes("actors")) actors.draw(state);
-  if (topics.includes("snapshot")) snapshot.draw(state);
-  if (topics.includes("neighbours")) neighbours.draw(state);
-  if (topics.includes("about")) drawAbout(state);
   // Only what is there can be gone to.
   for (const link of document.querySelectorAll<HTMLAnchorElement>("nav a")) {
     link.hidden = find(link.hash.slice(1)).hidden;

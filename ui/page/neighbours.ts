@@ -40,6 +40,16 @@ function overlap(a: NeighboursRecord, b: NeighboursRecord): number {
   return count === 0 ? 0 : 100 * common / (count * k);
 }
 
+/** The neighbours in this probe set; nothing where they are of another one, from before the run was resumed. */
+function inProbeSet(
+  { rows }: ProbeSetRecord,
+  found: NeighboursRecord | undefined,
+): NeighboursRecord | undefined {
+  if (found === undefined) return undefined;
+  const { k, neighbours, pca } = found;
+  return neighbours.length === k * rows.length && pca.length === 2 * rows.length ? found : undefined;
+}
+
 /** Both sections. */
 export class Neighbours {
   readonly #teacherMap = new Chart("map-teacher");
@@ -52,7 +62,10 @@ export class Neighbours {
 
   /** Shows the newest neighbours and maps. */
   draw({ run }: State): void {
-    const { gallery, teacher, before, student } = run?.diagnostics ?? {};
+    const { gallery, ...all } = run?.diagnostics ?? {};
+    const [teacher, before, student] = [all.teacher, all.before, all.student].map((found) =>
+      gallery && inProbeSet(gallery, found)
+    );
     const isThere = gallery !== undefined && teacher !== undefined;
     find("neighbours").hidden = !isThere;
     find("map").hidden = !isThere;

@@ -1,0 +1,58 @@
+import { assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { BestEffort } from "../../../actors/best_effort.ts";
+import type { NeighboursReport, ProbeSet } from "../../../actors/diagnostics.ts";
+import { OutputFolder } from "../../../cli/output/output_folder.ts";
+import { RunRecorder } from "../../../cli/output/run_recorder.ts";
+import { withFolder } from "../../models/checkpoint/fixtures.ts";
+
+/** A probe set of so many images. */
+function probeSetOf(count: number, data = "/data/test.tsv"): ProbeSet {
+  return {
+    data,
+    rows: Array.from({ length: count }, (_, i) => i),
+    labels: new Array(count).fill(0),
+    views: { pixels: new Uint8Array(count * 8 * 8 * 4), count, size: 8, isLocal: false },
+  };
+}
+
+/** Neighbours in it, of one image each. */
+function neighboursOf(count: number, of: "teacher" | "student", step: number): NeighboursReport {
+  const neighbours = new Uint32Array(count);
+  const maps = { pca: new Float32Array(2 * count), umap: null };
+  return { of, step, k: 1, neighbours, similarities: new Float32Array(count), maps };
+}
+
+Deno.test("RunRecorder removes the neighbours of a probe set that a resumed run has another one for", async () => {
+  await withFolder(async (path) => {
+    /** Has a recorder of its own take something, as each start of a run does, and lists the records. */
+    const record = async (take: (recorder: RunRecorder) => void) => {
+      using folder = OutputFolder.open(path, "auto");
+      const said: string[] = [];
+      const effort = new BestEffort((text) => said.push(text));
+      const options = { task: "distill", args: [], adapter: "an adapter", inputs: [], started: 0, effort };
+      const recorder = new RunRecorder(folder, options);
+      take(recorder);
+      await recorder.finish({ status: "finished" });
+      assertEquals(said, []);
+      return [...Deno.readDirSync(join(path, "insight"))].map(({ name }) => name).toSorted();
+    };
+    const all = ["before.json", "gallery.json", "student.json", "teacher.json"];
+    const first = await record((recorder) => {
+      recorder.probeSet(probeSetOf(6));
+      recorder.neighbours(neighboursOf(6, "teacher", 0));
+      recorder.neighbours(neighboursOf(6, "student", 0));
+      recorder.neighbours(neighboursOf(6, "student", 2));
+    });
+    assertEquals(first, all);
+    assertEquals(await record((recorder) => recorder.probeSet(probeSetOf(6))), all, "the same images");
+    const second = await record((recorder) => {
+      recorder.probeSet(probeSetOf(60));
+      recorder.neighbours(neighboursOf(60, "teacher", 0));
+    });
+    assertEquals(second, ["gallery.json", "teacher.json"]);
+    assertEquals(await record((recorder) => recorder.probeSet(probeSetOf(60, "/data/other.tsv"))), [
+      "gallery.json",
+    ]);
+  });
+});
