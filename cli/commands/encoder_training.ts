@@ -193,7 +193,11 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     isHeldOut = plan.knn?.heldOut ?? false;
     folder.begin(wording.describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
-    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize: options.batchSize });
+    const epochStart = firstStep - (firstStep - extraSteps) % stepsPerEpoch;
+    const losses = (soFar?.losses ?? []).filter(({ step }) => step > epochStart && step <= firstStep)
+      .map(({ loss }) => loss ?? NaN);
+    const { batchSize } = options;
+    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize, losses });
     const { type, notes, ...told } = plan;
     shown.tell(type, { ...told, epochs: options.epochs, batchSize: options.batchSize });
     for (const line of wording.describeRun(options, plan, stage.adapter)) shown.show(line);

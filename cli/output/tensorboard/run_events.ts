@@ -28,14 +28,16 @@ export class RunEvents {
 
   /**
    * @param extraSteps that epochs of another batch size had more, or fewer if below 0
+   * @param losses of the steps of the first epoch that were done before the run was resumed
    * @param now milliseconds since some moment
    */
   constructor(
     writer: EventWriter,
-    { stepsPerEpoch, extraSteps = 0, batchSize, now = () => performance.now() }: {
+    { stepsPerEpoch, extraSteps = 0, batchSize, losses = [], now = () => performance.now() }: {
       stepsPerEpoch: number;
       extraSteps?: number;
       batchSize: number;
+      losses?: readonly number[];
       now?: () => number;
     },
   ) {
@@ -43,6 +45,8 @@ export class RunEvents {
     this.#stepsPerEpoch = stepsPerEpoch;
     this.#extraSteps = extraSteps;
     this.#batchSize = batchSize;
+    this.#sum = losses.reduce((sum, loss) => sum + loss, 0);
+    this.#steps = losses.length;
     this.#now = now;
   }
 

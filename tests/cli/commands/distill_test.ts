@@ -244,6 +244,10 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assert(figure("time since resuming") <= seconds);
   const meanOf = (rows: { loss: number }[]) => rows.reduce((sum, { loss }) => sum + loss / rows.length, 0);
   assertAlmostEquals(figure("mean loss, first epoch"), meanOf(metrics.slice(0, 6)));
+  const meansOf = (path: string) => readEvents(path).filter(({ tag }) => tag === "train_loss");
+  const [mean, ...others] = eventFiles(out).filter((path) => path !== events).flatMap(meansOf);
+  assertEquals([mean.step, others], [1, []]);
+  assertAlmostEquals(mean.scalar!, meanOf(readMetrics().slice(6)), 1e-6); // also of its steps before the resume
   const beforeOf = ({ results }: typeof record) =>
     results.find(({ name }: { name: string }) => name.startsWith("student before")).value;
   assertEquals(beforeOf({ results }), beforeOf(record));
