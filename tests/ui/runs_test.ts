@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { UserError } from "../../errors.ts";
 import { findAllRuns, findRuns } from "../../cli/output/run_folders.ts";
+import type { RunRecord } from "../../ui/records.ts";
 import { servePage } from "../../ui/server.ts";
 import { testInBrowser } from "./browser.ts";
 import { RecordedRun, recordOf, stepOf } from "./recorded_run.ts";
@@ -16,6 +17,7 @@ interface Made {
   lr?: number;
   top1?: number;
   seconds?: number;
+  before?: RunRecord["before"];
   started_at?: string;
 }
 
@@ -23,15 +25,22 @@ interface Made {
 function addRun(
   parent: RecordedRun,
   name: string,
-  { status = "finished", student = "resnet18", lr = 0.03, top1 = 30, seconds = 60, started_at: startedAt }:
-    Made = {},
+  {
+    status = "finished",
+    student = "resnet18",
+    lr = 0.03,
+    top1 = 30,
+    seconds = 60,
+    before,
+    started_at: startedAt,
+  }: Made = {},
 ): void {
   parent.write(`${name}/config.json`, {
     ...{ student_arch: student, teacher_arch: "resnet50", teacher_ssl: "moco", lr, test_data: "/t.tsv" },
     output: name,
   });
   parent.write(`${name}/run.json`, {
-    ...{ ...recordOf(), status, seconds, command: `deno task distill --output ${name}` },
+    ...{ ...recordOf(), status, seconds, before, command: `deno task distill --output ${name}` },
     ...startedAt === undefined ? {} : { started_at: startedAt },
   });
   const scores = [["teacher", 60], ["student", top1]].map(([of, top1]) => ({
@@ -68,7 +77,10 @@ async function lists(page: Page, names: string[]): Promise<void> {
 testInBrowser("a folder of runs is listed, searched and sorted, and its runs are chosen", async (open) => {
   using parent = new RecordedRun();
   addRun(parent, "a", { top1: 30, seconds: 300, started_at: "2026-01-03T00:00:00.000Z" });
-  addRun(parent, "b", { student: "resnet34", lr: 0.06, top1: 50, started_at: "2026-01-02T00:00:00.000Z" });
+  const before = { started_at: "2026-01-01T12:00:00.000Z", seconds: 7200 };
+  addRun(parent, "b", {
+    ...{ student: "resnet34", lr: 0.06, top1: 50, started_at: "2026-01-02T00:00:00.000Z", before },
+  });
   addRun(parent, "sweep/c", { status: "failed", top1: 9, started_at: "2026-01-01T00:00:00.000Z" });
   for (const [name, time] of [["a", 3], ["b", 2], ["sweep/c", 1]] as const) {
     Deno.utimeSync(join(parent.path, name, "config.json"), time, time);
@@ -81,7 +93,7 @@ testInBrowser("a folder of runs is listed, searched and sorted, and its runs are
   assertEquals(await columnOf(page, 4), ["resnet18", "resnet34", "resnet18"]);
   assertEquals(await columnOf(page, 5), ["resnet50 (moco)", "resnet50 (moco)", "resnet50 (moco)"]);
   assertEquals(await columnOf(page, 6), ["30.0 %", "50.0 %", "9.0 %"]);
-  assertEquals(await columnOf(page, 9), ["5m 0s", "1m 0s", "1m 0s"]);
+  assertEquals(await columnOf(page, 9), ["5m 0s", "2h 1m", "1m 0s"]);
 
   // Numbers are sorted as numbers, the largest first, and by another click the other way round.
   const heading = page.locator("#list thead").getByRole("button", { name: "top-1" });

@@ -4,7 +4,7 @@ import { formatNumber } from "page/charts.ts";
 import { duration, find, make } from "page/elements.ts";
 import { lastParts } from "page/names.ts";
 import { describeRun } from "page/settings.ts";
-import { accuracyNow, BY, describeImages, type Run, type State } from "page/state.ts";
+import { accuracyNow, BY, describeImages, type Run, secondsTaken, type State } from "page/state.ts";
 
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
@@ -78,6 +78,7 @@ export function drawHeader(state: State): void {
     : undefined;
   const { student, teacher, data } = describeRun(run.config);
   const now = accuracyNow(run);
+  const taken = secondsTaken(run);
   const percent = (value: number) => `${value.toFixed(1)} %`;
   showFigures("what", [
     [record?.task === "lincls" ? "encoder" : "student", student || undefined],
@@ -94,10 +95,7 @@ export function drawHeader(state: State): void {
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
     ["images per second", rate === undefined ? undefined : formatNumber(rate, 3)],
     ["time left", left],
-    [
-      "time taken",
-      record?.seconds === undefined ? undefined : duration(record.seconds + (record.before?.seconds ?? 0)),
-    ],
+    ["time taken", taken === undefined ? undefined : duration(taken)],
   ]);
 }
 

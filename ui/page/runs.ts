@@ -6,7 +6,7 @@ import { stateOf } from "page/header.ts";
 import { shortNames } from "page/names.ts";
 import { describeRun, differingSettings, formatSetting } from "page/settings.ts";
 import { lookOf } from "page/shown_runs.ts";
-import { accuracyNow, BY, describeImages, type Run, type State } from "page/state.ts";
+import { accuracyNow, BY, describeImages, type Run, secondsTaken, type State } from "page/state.ts";
 
 /** What is known of a run by a column: what is sorted by, and what is shown. */
 interface Cell {
@@ -46,7 +46,7 @@ const COLUMNS: readonly (readonly [heading: string, cellOf: (listed: Listed) => 
   }],
   ["loss", ({ run }) => numberCell(run.last?.loss ?? undefined, formatNumber)],
   ["steps", ({ run }) => numberCell(run.last?.step, String)],
-  ["time taken", ({ run }) => numberCell(run.record?.seconds, duration)],
+  ["time taken", ({ run }) => numberCell(secondsTaken(run), duration)],
   [
     "started",
     ({ run: { record } }) =>

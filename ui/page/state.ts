@@ -40,6 +40,11 @@ export function epochsAfter(
   return extra === 0 || step >= first ? epochs(step) : step / first * epochs(first);
 }
 
+/** Returns how long a run took, its earlier starts among it, in seconds; `undefined` where that is not known. */
+export function secondsTaken({ record }: Pick<Run, "record">): number | undefined {
+  return record?.seconds === undefined ? undefined : record.seconds + (record.before?.seconds ?? 0);
+}
+
 /** Parts of the page that show different things. */
 export type Topic = "runs" | "curves" | "actors" | "snapshot" | "neighbours" | "about";
 
