@@ -18,7 +18,7 @@ export async function main(): Promise<void> {
   const { promise: interrupted, resolve } = Promise.withResolvers<void>();
   using interrupt = interruptSignal(() => {});
   interrupt.signal.addEventListener("abort", () => resolve());
-  await using page = await servePage(() => findAllRuns(folders), command);
+  await using page = await servePage(() => findAllRuns(folders, true), command);
   for (const run of runs.slice(0, NAMED)) console.log(`run       ${run}`);
   if (runs.length > NAMED) console.log(`          and ${runs.length - NAMED} more`);
   if (runs.length > MOST_SHOWN) {

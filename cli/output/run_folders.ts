@@ -55,13 +55,14 @@ export async function checkRunFolders(folders: readonly string[]): Promise<void>
 /**
  * Finds the runs that folders stand for, each once: runs, and folders with runs in them.
  *
+ * @param mayBeGone whether a folder without a run is passed over: it had some, and may have them again
  * @throws {UserError} that names the first folder without a run
  */
-export async function findAllRuns(folders: readonly string[]): Promise<string[]> {
+export async function findAllRuns(folders: readonly string[], mayBeGone = false): Promise<string[]> {
   const found: string[] = [];
   for (const folder of folders) {
     const runs = await findRuns(folder);
-    if (runs.length === 0) {
+    if (runs.length === 0 && !mayBeGone) {
       throw new UserError(
         `${folder}: expected the output directory of a run, or a folder of runs, but ${await describeOther(
           folder,

@@ -235,4 +235,5 @@ Deno.test("findRuns finds runs in a folder and below, the newest first, and none
     UserError,
     "but it does not exist",
   );
+  assertEquals(await findAllRuns(paths("1/2/3/4/insight", "a"), true), paths("a"));
 });

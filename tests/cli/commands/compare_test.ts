@@ -120,13 +120,10 @@ Deno.test("compare and ui name a folder that is no run's", async () => {
   }
 });
 
-Deno.test("ui serves the runs that it is given until Ctrl-C", {
-  ignore: Deno.build.os === "windows",
-}, async () => {
-  using run = new RecordedRun();
-  await run.writeAll();
+/** Serves runs as people do, until something was done with the page, and returns what was said. */
+async function serveRuns(folders: readonly string[], visit: (url: string) => Promise<void>): Promise<string> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: [...taskFlags(UI), UI, "--port", "0", run.path],
+    args: [...taskFlags(UI), UI, "--port", "0", ...folders],
     stdin: "null",
     stdout: "piped",
     stderr: "inherit",
@@ -137,11 +134,38 @@ Deno.test("ui serves the runs that it is given until Ctrl-C", {
     said += text;
     const url = /page +(http:\S+)/.exec(said)?.[1];
     if (url === undefined) continue;
-    assertMatch(await (await fetch(url)).text(), /<title>SEED<\/title>/);
-    child.kill("SIGINT");
+    await visit(url).finally(() => child.kill("SIGINT"));
   }
-  assertMatch(said, new RegExp(`^run +${run.path}\n`));
   assertEquals((await child.status).code, 0);
+  return said;
+}
+
+Deno.test("ui serves the runs that it is given until Ctrl-C", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  const said = await serveRuns([run.path], async (url) => {
+    assertMatch(await (await fetch(url)).text(), /<title>SEED<\/title>/);
+  });
+  assertMatch(said, new RegExp(`^run +${run.path}\n`));
+});
+
+Deno.test("ui finds new runs in a folder when another one has gone", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  using parent = new RecordedRun();
+  for (const name of ["gone/a", "kept/b"]) parent.write(`${name}/config.json`, {});
+  const [gone, kept] = ["gone", "kept"].map((name) => join(parent.path, name));
+  await serveRuns([gone, kept], async (url) => {
+    Deno.removeSync(gone, { recursive: true });
+    parent.write("kept/c/config.json", {});
+    const response = await fetch(`${url}events?run=0`);
+    const { value } = await response.body!.getReader().read();
+    const [runs] = new TextDecoder().decode(value).split("\n\n");
+    const { names } = JSON.parse(runs.replace(/^data: /, ""));
+    assertEquals(names.toSorted(), [join(kept, "b"), join(kept, "c")]);
+  });
 });
 
 Deno.test("newestRun finds the run that was started last", async () => {
