@@ -247,4 +247,7 @@ export type PageMessage =
     run: number;
     name: keyof DiagnosticsRecords;
     value: DiagnosticsRecords[keyof DiagnosticsRecords];
-  };
+  }
+  /** What was told of is no longer there: the run was removed, and another one may begin in its folder. */
+  | { kind: "gone"; run: number; name: "record" | "config" | "actors" | keyof DiagnosticsRecords }
+  | { kind: "gone"; run: number; name: "rank"; rank: number };

@@ -185,8 +185,8 @@ class WholeFile<T> {
     this.#passOver = passOver;
   }
 
-  /** What is in it, where that is not what was there before. */
-  async read(): Promise<T | undefined> {
+  /** What is in it, where that is not what was there before; `null` where it has gone. */
+  async read(): Promise<T | null | undefined> {
     try {
       const { mtime, size, ino } = await Deno.stat(this.#path);
       const version = `${mtime?.getTime()} ${size} ${ino}`;
@@ -197,7 +197,12 @@ class WholeFile<T> {
       this.#hasSaid = false;
       return value;
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined; // not there yet
+      if (error instanceof Deno.errors.NotFound) {
+        if (this.#version === "") return undefined; // not there yet
+        this.#version = "";
+        this.#hasSaid = false;
+        return null;
+      }
       return this.#say((error as Error).message); // a folder, or not permitted: it may be readable later
     }
   }
@@ -263,12 +268,16 @@ class StatusFile {
   }
 
   /** The record, where it is not what it was before. A run that was killed had no time to say so itself. */
-  async read(): Promise<RunRecord | undefined> {
+  async read(): Promise<RunRecord | null | undefined> {
     let news = await this.#file.read();
-    this.#record = news ?? this.#record;
+    this.#record = news === null ? undefined : news ?? this.#record;
     if (this.#record?.status !== "running" || FolderLock.isHeld(this.#folder)) return news;
     // Its end may have been written between the two looks.
     news = await this.#file.read();
+    if (news === null) {
+      this.#record = undefined;
+      return null;
+    }
     return this.#record = news?.status === "running" || news === undefined
       ? { ...news ?? this.#record, status: "interrupted" }
       : news;
@@ -280,6 +289,9 @@ const RANK_FILE = /^actors_rank\d+\.json$/;
 
 const warn: PassOver = (sentence) => console.error(`warning: ${sentence}`);
 
+/** What is in a file that is replaced as a whole. */
+type WholeName = "record" | "config" | "actors" | keyof DiagnosticsRecords;
+
 /** One run's folder. */
 export class RunReader {
   readonly folder: string;
@@ -288,7 +300,7 @@ export class RunReader {
   readonly #metrics: RowTail<MetricsRow>;
   readonly #scores: RowTail<ScoreRow>;
   readonly #stats: RowTail<StatsRow>;
-  readonly #wholes: readonly (() => Promise<PageMessage | undefined>)[];
+  readonly #wholes: readonly { name: WholeName; read: () => Promise<PageMessage | null | undefined> }[];
   /** Records of evaluations in this folder, by the names of theirs. */
   readonly #evaluations = new Map<string, { file: StatusFile; record?: RunRecord }>();
   /** How the actors of ranks beside the first one stand, by the names of their files. */
@@ -320,19 +332,27 @@ export class RunReader {
     this.#metrics = new RowTail(join(folder, "metrics.jsonl"), METRICS_ROW, passOver);
     this.#scores = new RowTail(join(folder, "scores.jsonl"), SCORE_ROW, passOver);
     this.#stats = new RowTail(join(folder, "stats.jsonl"), STATS_ROW, passOver);
-    const whole =
-      <T>(file: { read(): Promise<T | undefined> }, message: (value: T) => PageMessage) => async () => {
+    const whole = <T>(
+      name: WholeName,
+      file: { read(): Promise<T | null | undefined> },
+      message: (value: T) => PageMessage,
+    ) => ({
+      name,
+      async read() {
         const value = await file.read();
+        if (value === null) return null;
         return value === undefined ? undefined : message(value);
-      };
+      },
+    });
     const file = <T>(name: string, schema: GenericSchema<unknown, T>) =>
       new WholeFile(join(folder, name), schema, passOver);
     this.#wholes = [
-      whole(new StatusFile(folder, passOver), (record) => ({ kind: "record", run, record })),
-      whole(file("config.json", CONFIG), (config) => ({ kind: "config", run, config })),
-      whole(file("actors.json", ACTORS_RECORD), (record) => ({ kind: "actors", run, record })),
+      whole("record", new StatusFile(folder, passOver), (record) => ({ kind: "record", run, record })),
+      whole("config", file("config.json", CONFIG), (config) => ({ kind: "config", run, config })),
+      whole("actors", file("actors.json", ACTORS_RECORD), (record) => ({ kind: "actors", run, record })),
       ...(["gallery", "teacher", "before", "student", "look"] as const).map((name) =>
         whole(
+          name,
           file<DiagnosticsRecords[keyof DiagnosticsRecords]>(
             join("insight", `${name}.json`),
             DIAGNOSTICS[name],
@@ -346,11 +366,12 @@ export class RunReader {
   /** What has changed since the last time; at first, all there is. */
   async poll(): Promise<PageMessage[]> {
     const messages: PageMessage[] = [];
-    for (const read of this.#wholes) {
+    for (const { name, read } of this.#wholes) {
       const news = await read();
       if (news === undefined) continue;
-      this.#newest.set(news.kind === "diagnostics" ? news.name : news.kind, news);
-      messages.push(news);
+      if (news === null) this.#newest.delete(name);
+      else this.#newest.set(name, news);
+      messages.push(news ?? { kind: "gone", run: this.#run, name });
     }
     const entries = await Array.fromAsync(Deno.readDir(this.folder)).catch(() => []);
     messages.push(...await this.#pollRanks(entries));
@@ -395,13 +416,23 @@ export class RunReader {
   /** What ranks beside the first one tell anew. */
   async #pollRanks(entries: readonly Deno.DirEntry[]): Promise<PageMessage[]> {
     const news: PageMessage[] = [];
-    for (const { name } of entries) {
+    const names = new Set([...this.#ranks.keys(), ...entries.map(({ name }) => name)]);
+    for (const name of names) {
       if (!RANK_FILE.test(name)) continue;
       const file = this.#ranks.get(name) ??
         new WholeFile(join(this.folder, name), RANK_ACTORS_RECORD, this.#passOver);
       this.#ranks.set(name, file);
       const record = await file.read();
       if (record === undefined) continue;
+      const known = this.#newest.get(name);
+      if (record === null) {
+        this.#newest.delete(name);
+        this.#ranks.delete(name);
+        if (known?.kind === "rank") {
+          news.push({ kind: "gone", run: this.#run, name: "rank", rank: known.record.rank.rank });
+        }
+        continue;
+      }
       const message: PageMessage = { kind: "rank", run: this.#run, record };
       this.#newest.set(name, message);
       news.push(message);
@@ -412,14 +443,19 @@ export class RunReader {
   /** The evaluations, where one has changed. */
   async #pollEvaluations(entries: readonly Deno.DirEntry[]): Promise<EvaluationRecord[] | undefined> {
     let hasChanged = false;
-    for (const { name, isDirectory } of entries) {
-      if (!isDirectory) continue;
+    const folders = new Set(entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name));
+    for (const [name, { record }] of this.#evaluations) {
+      if (folders.has(name)) continue;
+      this.#evaluations.delete(name);
+      hasChanged ||= record !== undefined;
+    }
+    for (const name of folders) {
       const known = this.#evaluations.get(name) ??
         { file: new StatusFile(join(this.folder, name), this.#passOver) };
       this.#evaluations.set(name, known);
       const record = await known.file.read();
       if (record === undefined) continue;
-      known.record = record;
+      known.record = record ?? undefined;
       hasChanged = true;
     }
     if (!hasChanged) return undefined;

@@ -1,6 +1,8 @@
+/// <reference lib="dom" />
 import { assert, assertAlmostEquals, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { FolderLock } from "../../data/folder_lock.ts";
+import { State } from "../../ui/page/state.ts";
 import { Curve, RunReader, SparseRows } from "../../ui/run_reader.ts";
 import type { PageMessage } from "../../ui/records.ts";
 import { earlierRecordOf, RecordedRun, recordOf, statsOf, stepOf } from "./recorded_run.ts";
@@ -332,4 +334,45 @@ Deno.test("RunReader tells of evaluations in the run's folder, and of each anew 
   run.write("linear/run.json", { ...linear, status: "finished" });
   assertEquals(only(await reader.poll(), "evaluations")[0].evaluations[1].record.status, "finished");
   assertEquals(only(reader.everything(), "evaluations").length, 1);
+});
+
+Deno.test("RunReader forgets what a run left that was removed, and tells of the next one in its folder", async () => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished" });
+  run.writeRanks(2);
+  run.addSteps(1, 5);
+  run.write("linear/run.json", { ...recordOf(), status: "finished" });
+  const reader = new RunReader(run.path, 0);
+  const first = await reader.poll();
+  const next = { ...recordOf(), status: "finished" as const, started_at: "2026-01-04T00:00:00.000Z" };
+  for (const { name } of Deno.readDirSync(run.path)) {
+    Deno.removeSync(join(run.path, name), { recursive: true });
+  }
+  run.write("run.json", next);
+  const news = await reader.poll();
+  const left = ["config", "actors", "gallery", "teacher", "before", "student", "look", "rank"];
+  assertEquals(only(news, "gone").map(({ name }) => name), left);
+  assertEquals(only(news, "record")[0].record, next);
+  const isEmpty = (messages: readonly PageMessage[]) => {
+    assertEquals(only(messages, "evaluations")[0].evaluations, []);
+    for (const kind of ["scores", "stats"] as const) {
+      assertEquals(only(messages, kind).map(({ reset, rows }) => [reset, rows]), [[true, []]]);
+    }
+    assertEquals(only(messages, "metrics").map(({ reset, points }) => [reset, points]), [[true, []]]);
+  };
+  isEmpty(news);
+  const all = reader.everything();
+  isEmpty(all);
+  assertEquals(all.map(({ kind }) => kind), ["record", "evaluations", "metrics", "scores", "stats"]);
+  assertEquals(await reader.poll(), []);
+
+  // A page that was told of the first run knows no more than one that comes now.
+  const known = (...messages: PageMessage[]) => {
+    const state = new State();
+    state.apply({ kind: "runs", names: [run.path], isLive: true });
+    for (const message of messages) state.apply(message);
+    const { ranks, ...others } = state.run!;
+    return JSON.parse(JSON.stringify({ ...others, ranks: [...ranks] }));
+  };
+  assertEquals(known(...first, ...news), known(...all));
 });

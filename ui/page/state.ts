@@ -159,6 +159,12 @@ export class State {
       case "diagnostics":
         run.diagnostics = { ...run.diagnostics, [message.name]: message.value };
         return [message.name === "look" ? "snapshot" : "neighbours"];
+      case "gone":
+        if (message.name === "rank") run.ranks.delete(message.rank);
+        else if (message.name === "record" || message.name === "config" || message.name === "actors") {
+          run[message.name] = undefined;
+        } else run.diagnostics = { ...run.diagnostics, [message.name]: undefined };
+        return EVERYTHING;
     }
   }
 }
