@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Page } from "playwright-core";
 import { contrast, faded, LEAST_CONTRAST } from "../../ui/page/colours.ts";
+import type { MetricsRow } from "../../ui/records.ts";
 import { writeReport } from "../../ui/report.ts";
 import { servePage } from "../../ui/server.ts";
 import { testInBrowser } from "./browser.ts";
@@ -14,7 +15,7 @@ import { RecordedRun, recordOf, stepOf } from "./recorded_run.ts";
 interface DrawnOption {
   xAxis: { min: number; max: number }[];
   yAxis: { type: string }[];
-  series: { data: [number, number | null][]; lineStyle: { color: string; width: number } }[];
+  series: { type: string; data: [number, number | null][]; lineStyle: { color: string; width: number } }[];
 }
 
 /** Asks a chart what it is drawn from. */
@@ -401,6 +402,42 @@ testInBrowser(
     assertEquals(complaints, []);
   },
 );
+
+testInBrowser("points that no line leads to are marked, and charts without a value say so", async (open) => {
+  /** A report of some steps, whose rows are changed: of each chart what is drawn, or why nothing is. */
+  const draw = async (steps: number, change: (row: MetricsRow) => MetricsRow) => {
+    using run = new RecordedRun();
+    run.write("run.json", { ...recordOf(), status: "finished" });
+    const rows = Array.from({ length: steps }, (_, i) => JSON.stringify(change(stepOf(i + 1))) + "\n");
+    Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), rows.join(""));
+    await using opened = await open();
+    const { page, complaints } = opened;
+    await page.goto(pathToFileURL(await writeReport(run.path)).href);
+    await page.locator("#lr canvas").waitFor();
+    const drawn = async (id: string) => {
+      const [empty] = await page.locator(`#${id} ~ .none:visible`).allTextContents();
+      return empty ?? (await optionOf(page, id)).series.map(({ type, data }) => [type, data.length]);
+    };
+    const found = [await drawn("loss"), await drawn("lr"), await drawn("throughput")];
+    assertEquals(complaints, []);
+    return found;
+  };
+  // With smoothing there are two lines, and marks where each has none.
+  const both = (
+    points: number,
+    marks: number,
+  ) => [["line", points], ["scatter", marks], ["line", points], ["scatter", marks]];
+  const unknown = "The rate is known after a second of training.";
+  assertEquals(await draw(1, (row) => ({ ...row, images_per_second: null })), [
+    both(1, 1),
+    [["line", 1], ["scatter", 1]],
+    unknown,
+  ]);
+  const [some, lr, rate] = await draw(40, (row) => row.step % 2 === 0 ? { ...row, loss: null } : row);
+  assertEquals([some, lr, rate], [both(40, 20), [["line", 40]], [["line", 40], ["line", 40]]]);
+  const [none] = await draw(40, (row) => ({ ...row, loss: null }));
+  assertEquals(none, "No finite values.");
+});
 
 /** The sections that a page has links to, all of which are there. */
 async function linksOf(page: Page): Promise<string[]> {

@@ -6,7 +6,7 @@ import { find } from "page/elements.ts";
 import { Health } from "page/health.ts";
 import { type Line, LineChart, type Range, scaleRange } from "page/line_chart.ts";
 import { shortNames } from "page/names.ts";
-import { cellsOf, lookOf, type ShownRun, type Unit, whyEmpty } from "page/shown_runs.ts";
+import { cellsOf, lookOf, type ShownRun, type Unit, whyUnseen } from "page/shown_runs.ts";
 import { type Point, smooth } from "page/smoothing.ts";
 import { BY, describeImages, epochsAfter, type Run, type State } from "page/state.ts";
 import type { CurvePoint, ScoreRow } from "../records.ts";
@@ -153,7 +153,12 @@ export class Curves {
     const formatX = (x: number) => unit === "step" ? String(Math.round(x)) : formatNumber(x);
     const common = { range, xName, formatX };
     this.#health.draw({ ...common, runs: shown, unit, smoothing: share });
-    const drawPoints = (chart: LineChart, value: (point: CurvePoint) => number | null, isSmooth: boolean) => {
+    const drawPoints = (
+      chart: LineChart,
+      value: (point: CurvePoint) => number | null,
+      isSmooth: boolean,
+      none?: string,
+    ) => {
       const lines = shown.map((one) => {
         const points = pointsOf(one, value);
         const { name, colour, dash } = one;
@@ -165,13 +170,12 @@ export class Curves {
           ...isSmooth && share > 0 && { smoothed: smooth(points, share) },
         };
       });
-      const isEmpty = lines.every(({ points }) => points.length === 0);
-      const empty = isEmpty ? whyEmpty(shown.map(({ run }) => run), unit) : undefined;
+      const empty = whyUnseen(lines, shown, unit, none);
       chart.draw({ ...common, lines, empty, cells: () => cellsOf(lines, xName) });
     };
     drawPoints(this.#loss, (point) => point[1], true);
     drawPoints(this.#lr, (point) => point[2], false);
-    drawPoints(this.#throughput, (point) => point[3], true);
+    drawPoints(this.#throughput, (point) => point[3], true, "The rate is known after a second of training.");
     const scores = shown.flatMap((one) => scoreLines(one, shown.length === 1));
     const isEmpty = scores.every(({ points }) => points.length === 0);
     this.#scores.draw({

@@ -3,7 +3,7 @@
 import { DASHES } from "page/colours.ts";
 import { find } from "page/elements.ts";
 import { type Line, LineChart, type SharedView } from "page/line_chart.ts";
-import { cellsOf, lookOf, type Shown, type ShownRun, whyEmpty } from "page/shown_runs.ts";
+import { cellsOf, lookOf, type Shown, type ShownRun, whyUnseen } from "page/shown_runs.ts";
 import { smooth } from "page/smoothing.ts";
 import type { Run } from "page/state.ts";
 import type { CurvePoint, StatsRow } from "../records.ts";
@@ -159,7 +159,7 @@ export class Health {
   #drawValues(
     chart: LineChart,
     { runs, unit, smoothing, ...common }: Shown,
-    { values, lineName, isSmooth = false, none = "No finite values.", yAxis }: Values,
+    { values, lineName, isSmooth = false, none, yAxis }: Values,
   ): void {
     const isAlone = runs.length === 1;
     const lines = runs.flatMap((one) =>
@@ -173,14 +173,12 @@ export class Health {
         })
       )
     );
-    const isEmpty = lines.every(({ points }) => points.length === 0);
-    const hasValue = lines.some(({ points }) => points.some(([, y]) => y !== null));
     const drawn = isAlone && values.size > 1 ? lineName : "run";
     chart.draw({
       ...common,
       lines,
       lineName: drawn,
-      empty: isEmpty ? whyEmpty(runs.map(({ run }) => run), unit) : hasValue ? undefined : none,
+      empty: whyUnseen(lines, runs, unit, none),
       cells: () => cellsOf(lines, common.xName, drawn),
       yAxis,
     });

@@ -53,6 +53,9 @@ const LEGEND_LINES = 8;
 /** A drag that is shorter, in pixels, is a click. */
 const SHORTEST_DRAG = 6;
 
+/** Size of the mark of a point that stands alone, in pixels. */
+const LONE_SIZE = 5;
+
 /** Fingers that are nearer, in pixels, count as so far apart. */
 const SHORTEST_PINCH = 20;
 
@@ -86,6 +89,15 @@ function nearest(points: readonly Point[], x: number): number {
 /** Points that are seen in a range, and one on either side, to which the line leads. */
 function pointsIn(points: readonly Point[], [from, to]: Range): readonly Point[] {
   return points.slice(Math.max(0, placeOf(points, from) - 1), placeOf(points, to) + 1);
+}
+
+/** A point as a chart takes it. */
+type DrawnPoint = [x: number, y: number | null];
+
+/** Points without a neighbour that has a value: no line leads to them. */
+function lonePoints(points: readonly DrawnPoint[]): DrawnPoint[] {
+  const isGap = (i: number) => (points[i]?.[1] ?? null) === null;
+  return points.filter((_, i) => !isGap(i) && isGap(i - 1) && isGap(i + 1));
 }
 
 /** A range of the same middle, or of x in its place, that is longer by a factor. */
@@ -210,7 +222,9 @@ export class LineChart {
     const isLogarithmic = this.#isLogarithmic;
     // A logarithm has no place for what is not positive.
     const data = (points: readonly Point[]) =>
-      pointsIn(points, range).map(([x, y]) => [x, isLogarithmic && y !== null && y <= 0 ? null : y]);
+      pointsIn(points, range).map((
+        [x, y],
+      ): DrawnPoint => [x, isLogarithmic && y !== null && y <= 0 ? null : y]);
     return {
       empty,
       cells,
@@ -246,13 +260,18 @@ export class LineChart {
             lineStyle: { width: 2, color: colour, type: dash.length === 0 ? "solid" as const : [...dash] },
             ...level && { markLine: levelMark(level, colour) },
           };
-          if (smoothed === undefined) return [{ ...line, data: data(points) }];
+          /** The line, and marks where there is none. */
+          const drawn = (points: readonly Point[], look: Partial<typeof line & { z: number }> = {}) => {
+            const seen = { ...line, ...look, data: data(points) };
+            const lone = seen.showSymbol ? [] : lonePoints(seen.data);
+            const marks = { type: "scatter" as const, name, silent: true, symbolSize: LONE_SIZE, data: lone };
+            const itemStyle = { color: seen.lineStyle.color, opacity: 1 };
+            return lone.length === 0 ? [seen] : [seen, { ...marks, z: look.z ?? 2, itemStyle }];
+          };
+          if (smoothed === undefined) return drawn(points);
           const faint = { width: 1, color: faded(colour, panel), type: "solid" as const };
           // All raw lines lie below all smoothed ones.
-          return [
-            { ...line, z: 1, lineStyle: faint, data: data(points) },
-            { ...line, showSymbol: false, data: data(smoothed) },
-          ];
+          return [...drawn(points, { z: 1, lineStyle: faint }), ...drawn(smoothed, { showSymbol: false })];
         }),
       },
     };

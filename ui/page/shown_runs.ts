@@ -35,7 +35,7 @@ export interface Shown extends Pick<LinesDrawing, "range" | "xName" | "formatX">
 }
 
 /** Returns why there is no point of some runs. */
-export function whyEmpty(runs: readonly Run[], unit: Unit): string {
+function whyEmpty(runs: readonly Run[], unit: Unit): string {
   if (runs.length === 0) return "No run is selected.";
   if (runs.every(({ points }) => points.length === 0)) {
     const isOver = runs.every(({ record }) => record !== undefined && record.status !== "running");
@@ -43,6 +43,21 @@ export function whyEmpty(runs: readonly Run[], unit: Unit): string {
   }
   if (unit === "time") return "No time was recorded: an older version wrote these steps.";
   return "The length of an epoch is unknown: there is no plan in run.json.";
+}
+
+/**
+ * Returns why nothing is seen of the lines of some runs; `undefined` where something is.
+ *
+ * @param none why there may be points, and no value
+ */
+export function whyUnseen(
+  lines: readonly Line[],
+  runs: readonly ShownRun[],
+  unit: Unit,
+  none = "No finite values.",
+): string | undefined {
+  if (lines.every(({ points }) => points.length === 0)) return whyEmpty(runs.map(({ run }) => run), unit);
+  return lines.some(({ points }) => points.some(([, y]) => y !== null)) ? undefined : none;
 }
 
 /** Returns all points of lines, the heading first, for a file. */
