@@ -17,6 +17,21 @@ export interface EventImage {
 }
 
 /**
+ * Makes a file. Where one run of this process has ended within the second, its file stays as it is, and the name of the next
+ * ends with a number: TensorBoard reads the files of a folder in the order of their names.
+ */
+function makeFile(name: string): { path: string; file: Deno.FsFile } {
+  for (let number = 0;; number++) {
+    const path = number === 0 ? name : `${name}.${number}`;
+    try {
+      return { path, file: Deno.openSync(path, { write: true, createNew: true }) };
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw describeWriteError(error, path);
+    }
+  }
+}
+
+/**
  * Appends events to a new file `events.out.tfevents.*` of a folder. Every event goes to the system as it is written, so
  * that TensorBoard shows a run while it lasts, and a crash loses none.
  */
@@ -35,13 +50,8 @@ export class EventWriter implements Disposable {
    */
   constructor(folder: string, now: () => number = Date.now) {
     const name = `events.out.tfevents.${Math.floor(now() / 1000)}.${hostname()}.${Deno.pid}.seed`;
-    this.path = join(folder, name);
     this.#now = now;
-    try {
-      this.#file = Deno.openSync(this.path, { write: true, create: true, truncate: true });
-    } catch (error) {
-      throw describeWriteError(error, this.path);
-    }
+    ({ path: this.path, file: this.#file } = makeFile(join(folder, name)));
     this.#write({ fileVersion: "brain.Event:2" });
   }
 

@@ -46,6 +46,18 @@ Deno.test("EventWriter writes records that the specification's reader takes apar
   assertThrows(() => new EventWriter("/no/such/folder"), UserError, "cannot write");
 });
 
+Deno.test("EventWriter leaves the file of a run that this process began within the same second", async () => {
+  await withFolder((folder) => {
+    for (const loss of [3, 2, 1]) {
+      using writer = new EventWriter(folder, () => 1_764_000_000_500);
+      writer.scalar("step_loss", loss, 1);
+    }
+    const scalars = eventFiles(folder).map((path) => readEvents(path).map(({ scalar }) => scalar));
+    assertEquals(scalars, [[undefined, 3], [undefined, 2], [undefined, 1]], "in the order of their names");
+    return Promise.resolve();
+  });
+});
+
 Deno.test("RunEvents writes norms by group of layers, device time and memory, and no time that is unknown", async () => {
   await withFolder((folder) => {
     {
