@@ -8,6 +8,7 @@ import { dataListener } from "../actors/notices.ts";
 import { fingerprintDataset, fingerprintRows } from "../data/fingerprint.ts";
 import { chooseLabelFraction } from "../data/label_fraction.ts";
 import type { DecodeOptions } from "../data/decode.ts";
+import { BrokenRowError, type Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import type { Term } from "../models/checkpoint/run_terms.ts";
@@ -42,6 +43,8 @@ export interface LabelledDataOptions {
   labelFraction: number;
   /** Chooses them. */
   seed: number;
+  /** Whether nothing is learnt: of the images of `data` none is read. */
+  evaluate: boolean;
 }
 
 /** Options with a rule for views that is decided. */
@@ -69,7 +72,6 @@ export async function prepareLabels<
   const options = await withDecoding({ ...given, evalResize });
   const data = await findLabelledData(options, emit);
   const { train, test } = data;
-  checkSameClasses(train, test);
   return { options, data, classes: options.classes ?? Math.max(train.classes, test.classes) };
 }
 
@@ -77,36 +79,73 @@ export async function prepareLabels<
  * Finds out what the images are, how many classes their labels speak of, and which of them are learnt from; the latter is
  * told, where it is a share.
  *
- * @throws {UserError} where there are no labels that number classes
+ * @throws {UserError} where there are no labels that number classes, or one that is read does not, or those of the two sets do
+ *   not mean the same
  */
 export async function findLabelledData(
-  { data, testData, classes, labelFraction, seed }: LabelledDataOptions,
+  { data, testData, classes, labelFraction, seed, evaluate }: LabelledDataOptions,
   emit: Emit<NoteEvent | WarningEvent | ProgressEvent>,
 ): Promise<LabelledData> {
-  let labels: Int32Array | undefined;
-  const look = async (path: string, takesShare: boolean): Promise<LabelledFacts> => {
+  const look = async (path: string, share: number, isRead: boolean) => {
     using dataset = await openDataset(path, dataListener(emit));
-    const facts = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
-    if (takesShare) labels = dataset.readLabels();
-    if (classes !== null) return { ...facts, classes };
-    const largest = dataset.largestLabel();
-    if (largest === undefined || largest < 0) {
-      throw new UserError(`${path}: expected class labels, which a linear evaluation needs, found none`);
-    }
-    if (largest >= MOST_CLASSES) {
-      throw new UserError(
-        `${path}: expected labels that number the classes from 0, found ${largest}, hence ${
-          largest + 1
-        } classes; renumber the classes, or set --classes`,
-      );
-    }
-    return { ...facts, hasLabels: true, classes: largest + 1 };
+    const found = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
+    const facts: LabelledFacts = classes === null
+      ? { ...found, hasLabels: true, classes: countClasses(dataset) }
+      : { ...found, classes };
+    const labels = share < 1 || isRead ? dataset.readLabels() : new Int32Array();
+    const rows = share < 1 ? chooseLabelFraction(labels, share, seed) : undefined;
+    if (isRead && facts.hasLabels) await checkLabels(dataset, labels, rows, facts.classes);
+    return { facts, labels, rows };
   };
-  const [train, test] = await Promise.all([look(data, labelFraction < 1), look(testData, false)]);
-  if (labels === undefined) return { train, test, rows: undefined, trainImages: train.rowCount };
-  const rows = chooseLabelFraction(labels, labelFraction, seed);
+  const [{ facts: train, labels, rows }, { facts: test }] = await Promise.all([
+    look(data, labelFraction, !evaluate),
+    look(testData, 1, true),
+  ]);
+  checkSameClasses(train, test);
+  if (rows === undefined) return { train, test, rows, trainImages: train.rowCount };
   emit({ type: "note", text: describeRows(rows, labels, labelFraction, seed) });
   return { train, test, rows, trainImages: rows.length };
+}
+
+/** How many classes the labels speak of. */
+function countClasses(dataset: Dataset): number {
+  const { path } = dataset;
+  const largest = dataset.largestLabel();
+  if (largest === undefined || largest < 0) {
+    throw new UserError(`${path}: expected class labels, which a linear evaluation needs, found none`);
+  }
+  if (largest >= MOST_CLASSES) {
+    throw new UserError(
+      `${path}: expected labels that number the classes from 0, found ${largest}, hence ${
+        largest + 1
+      } classes; renumber the classes, or set --classes`,
+    );
+  }
+  return largest + 1;
+}
+
+/**
+ * Makes sure that the labels of some rows, or of all, are those of classes. Broken rows, whose label is -1, are passed over by
+ * every reader.
+ *
+ * @throws {UserError} that names the first row that has another one
+ */
+async function checkLabels(
+  dataset: Dataset,
+  labels: Int32Array,
+  rows: Uint32Array | undefined,
+  classes: number,
+): Promise<void> {
+  for (const row of rows ?? labels.keys()) {
+    const label = labels[row];
+    if (label >= 0 && label < classes) continue;
+    const [found] = await dataset.readRows([row]);
+    if (found instanceof BrokenRowError) continue;
+    const expected = label < 0
+      ? "expected 0 or above; correct the label, or leave the row out"
+      : `expected 0 to ${classes - 1} for ${classes} classes; correct the label, or use a larger --classes`;
+    throw new UserError(dataset.brokenRow(row, `has label ${label}: ${expected}`).message);
+  }
 }
 
 /** A sentence about the rows that were chosen. */
@@ -133,7 +172,6 @@ function describeRows(
 export function openCaches(
   { data, testData, cache, evaluate, maxPixels, leastSide }: LabelledDataOptions & DecodeOptions & {
     cache: string;
-    evaluate: boolean;
   },
   { rows }: LabelledData,
   isReadOnce: boolean,

@@ -283,6 +283,14 @@ Deno.test("runFinetune() says what is wrong with labels, batches and checkpoints
   await refused({ batchSize: 100 }, "72 images are fewer than one batch of --batch-size 100");
   await refused({ labelFraction: 0.1, batchSize: 16 }, "or a larger --label-fraction");
   await refused({ classes: 3 }, "expected 0 to 2 for 3 classes");
+  // One label of the test images that is too large is found before any actor starts; the file is named.
+  const testData = join(folder.path, "too large.tsv");
+  const rows = Deno.readTextFileSync(join(folder.data, "test.tsv"));
+  Deno.writeTextFileSync(testData, rows.replace(/\t\d+(?=\t[^\t]*\n$)/, "\t12"));
+  await refused(
+    { testData, classes: 10 },
+    `${testData} line 40: has label 12: expected 0 to 9 for 10 classes; correct the label, or use a larger --classes`,
+  );
   await refused({ resume: TINY_TEACHER }, "is not a checkpoint of lincls --finetune");
   await refused({ resume: result.checkpoint }, "there is nothing left to do");
   await refused({ resume: result.checkpoint, epochs: 4, classes: 12 }, "has a classifier of 10 classes");

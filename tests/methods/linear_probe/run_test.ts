@@ -202,6 +202,24 @@ Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints"
     Deno.readTextFileSync(join(folder.data, "test.tsv")).replace(/\t\d+\t/g, "\t-1\t"),
   );
   await refused({ testData: unlabelled }, "expected class labels, which a linear evaluation needs");
+  // One bad row is found before any actor starts. A broken one is passed over, as are images that nothing is learnt from.
+  const rows = Deno.readTextFileSync(join(folder.data, "test.tsv"));
+  const [bad, garbled] = ["-1", "cat"].map((label) => {
+    const path = join(folder.path, `last is ${label}.tsv`);
+    Deno.writeTextFileSync(path, rows.replace(/\t\d+(?=\t[^\t]*\n$)/, `\t${label}`));
+    return path;
+  });
+  const started: string[] = [];
+  await assertRejects(
+    () =>
+      runLinearEvaluation(optionsIn(folder, "bad", { testData: bad }), ({ type }) => void started.push(type)),
+    UserError,
+    `${bad} line 40: has label -1: expected 0 or above`,
+  );
+  assert(!started.includes("plan"), String(started));
+  await refused({ data: bad }, `${bad} line 40: has label -1`);
+  const options = { testData: garbled, data: bad, resume: result.checkpoint, evaluate: true };
+  assert((await run(optionsIn(folder, "garbled", options))).result.scores[0].last.top1 > 0);
   const broken = join(folder.path, "broken.tsv");
   Deno.writeTextFileSync(
     broken,
