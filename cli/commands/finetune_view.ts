@@ -43,12 +43,18 @@ function describeResult(
   const files = checkpoint === null
     ? []
     : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
-  const row = [percent(last.top1), percent(last.top5), last.loss.toFixed(4)];
+  const row = [
+    percent(last.top1),
+    percent(last.top5),
+    last.loss.toFixed(4),
+    ...evaluate ? [] : [percent(best)],
+  ];
+  const heading = ["top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
   return [
     `${evaluate ? "evaluated" : "trained"} in ${describeTime(took)}`,
     ...files,
     "",
-    formatTable([["top-1", "top-5", "loss", "best top-1"], [...row, percent(best)]]),
+    formatTable([heading, row]),
   ];
 }
 

@@ -126,7 +126,9 @@ export async function findStart(
   }
   const hasOptimizer = !evaluate; // which then is not needed
   requireOptimizer({ ...saved, hasOptimizer }, options.optimizer, fail);
-  const { epoch, best, progress, resume: state } = saved;
+  const { epoch, progress, resume: state } = saved;
+  // The images that are only classified may be others than those of the run.
+  const best = evaluate ? -1 : saved.best;
   const batch = evaluate ? state.batch : checkSameEpoch(state, options, batchesPerEpoch, fail);
   return { epoch, batch, extraSteps: extraStepsOf(state, epoch, batchesPerEpoch, fail), best, progress };
 }

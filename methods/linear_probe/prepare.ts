@@ -91,7 +91,7 @@ export interface LinearStart {
 
 /** The beginning, or where the checkpoint of `resume` left off. */
 export async function findStart(
-  { resume, lr, startEpoch }: LinearOptions,
+  { resume, lr, startEpoch, evaluate }: LinearOptions,
   batchesPerEpoch: number,
 ): Promise<LinearStart> {
   // Worse than any, so that the first epoch is the best so far.
@@ -114,5 +114,7 @@ export async function findStart(
       `its classifiers for learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
     );
   }
-  return { epoch, extraSteps, best: found.map((probe) => probe?.best ?? -1), diverged };
+  // The images that are only classified may be others than those of the run.
+  const best = evaluate ? none : found.map((probe) => probe?.best ?? -1);
+  return { epoch, extraSteps, best, diverged };
 }

@@ -44,6 +44,15 @@ export class RunFolder implements Disposable {
     Deno.writeTextFileSync(train, Deno.readTextFileSync(train).replace(/\t\d+\t/g, () => `\t${row++ % 2}\t`));
   }
 
+  /** Writes the images to classify once more, each with the label of another class, and returns the path. */
+  mislabelTest(): string {
+    const [test, path] = ["test.tsv", "mislabelled.tsv"].map((name) => join(this.data, name));
+    const other = (label: string) => `\t${(Number(label) + 5) % 10}\t`;
+    const text = Deno.readTextFileSync(test).replace(/\t(\d+)\t/g, (_, label: string) => other(label));
+    Deno.writeTextFileSync(path, text);
+    return path;
+  }
+
   /** A new folder for what a run writes. */
   makeOutput(name: string): string {
     const path = join(this.path, name);

@@ -197,6 +197,7 @@ for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tunin
     assertStringIncludes(here.stdout, `output    none: ${output} stays as it is\n`);
     assertMatch(here.stdout, new RegExp(`^test after epoch 2: top-1 ${top1}`, "m"));
     assertMatch(here.stdout, /^evaluated in \S+$/m);
+    assert(!here.stdout.includes("best"), here.stdout);
     assertEquals(contents(), before);
 
     const elsewhere = join(folder.path, "elsewhere");

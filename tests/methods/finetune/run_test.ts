@@ -241,6 +241,10 @@ Deno.test("runFinetune() writes torchvision's keys, which are the encoder of eve
     bestEpoch.epoch,
     bestEpoch.tested,
   ]]);
+  const others = { pretrained: null, resume: best, evaluate: true, testData: folder.mislabelTest() };
+  const other = await run(optionsIn(folder, "other images", others));
+  assert(other.result.last.top1 < result.best, String(other.result.last.top1));
+  assertEquals([other.result.best, other.epochs[0].best], [other.result.last.top1, other.result.last.top1]);
 });
 
 Deno.test("runFinetune() on a share of the labels learns from these rows alone, in every epoch, and says which", async () => {

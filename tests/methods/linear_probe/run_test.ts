@@ -155,6 +155,11 @@ Deno.test("runLinearEvaluation() trains several learning rates as it would each 
   const { best: top1 } = alone.result.scores[0];
   const bestEpoch = alone.epochs.find(({ tested }) => tested[0].top1 === top1)!.epoch;
   assertEquals(epochs.map(({ epoch }) => epoch), [bestEpoch]);
+  // Other images have a best of their own, below the checkpoint's.
+  const testData = folder.mislabelTest();
+  const { result: { scores } } = await run(optionsIn(folder, "other images", { ...options, testData }));
+  assert(scores[0].last.top1 < top1, String(scores[0].last.top1));
+  assertEquals(scores[0].best, scores[0].last.top1);
 });
 
 Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
