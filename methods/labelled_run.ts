@@ -4,6 +4,7 @@ import type { ImageCaches } from "../actors/image_caches.ts";
 import type { Returning } from "../actors/messages.ts";
 import { describeRestart } from "../actors/notices.ts";
 import type { Pipeline } from "../actors/pipeline.ts";
+import type { RankSettings } from "../actors/ranks/ranks.ts";
 import type { ActorSystem, Protocol, Supervised, Supervisor } from "../actors/runtime/mod.ts";
 import { TrainingRun, type TrainingRunOptions } from "../actors/training_run.ts";
 import { findEncoder } from "../models/registry.ts";
@@ -17,6 +18,8 @@ const SECONDS_BETWEEN_CHECKPOINTS = 60;
 export interface LabelledRunOptions<Trainer extends Protocol<Trainer> & Returning>
   extends Omit<TrainingRunOptions, "emit" | "keep"> {
   emit: Emit<WarningEvent | ActorsEvent | CheckpointEvent>;
+  /** The part of this process, where several share the images: the first one alone writes files, and removes them. */
+  ranks: RankSettings | undefined;
   /** Has all begin again where the newest checkpoint left off, before actors are started again. */
   goBack(): Promise<void>;
   /**
@@ -44,7 +47,8 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
   constructor(system: ActorSystem, options: LabelledRunOptions<Trainer>) {
     this.#system = system;
     this.#options = options;
-    this.training = new TrainingRun(options);
+    // The newest alone is kept beside the best one, since each holds the whole backbone.
+    this.training = new TrainingRun({ ...options, keep: (options.ranks?.rank ?? 0) === 0 ? 1 : 0 });
     const tellRestart = describeRestart(options.emit);
     this.#supervisor = system.supervise({
       strategy: "one-for-all",

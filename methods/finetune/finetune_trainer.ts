@@ -117,7 +117,7 @@ class Finetuning {
   #consumed = Promise.withResolvers<void>();
   /** Whether there is anything that the newest checkpoint does not have. */
   #isNew = false;
-  /** The checkpoint of this run that is on the disk. */
+  /** The checkpoint that was written last. */
   #written?: string;
   /** Whether training ends with the next checkpoint, or has ended with the last one. */
   #end: "after saving" | "now" | undefined;
@@ -345,7 +345,7 @@ class Finetuning {
     await this.#config.monitor.tell("event", { type: "saved", ...saved, ends: this.#end === "now" });
   }
 
-  /** Writes what is new; the checkpoint before it goes. */
+  /** Writes what is new. */
   async #save(): Promise<WrittenCheckpoint> {
     if (this.#end === "after saving") this.#end = "now";
     const { next: { epoch, batch }, step } = this.#steps;
@@ -356,9 +356,6 @@ class Finetuning {
     );
     await this.#write(path);
     this.#isNew = false;
-    if (this.#written !== undefined && this.#written !== path && this.#writes) {
-      await Deno.remove(this.#written).catch(() => {});
-    }
     this.#written = path;
     return { path, step };
   }

@@ -133,6 +133,7 @@ class FinetuneRun {
       resume,
       emit,
       signal,
+      ranks,
       save: (how) => this.#save(how),
       goBack: () => this.#goBack(),
       spawn: (supervisor, resume) =>

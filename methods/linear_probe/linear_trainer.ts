@@ -102,7 +102,7 @@ class ProbeTraining {
   #noted?: Noted;
   /** The best epoch's, until it is written. */
   #best?: Noted;
-  /** The checkpoint of this run that is on the disk. */
+  /** The checkpoint that was written last. */
   #written?: string;
 
   constructor(
@@ -317,7 +317,7 @@ class ProbeTraining {
     if (progress.isBest) this.#best = this.#noted;
   }
 
-  /** Writes what is new; the checkpoint before it goes, since the whole backbone is in each. */
+  /** Writes what is new. */
   save(): Promise<string | null> {
     const saved = this.#saved.then(() => this.#save());
     this.#saved = saved.catch(() => {});
@@ -334,7 +334,6 @@ class ProbeTraining {
     const path = join(output, linearCheckpointName(this.#noted.progress.epoch - 1));
     if (path === this.#written) return path;
     await this.#write(path, this.#noted);
-    if (this.#written !== undefined) await Deno.remove(this.#written).catch(() => {});
     this.#written = path;
     return path;
   }

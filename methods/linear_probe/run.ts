@@ -147,6 +147,7 @@ class LinearEvaluation {
       resume,
       emit,
       signal,
+      ranks,
       save: () => this.#save(),
       goBack: () => this.#goBack(),
       spawn: (supervisor, resume) =>

@@ -175,7 +175,7 @@ Deno.test("a learning rate that diverges is said, is never the best, is not writ
   const resumed = await runLinearEvaluation({ ...options, epochs: 3, resume: both.checkpoint });
   assertEquals(resumed.scores.map(({ diverged }) => diverged), [true, false]);
   await assertRejects(
-    () => runLinearEvaluation({ ...options, lr: [1e39], epochs: 3, resume: both.checkpoint }),
+    () => runLinearEvaluation({ ...options, lr: [1e39], epochs: 4, resume: resumed.checkpoint }),
     CheckpointError,
     "have diverged; use --lr 0.03",
   );
