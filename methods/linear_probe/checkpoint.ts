@@ -79,6 +79,8 @@ export interface SavedLinear {
   readonly classes: number;
   readonly features: number;
   readonly probes: readonly SavedProbe[];
+  /** The learning rate of the one that `state_dict` is of; the original's, and those of before, do not say it. */
+  readonly chosen: number | undefined;
   /** The original's, and those of before, do not say it. */
   readonly steps: SavedSteps<number | undefined>;
   /** To be compared by `compareTerms`; the original's, and those of before, have none. */
@@ -121,12 +123,13 @@ export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
     ["optimizer", buildSgdState(sgd, TRAINED.length, buffers)],
     [
       SWEEP,
-      probes.map((probe) =>
+      probes.map((probe, i) =>
         torchDict([
           ["lr", new PyFloat(probe.lr)],
           ["best_acc1", new PyFloat(probe.best)],
           ["values", dictOf(probe.values)],
           ["momentum", dictOf(probe.momentum)],
+          ["is_chosen", i === chosen],
         ])
       ),
     ],
@@ -203,7 +206,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
       values: await read("", entry, true),
       momentum: await read("the momentum of ", (_, i) => buffers.get(i), false),
     };
-    return { ...found, probes: [probe] };
+    return { ...found, probes: [probe], chosen: lr };
   }
   const notOurs = (how: string) => wrong(`its ${SWEEP} was not written by deno task lincls: ${how}`);
   if (!Array.isArray(sweep) || sweep.length === 0) {
@@ -211,8 +214,9 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
   }
   const probes: SavedProbe[] = [];
   let diverged: NotFiniteError | undefined;
+  let chosen: number | undefined;
   for (const probe of sweep) {
-    const [rate, best, values, momentum] = ["lr", "best_acc1", "values", "momentum"]
+    const [rate, best, values, momentum, isChosen] = ["lr", "best_acc1", "values", "momentum", "is_chosen"]
       .map((key) => probe instanceof Map ? probe.get(key) : undefined);
     if (typeof rate !== "number" || !Number.isFinite(rate) || rate <= 0) {
       throw notOurs(`expected a learning rate above 0, found ${show(rate)}`);
@@ -222,6 +226,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
       throw notOurs(`the classifier for learning rate ${rate} has no values and momentum`);
     }
     const saved = { lr: rate, best: readBest(best) };
+    if (isChosen === true) chosen = rate;
     try {
       probes.push({
         ...saved,
@@ -237,7 +242,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
   if (probes.every(({ values }) => values.size === 0)) {
     throw diverged ?? wrong("all its classifiers have diverged; start again with a lower --lr");
   }
-  return { ...found, probes };
+  return { ...found, probes, chosen };
 }
 
 function show(value: TorchValue | undefined): string {

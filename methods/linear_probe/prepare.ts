@@ -85,6 +85,8 @@ export interface LinearStart {
   extraSteps?: number;
   /** Best top-1 that each learning rate has seen. */
   best: number[];
+  /** Index of the one that was the best first. */
+  chosen: number;
   /** Which of them have diverged. */
   diverged: boolean[];
 }
@@ -96,9 +98,11 @@ export async function findStart(
 ): Promise<LinearStart> {
   // Worse than any, so that the first epoch is the best so far.
   const none = lr.map(() => -1);
-  if (resume === null) return { epoch: startEpoch, best: none, diverged: lr.map(() => false) };
+  if (resume === null) {
+    return { epoch: startEpoch, best: none, chosen: 0, diverged: lr.map(() => false) };
+  }
   using file = await openCheckpointFile(resume);
-  const { epoch, probes, steps } = await readLinearCheckpoint(file, lr[0]);
+  const { epoch, probes, chosen, steps } = await readLinearCheckpoint(file, lr[0]);
   const extraSteps = extraStepsOf(
     steps,
     epoch,
@@ -116,5 +120,5 @@ export async function findStart(
   }
   // The images that are only classified may be others than those of the run.
   const best = evaluate ? none : found.map((probe) => probe?.best ?? -1);
-  return { epoch, extraSteps, best, diverged };
+  return { epoch, extraSteps, best, chosen: Math.max(0, lr.findIndex((rate) => rate === chosen)), diverged };
 }

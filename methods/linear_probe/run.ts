@@ -110,6 +110,8 @@ class LinearEvaluation {
   #start: LinearStart;
   #divergence: Divergence;
   #best: number[];
+  /** Index of the best learning rate: of several that are equal, the one that was the best first. */
+  #chosen: number;
   #last: ProbeScore[] = [];
   /** Epochs of the test images that were read in this attempt. */
   #tests = 0;
@@ -130,6 +132,7 @@ class LinearEvaluation {
     this.#emit = emit;
     this.#start = start;
     this.#best = [...start.best];
+    this.#chosen = start.chosen;
     this.#divergence = this.#watchDivergence();
     const { epochs, evaluate, output, resume } = options;
     const { trainImages: images } = data;
@@ -176,7 +179,7 @@ class LinearEvaluation {
       best: this.#best[i],
       diverged: diverged[i],
     }));
-    const chosen = this.#chosen();
+    const chosen = this.#choose();
     warnOfLargeLoss(scores[chosen], this.#classes, this.#emit);
     const checkpoint = this.#run.training.checkpoint ?? (this.#isTrained ? this.#options.resume : null);
     return { scores, chosen, checkpoint };
@@ -191,6 +194,7 @@ class LinearEvaluation {
     if (this.#ranks !== undefined) throw new UserError(CANNOT_GO_BACK);
     this.#start = await findStart({ ...this.#options, resume: this.#run.resume }, this.#batchesPerEpoch);
     this.#best = [...this.#start.best];
+    this.#chosen = this.#start.chosen;
     this.#divergence = this.#watchDivergence();
     this.#tests = 0;
   }
@@ -235,10 +239,12 @@ class LinearEvaluation {
     return this.#best.map((top1, i) => this.#divergence.diverged[i] ? -Infinity : top1);
   }
 
-  /** The best learning rate's index. */
-  #chosen(): number {
+  /** The best learning rate's index, once more. */
+  #choose(): number {
     const standings = this.#standings();
-    return standings.indexOf(Math.max(...standings));
+    const best = Math.max(...standings);
+    if (standings[this.#chosen] < best) this.#chosen = standings.indexOf(best);
+    return this.#chosen;
   }
 
   /** What the learning rates are multiplied by after the warm-up. */
@@ -289,10 +295,8 @@ class LinearEvaluation {
       await this.#read(TRAIN, 0, "bank");
       await this.#read(TEST, 0, "queries");
     }
-    let bestProbe = this.#chosen();
-    await this.#run.trainEpochs(this.#start.epoch, epochs, async (epoch) => {
-      bestProbe = await this.#trainEpoch(epoch, bestProbe);
-    });
+    this.#choose();
+    await this.#run.trainEpochs(this.#start.epoch, epochs, (epoch) => this.#trainEpoch(epoch));
   }
 
   /** Classifies the test images by classifiers that are there. */
@@ -309,8 +313,8 @@ class LinearEvaluation {
     await this.#endIfOver();
   }
 
-  /** Trains an epoch, and classifies the test images. @returns the best probe */
-  async #trainEpoch(epoch: number, bestBefore: number): Promise<number> {
+  /** Trains an epoch, and classifies the test images. */
+  async #trainEpoch(epoch: number): Promise<void> {
     const trainer = this.#run.trainer.ref;
     const learningRates = this.#ratesOf(epoch);
     const train = async () => {
@@ -326,13 +330,13 @@ class LinearEvaluation {
     const diverged = [...this.#divergence.diverged];
     const before = Math.max(...this.#standings());
     this.#raiseBest();
-    const probe = this.#chosen();
     // One that has diverged is not the best any more, whatever it once was.
-    const isBest = Math.max(...this.#standings()) > before || diverged[bestBefore];
+    const hasLost = diverged[this.#chosen];
+    const probe = this.#choose();
+    const isBest = this.#standings()[probe] > before || hasLost;
     const progress = { epoch: epoch + 1, best: [...this.#best], diverged, probe, isBest };
     await trainer.ask("note", progress, PATIENCE);
     this.#tellEpoch({ type: "epoch", epoch, learningRates, trained, tested: this.#last, diverged });
-    return probe;
   }
 
   /** Goes no further where every learning rate has diverged: the run ends by that. */

@@ -9,7 +9,11 @@ import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../../methods/lin
 import { BEST_CHECKPOINT } from "../../../methods/linear_probe/linear_trainer.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { UserError } from "../../../errors.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
+import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { hear } from "../../actors/hear.ts";
 import { IS_LONG } from "../../long.ts";
@@ -160,6 +164,27 @@ Deno.test("runLinearEvaluation() trains several learning rates as it would each 
   const { result: { scores } } = await run(optionsIn(folder, "other images", { ...options, testData }));
   assert(scores[0].last.top1 < top1, String(scores[0].last.top1));
   assertEquals(scores[0].best, scores[0].last.top1);
+});
+
+Deno.test("runLinearEvaluation() keeps the learning rate that was the best first, resumed too, and its checkpoint is of it", async () => {
+  const { folder, ran: { result } } = await unbroken();
+  // As if both had been at 100 %, the second one before the first.
+  const equal = join(folder.path, "equal.pth.tar");
+  using file = await openCheckpointFile(result.checkpoint!);
+  const sweep = (file.value as TorchDict).get("seed_sweep") as TorchDict[];
+  for (const [i, probe] of sweep.entries()) {
+    probe.set("best_acc1", new PyFloat(100));
+    probe.set("is_chosen", i === 1);
+  }
+  await writeTorchFile(equal, file.value);
+  const options = { cacheFeatures: true, epochs: 4, resume: equal };
+  const resumed = await run(optionsIn(folder, "equal", options));
+  assertEquals([resumed.result.chosen, resumed.result.scores.map(({ best }) => best)], [1, [100, 100]]);
+  using saved = await loadStateDict(resumed.result.checkpoint!);
+  const probes = (saved.file.value as TorchDict).get("seed_sweep") as TorchDict[];
+  assertEquals(probes.map((probe) => probe.get("is_chosen")), [false, true]);
+  const weight = (probes[1].get("values") as TorchDict).get("fc.weight") as TensorRef;
+  assertEquals(await saved.tensors.get("fc.weight")!.read(), await weight.read());
 });
 
 Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
