@@ -1,16 +1,14 @@
 /** What `deno task lincls --finetune` makes of a fine-tuning's events. */
-import { relative } from "node:path";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { counted } from "../../data/printable.ts";
 import type { FinetuneEpoch, FinetuneEvent, FinetunePlan } from "../../methods/finetune/events.ts";
-import { BEST_CHECKPOINT } from "../../methods/finetune/finetune_trainer.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { FinetuneResult } from "../../methods/finetune/run.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { formatTable } from "../terminal/table.ts";
-import { describeOutput, percent } from "./linear_view.ts";
+import { describeCheckpoints, describeOutput, percent } from "./linear_view.ts";
 import { RunDiagnostics } from "./run_diagnostics.ts";
 import { describeReaders, describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
@@ -40,9 +38,6 @@ function describeResult(
   { output, evaluate }: FinetuneOptions,
   took: Took,
 ): string[] {
-  const files = checkpoint === null
-    ? []
-    : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
   const row = [
     percent(last.top1),
     percent(last.top5),
@@ -52,7 +47,7 @@ function describeResult(
   const heading = ["top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
   return [
     `${evaluate ? "evaluated" : "trained"} in ${describeTime(took)}`,
-    ...files,
+    ...describeCheckpoints(output, checkpoint),
     "",
     formatTable([heading, row]),
   ];

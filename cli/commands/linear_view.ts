@@ -1,5 +1,6 @@
 /** What `deno task lincls` makes of a linear evaluation's events. */
-import { relative } from "node:path";
+import { existsSync } from "node:fs";
+import { join, relative } from "node:path";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { counted } from "../../data/printable.ts";
 import type { LinearEpoch, LinearEvent, LinearPlan } from "../../methods/linear_probe/events.ts";
@@ -42,6 +43,13 @@ export function percent(value: number): string {
   return `${value.toFixed(2)} %`;
 }
 
+/** Where the last checkpoint and the best one are: a run that is resumed elsewhere and gets no better has none of the latter. */
+export function describeCheckpoints(output: string, last: string | null): string[] {
+  if (last === null) return [];
+  const best = existsSync(join(output, BEST_CHECKPOINT)) ? [`best      ${BEST_CHECKPOINT}`] : [];
+  return [`output    ${output}`, `last      ${relative(output, last)}`, ...best];
+}
+
 /** What is shown after the last step. */
 function describeResult(
   { scores, chosen, checkpoint }: LinearResult,
@@ -54,13 +62,10 @@ function describeResult(
     ...evaluate ? [] : [diverged ? "" : percent(best)],
   ]);
   const heading = ["learning rate", "top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
-  const files = checkpoint === null
-    ? []
-    : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
   const { lr, best } = scores[chosen];
   return [
     `${evaluate ? "evaluated" : "trained"} in ${describeTime(took)}`,
-    ...files,
+    ...describeCheckpoints(output, checkpoint),
     "",
     formatTable([heading, ...rows]),
     ...scores.length > 1 ? ["", `best: ${percent(best)}, with learning rate ${lr}`] : [],

@@ -3,6 +3,9 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { hostPrograms } from "../run_program.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
@@ -220,6 +223,29 @@ for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tunin
       3,
     ]);
     assert(Deno.statSync(join(elsewhere, "report.html")).isFile);
+
+    // Gone on with elsewhere, it gets no better than all images, and names no best checkpoint there.
+    using file = await openCheckpointFile(join(output, last));
+    const root = file.value as TorchDict;
+    for (const of of [root, ...root.get("seed_sweep") as TorchDict[] ?? []]) {
+      of.set("best_acc1", new PyFloat(100));
+    }
+    const full = join(folder.path, last);
+    await writeTorchFile(full, root);
+    const [there, more] = [join(folder.path, "there"), ["-b", "8", "--epochs", "4", "--resume", full]];
+    const resumed = await lincls(
+      "--pretrained",
+      TINY_TEACHER,
+      ...common,
+      ...more,
+      "--output",
+      there,
+      folder.data,
+    );
+    assertEquals([resumed.code, resumed.stderr], [0, ""]);
+    assertMatch(resumed.stdout, /^last +\S+_0003\.pth\.tar$/m);
+    assert(!resumed.stdout.includes("model_best"), resumed.stdout);
+    assertMatch(trained.stdout, /^best +model_best\.pth\.tar$/m);
   });
 }
 
