@@ -72,6 +72,13 @@ export async function prepareFinetune(
     );
   }
   const start = await findStart(options, classes, batchesPerEpoch);
+  if (!evaluate && start.batch > 0 && start.epoch >= epochs) {
+    throw new UserError(
+      `${resume}: was stopped within epoch ${start.epoch}, which --epochs ${epochs} leaves out; use --epochs ${
+        start.epoch + 1
+      } or more`,
+    );
+  }
   const terms = await findTerms(options, data);
   if (resume !== null) {
     using file = await openCheckpointFile(resume);

@@ -152,6 +152,14 @@ Deno.test("runFinetune() gives the same bits for any number of readers, and when
     ["finetune_checkpoint_0001.pth.tar", BEST_CHECKPOINT],
     join(stopped.output, "finetune_checkpoint_0001.pth.tar"),
   ]);
+  // It has no weights of an epoch's end.
+  for (const isUnfinished of [false, true]) {
+    await assertRejects(
+      () => runFinetune({ ...stopped, epochs: 1, resume: checkpoint }, undefined, undefined, isUnfinished),
+      UserError,
+      `${checkpoint}: was stopped within epoch 1, which --epochs 1 leaves out; use --epochs 2 or more`,
+    );
+  }
   // Without --pretrained: the checkpoint has the encoder.
   const resumed = await run({ ...stopped, workers: 2, resume: checkpoint, pretrained: null });
   const { firstStep, testsFirst } = resumed.plan;
