@@ -42,7 +42,7 @@ export interface LinearStep {
   lr: number;
 }
 
-/** Scores of an epoch, one per learning rate. */
+/** Scores of an epoch, one per learning rate; of one that has diverged the loss is NaN, top-1 and top-5 are 0. */
 export interface LinearEpoch {
   /** Epoch, from 0. */
   epoch: number;

@@ -37,9 +37,9 @@ import {
 export interface LinearScore {
   /** Learning rate as given, before scaling. */
   lr: number;
-  /** Score on the test images after the last epoch. */
+  /** Score on the test images after the last epoch; a loss of NaN where it has diverged. */
   last: ProbeScore;
-  /** Best top-1 on the test images after any epoch, in percent. */
+  /** Best top-1 on the test images after any epoch before it diverged, in percent; -1 if there is none. */
   best: number;
   /** Whether one of its losses was not finite; it is then never the best. */
   diverged: boolean;
@@ -88,6 +88,9 @@ export async function runLinearEvaluation(
   const system = openSystem(options.plugins, emit);
   return await system.run(() => new LinearEvaluation(system, prepared, caches, emit, signal, ranks).run());
 }
+
+/** Of a learning rate that has diverged. */
+const DIVERGED: ProbeScore = { loss: NaN, top1: 0, top5: 0 };
 
 /** A linear evaluation under way. */
 class LinearEvaluation {
@@ -283,7 +286,14 @@ class LinearEvaluation {
   }
 
   #raiseBest(): void {
-    for (const [i, { top1 }] of this.#last.entries()) this.#best[i] = Math.max(this.#best[i], top1);
+    for (const [i, { top1 }] of this.#last.entries()) {
+      if (!this.#divergence.diverged[i]) this.#best[i] = Math.max(this.#best[i], top1);
+    }
+  }
+
+  /** Scores without those of what has diverged: its weights are not saved, and a resumed run has others. */
+  #ofSound(scores: readonly ProbeScore[]): ProbeScore[] {
+    return scores.map((score, i) => this.#divergence.diverged[i] ? DIVERGED : score);
   }
 
   /** All of it from where the actors are, or until the first crash. */
@@ -307,6 +317,7 @@ class LinearEvaluation {
     const epoch = this.#start.epoch - 1; // the checkpoint's last one, not the next one
     const learningRates = this.#isTrained ? this.#ratesOf(epoch) : lr;
     this.#divergence.look(this.#last, learningRates, "the test images");
+    this.#last = this.#ofSound(this.#last);
     const { diverged } = this.#divergence;
     this.#tellEpoch({ type: "epoch", epoch, learningRates, trained: [], tested: this.#last, diverged });
     this.#raiseBest();
@@ -321,11 +332,13 @@ class LinearEvaluation {
       await trainer.tell("begin", { learningRates });
       return await this.#read(TRAIN, epoch, "train");
     };
-    const trained = this.#options.cacheFeatures
+    const scores = this.#options.cacheFeatures
       ? await trainer.ask("trainOnKept", { epoch, learningRates }, PATIENCE)
       : await train();
     this.#last = await this.#test();
     this.#divergence.look(this.#last, learningRates, `the test after epoch ${epoch}`);
+    this.#last = this.#ofSound(this.#last);
+    const trained = this.#ofSound(scores);
     await this.#endIfOver();
     const diverged = [...this.#divergence.diverged];
     const before = Math.max(...this.#standings());

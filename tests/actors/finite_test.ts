@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { join } from "node:path";
 import { runDistillation } from "../../methods/seed/run.ts";
 import { warnOfLargeLoss } from "../../methods/linear_probe/divergence.ts";
+import type { LinearEpoch } from "../../methods/linear_probe/events.ts";
 import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import { BEST_CHECKPOINT, linearCheckpointName } from "../../methods/linear_probe/linear_trainer.ts";
@@ -171,9 +172,19 @@ Deno.test("a learning rate that diverges is said, is never the best, is not writ
     const { probes } = await readLinearCheckpoint(file, 1);
     assertEquals(probes.map(({ values, momentum }) => [values.size, momentum.size]), [[0, 0], [2, 2]]);
   }
-  // And a resumed run knows it.
-  const resumed = await runLinearEvaluation({ ...options, epochs: 3, resume: both.checkpoint });
+  // And a resumed run knows it: it is what an unbroken one would have been.
+  const longer = { ...options, epochs: 3 };
+  const epochsOf = async (options: LinearOptions) => {
+    const epochs: LinearEpoch[] = [];
+    const result = await runLinearEvaluation(options, hear({ epoch: (epoch) => epochs.push(epoch) }));
+    return { epochs, ...result };
+  };
+  const resumed = await epochsOf({ ...longer, resume: both.checkpoint });
   assertEquals(resumed.scores.map(({ diverged }) => diverged), [true, false]);
+  const whole = await epochsOf({ ...longer, output: folder.makeOutput("whole") });
+  assertEquals(resumed.epochs, whole.epochs.slice(2));
+  assertEquals(resumed.scores, whole.scores);
+  assertEquals(await digestFile(resumed.checkpoint!), await digestFile(whole.checkpoint!));
   await assertRejects(
     () => runLinearEvaluation({ ...options, lr: [1e39], epochs: 4, resume: resumed.checkpoint }),
     CheckpointError,
