@@ -16,6 +16,7 @@ import {
 } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULT_NOTES, LINEAR_RETIRED, linearFlags } from "../../methods/linear_probe/flags.ts";
 import {
+  describeRepeatedRate,
   LINEAR_DEFAULTS,
   LINEAR_SAMPLE_DEFAULTS,
   type LinearOptions,
@@ -260,8 +261,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   }
   const defaults = isSample ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS;
   const rates = lr ?? (evaluate ? null : defaults.lr);
-  if (rates !== null && new Set(rates).size < rates.length) {
-    throw new UsageError(`--lr ${rates.join(",")} contains a learning rate twice; give each once`);
-  }
+  const repeated = rates && describeRepeatedRate(rates);
+  if (repeated) throw new UsageError(repeated);
   return conclude({ method: "linear_probe" as const, options: { ...defaults, ...shared, lr: rates } });
 }

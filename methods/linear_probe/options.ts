@@ -93,3 +93,9 @@ export const LINEAR_SAMPLE_DEFAULTS: Readonly<LinearDefaults> = {
   cacheFeatures: true,
   imageSize: 32,
 };
+
+/** Says what is wrong where a learning rate occurs twice: a checkpoint tells its classifiers apart by their rates. */
+export function describeRepeatedRate(lr: readonly number[]): string | undefined {
+  if (new Set(lr).size === lr.length) return undefined;
+  return `--lr ${lr.join(",")} contains a learning rate twice; give each once`;
+}

@@ -1,5 +1,6 @@
 /** What a linear evaluation finds out before it starts any actor: data that fits, and where it begins. */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
+import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
@@ -13,7 +14,7 @@ import { checkTerms } from "../terms.ts";
 import { readLinearCheckpoint } from "./checkpoint.ts";
 import type { LinearEvent } from "./events.ts";
 import { freshBackbone } from "./linear_trainer.ts";
-import type { LinearOptions } from "./options.ts";
+import { describeRepeatedRate, type LinearOptions } from "./options.ts";
 import { linearTerms } from "./terms.ts";
 
 /** Options with a rule for views that is decided. */
@@ -38,6 +39,8 @@ export async function prepareEvaluation(
   emit: Emit<LinearEvent>,
   isUnfinished: boolean,
 ): Promise<PreparedEvaluation> {
+  const repeated = describeRepeatedRate(given.lr);
+  if (repeated !== undefined) throw new UserError(repeated);
   if (given.amp) await requireHalf();
   const prepared = await prepareLabels(given, emit);
   const { options, data } = prepared;

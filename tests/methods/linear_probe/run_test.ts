@@ -232,6 +232,17 @@ Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints"
     Deno.readTextFileSync(join(folder.data, "test.tsv")).replace(/\t\d+\t/g, "\t-1\t"),
   );
   await refused({ testData: unlabelled }, "expected class labels, which a linear evaluation needs");
+  // Nothing is said of a share of them.
+  const notes: string[] = [];
+  const share = { data: unlabelled, classes: 10, labelFraction: 0.1 };
+  await assertRejects(
+    () =>
+      runLinearEvaluation(optionsIn(folder, "share", share), hear({ note: ({ text }) => notes.push(text) })),
+    UserError,
+    `${unlabelled}: expected class labels`,
+  );
+  assertEquals(notes, []);
+  await refused({ lr: [0.1, 0.03, 0.1] }, "--lr 0.1,0.03,0.1 contains a learning rate twice");
   // One bad row is found before any actor starts. A broken one is passed over, as are images that nothing is learnt from.
   const rows = Deno.readTextFileSync(join(folder.data, "test.tsv"));
   const [bad, garbled] = ["-1", "cat"].map((label) => {
