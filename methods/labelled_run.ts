@@ -48,7 +48,12 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
     this.#system = system;
     this.#options = options;
     // The newest alone is kept beside the best one, since each holds the whole backbone.
-    this.training = new TrainingRun({ ...options, keep: (options.ranks?.rank ?? 0) === 0 ? 1 : 0 });
+    this.training = new TrainingRun({
+      ...options,
+      keep: (options.ranks?.rank ?? 0) === 0 ? 1 : 0,
+      // At the end nothing goes on from there: after a crash it is what the newest checkpoint has.
+      save: (how) => how.ends ? this.#supervisor.retry(() => options.save(how)) : options.save(how),
+    });
     const tellRestart = describeRestart(options.emit);
     this.#supervisor = system.supervise({
       strategy: "one-for-all",

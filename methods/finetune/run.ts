@@ -174,6 +174,7 @@ class FinetuneRun {
     this.#start = await findStart({ ...options, resume: this.#run.resume }, classes, batchesPerEpoch);
     this.#best = this.#start.best;
     this.#tests = 0;
+    this.#noteSaved(); // what was to come later will not come
   }
 
   /** Takes what the actors tell. */

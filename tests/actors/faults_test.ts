@@ -12,8 +12,10 @@ import {
   distill,
   type DistillEvent,
   type DistillOptions,
+  finetune,
   knn,
   linearProbe,
+  StoppedError,
 } from "../../mod.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { IS_LONG } from "../long.ts";
@@ -150,6 +152,41 @@ export default defineActor(async (config, context) => {
     ActorCrash,
     'actor "linear_trainer" crashed: TypeError: bad luck',
   );
+});
+
+Deno.test("a linear evaluation and a fine-tuning that are stopped, and whose trainer crashes as it saves, are stopped", async () => {
+  using folder = new RunFolder(32, 8);
+  for (const [role, method] of [["linear_trainer", linearProbe], ["finetune_trainer", finetune]] as const) {
+    const mark = join(folder.path, `${role} has crashed`);
+    const actors = writeActor(
+      folder,
+      role,
+      `const MARK = ${JSON.stringify(mark)};
+const meddle = (handlers) => {
+  const save = handlers.save.urgent ?? handlers.save;
+  const crash = async (...args) => {
+    if (await Deno.stat(MARK).then(() => true, () => false)) return await save(...args);
+    Deno.writeTextFileSync(MARK, "");
+    throw new TypeError("bad luck");
+  };
+  return { save: handlers.save.urgent === undefined ? crash : { urgent: crash } };
+};`,
+    );
+    await using run = method({
+      data: join(folder.data, "train.tsv"),
+      testData: join(folder.data, "test.tsv"),
+      output: folder.makeOutput(role),
+      pretrained: TINY_TEACHER,
+      arch: "tiny_convnet",
+      plugins: [TINY_ENCODER],
+      actors,
+      ...{ imageSize: 32, workers: 1, epochs: 1000, batchSize: 16 },
+    });
+    await assertRejects(async () => {
+      for await (const event of run) if (event.type === "step") run.stop();
+    }, StoppedError);
+    assert(Deno.statSync(mark).isFile);
+  }
 });
 
 Deno.test("evaluations slower than epochs take their weights from checkpoints, and are those of a run that waits for none", async () => {
