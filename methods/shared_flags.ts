@@ -121,7 +121,7 @@ export function headsFlag(group: string) {
 
 /** What `--help` says where {@linkcode headsFlag} is not given. */
 export const HEADS_DEFAULT_NOTE =
-  "default: by the checkpoint, else a head for 64 numbers; 12 of MoCo-v3's, 32 of DINOv3's 7B";
+  "default: by the checkpoint, else a head for 64 numbers; 12 of MoCo-v3's, 16 of ViT-H's, 32 of DINOv3's 7B";
 
 /** Which tokens a feature is made of. */
 export function featureFlag(group: string) {

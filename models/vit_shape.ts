@@ -139,7 +139,7 @@ function isPossible({ method, patch, width, blocks, heads }: VitShape): boolean 
     width % (heads * headMultiple(method)) === 0;
 }
 
-/** A head's length in all models but MoCo-v3's small one and DINOv3's largest. */
+/** A head's length in all models but MoCo-v3's small one, DINOv3's largest and ViT-H. */
 const HEAD_WIDTH = 64;
 /** Width from which DINOv3's heads are twice as long, as those of its 7B. */
 const WIDE = 4096;
@@ -147,6 +147,8 @@ const WIDE = 4096;
 const STAGES = 4;
 /** Heads of all MoCo-v3's models. */
 const MOCOV3_HEADS = 12;
+/** Width of ViT-H, as MAE has it, and its heads of 80 numbers each. */
+const HUGE = { width: 1280, heads: 16 };
 
 /** Length of a token of what looks like a vision transformer by its names; `undefined` where nothing does. */
 export function widthOfVit(tensors: Shapes): number | undefined {
@@ -216,6 +218,7 @@ function headsOf(tensors: Shapes, { heads }: EncoderClues, method: VitMethod, wi
   if (heads !== undefined) return heads;
   const [periods] = tensors.get(PERIODS_KEY)?.shape ?? [];
   if (periods !== undefined) return width / (4 * periods);
+  if (method !== "dinov3" && width === HUGE.width) return HUGE.heads;
   if (method === "mocov3" && width % MOCOV3_HEADS === 0) return MOCOV3_HEADS;
   const length = method === "dinov3" && width >= WIDE ? 2 * HEAD_WIDTH : HEAD_WIDTH;
   return width / length;

@@ -10,6 +10,7 @@ import { UserError } from "../../errors.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import type { EncoderClues } from "../../models/encoder_family.ts";
 import { chooseInput } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
@@ -21,6 +22,7 @@ import { ropePeriods } from "../../models/rotary_embedding.ts";
 import { initialize } from "../../models/initialize.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
+import { readVitShape } from "../../models/vit_shape.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
 import { vitTest } from "../vit_files.ts";
@@ -238,4 +240,23 @@ Deno.test("heads that leave each no length which attention takes are refused, wi
       }
     });
   }
+});
+
+Deno.test("heads are told from the width where nothing says them: ViT-H's are of 80 numbers", () => {
+  const tensorsOf = (width: number, dinov3: boolean) =>
+    new Map(
+      Object.entries({
+        cls_token: [1, 1, width],
+        ...dinov3 ? {} : { pos_embed: [1, 257, width] },
+        "patch_embed.proj.weight": [width, 3, 14, 14],
+        "blocks.0.attn.qkv.weight": [3 * width, width],
+        "blocks.0.mlp.fc1.weight": [4 * width, width],
+      }).map(([key, shape]) => [key, { shape }]),
+    );
+  const heads = (width: number, clues: EncoderClues = {}, dinov3 = false) =>
+    readVitShape(tensorsOf(width, dinov3), clues)?.heads;
+  assertEquals([384, 768, 1024, 1280].map((width) => heads(width)), [6, 12, 16, 16]);
+  assertEquals([768, 1024, 1280].map((width) => heads(width, { fixedPositions: true })), [12, 16, 16]);
+  assertEquals([1280, 4096].map((width) => heads(width, {}, true)), [20, 32]);
+  assertEquals(heads(1280, { heads: 20 }), 20);
 });
