@@ -57,6 +57,8 @@ export interface Source {
   name: string;
   /** Of the TSV file, or of other data that `openDataset` knows. */
   path: string;
+  /** Rows of the data when the run looked at it; readers that find another number end the run. */
+  rowCount?: number;
   purpose: Purpose;
   order: ReadingOrder;
   /** The rows that are read, ascending; all of them where it is left out. */
@@ -149,13 +151,14 @@ export class Pipeline {
         next: next(),
       }));
       return sources.map((source) => {
-        const { path, purpose, order, rows, share, seed = 0, workers = 1 } = source;
+        const { path, rowCount, purpose, order, rows, share, seed = 0, workers = 1 } = source;
         const readers = Array.from({ length: workers }, (_, worker) =>
           supervisor.spawn<typeof tsvReader>(
             workers === 1 ? source.name : `${source.name} ${worker}`,
             actorUrl("tsv_reader", actors),
             () => ({
               path,
+              rowCount,
               purpose,
               order,
               rows,

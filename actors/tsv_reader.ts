@@ -9,7 +9,9 @@ import { BatchReader } from "../data/batch_reader.ts";
 import { ImageCache, type ImageCacheHandle } from "../data/image_cache.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { packImages } from "../data/pack.ts";
+import { counted } from "../data/printable.ts";
 import { EpochOrder } from "../data/sampler.ts";
+import { UserError } from "../errors.ts";
 import type { Monitor } from "./events.ts";
 import type { Augmenter, BatchBuffers, Purpose, TsvReader } from "./messages.ts";
 import type { Share } from "./ranks/ranks.ts";
@@ -49,6 +51,8 @@ export interface BufferBytes {
 export interface TsvReaderConfig extends BufferBytes {
   /** Path of a TSV file, or of other data that `openDataset` accepts. */
   path: string;
+  /** Rows of the data when the run looked at it. Default: as many as there are. */
+  rowCount?: number;
   /** Purpose of the images, which is passed on with them. */
   purpose: Purpose;
   /** Order of the rows: {@linkcode TRAINING_ORDER}, {@linkcode EVALUATION_ORDER} or a mixture. */
@@ -124,6 +128,15 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
   const tell = (text: string) => void monitor.tell("event", { type: "warning", text }).catch(() => {});
   const dataset = await openDataset(path, { onWarning: tell });
   context.onStop(() => dataset.close());
+  const { rowCount = dataset.rowCount } = config;
+  if (dataset.rowCount !== rowCount) {
+    throw new UserError(
+      `${path}: has ${
+        counted(dataset.rowCount, "row")
+      } now, and had ${rowCount} when the run began: its images are not to ` +
+        "change while it goes on",
+    );
+  }
   const cache = config.cache && ImageCache.open(config.cache, (reason) => tell(`${path}: ${reason}`));
   context.onStop(() => cache?.[Symbol.dispose]());
   const reader = new BatchReader(dataset, {

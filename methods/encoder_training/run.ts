@@ -200,6 +200,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       batchesPerEpoch,
       totalSteps,
       path: train.path,
+      rowCount: train.rowCount,
       caches,
       identity,
       monitor,

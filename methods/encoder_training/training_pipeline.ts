@@ -37,6 +37,8 @@ export interface TrainingSetup<Options extends EncoderTrainingOptions> {
   batchesPerEpoch: number;
   totalSteps: number;
   path: string;
+  /** Of the images. */
+  rowCount: number;
   /** Where decoded images are kept. */
   caches: ImageCaches;
   /** What checkpoints say of the run. */
@@ -75,7 +77,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
   constructor(system: ActorSystem, setup: TrainingSetup<Options>) {
     this.#setup = setup;
     this.#start = setup.start;
-    const { method, options, monitor, batchesPerEpoch, path, caches, identity, ranks } = setup;
+    const { method, options, monitor, batchesPerEpoch, path, rowCount, caches, identity, ranks } = setup;
     this.#resume = options.resume;
     const { imageSize, seed, actors } = options;
     const batchSize = rowsOf(options.batchSize, ranks);
@@ -127,7 +129,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         viewer: monitor,
         sources: [
           {
-            ...{ name: SOURCE, path, purpose: "train", order: TRAINING_ORDER, seed },
+            ...{ name: SOURCE, path, rowCount, purpose: "train", order: TRAINING_ORDER, seed },
             ...{ share: shareOf(ranks), workers: options.workers },
           },
         ],

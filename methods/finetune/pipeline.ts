@@ -54,6 +54,7 @@ export function spawnFinetunePipeline(
       {
         name: TRAIN,
         path: options.data,
+        rowCount: data.train.rowCount,
         purpose: "train",
         order: TRAINING_ORDER,
         rows: data.rows,
@@ -63,7 +64,7 @@ export function spawnFinetunePipeline(
       },
     ],
   };
-  const test = testBranch(options, share);
+  const test = testBranch(options, data.test, share);
   const pipeline = new Pipeline(
     supervisor,
     {

@@ -1,5 +1,6 @@
 /** The actors of a linear evaluation: how they are wired. */
 import { actorUrl } from "../../actors/catalog.ts";
+import type { DataFacts } from "../../actors/data_facts.ts";
 import type encoder from "../../actors/encoder.ts";
 import type { Monitor } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
@@ -48,12 +49,22 @@ export function testBranch(
     ResolvedOptions,
     "testData" | "evalResize" | "seed" | "workers"
   >,
+  { rowCount }: Pick<DataFacts, "rowCount">,
   share?: Share,
 ): Branch {
   return {
     name: "test_augmenter",
     views: () => ({ kind: "evaluation", resize, first: { epoch: 0, batch: 0 } }),
-    sources: [{ name: TEST, path, purpose: "queries", order: EVALUATION_ORDER, share, seed, workers }],
+    sources: [{
+      name: TEST,
+      path,
+      rowCount,
+      purpose: "queries",
+      order: EVALUATION_ORDER,
+      share,
+      seed,
+      workers,
+    }],
   };
 }
 
@@ -91,7 +102,7 @@ export function spawnLinearPipeline(
     tuning,
     next: trainer.ref,
   }));
-  const test = testBranch(options, share);
+  const test = testBranch(options, data.test, share);
   const plain = () => {
     const first = { epoch: start().epoch, batch: 0 };
     return { kind: "training", augmentation: AUGMENTATION, seed, first } as const;
@@ -102,6 +113,7 @@ export function spawnLinearPipeline(
     sources: [{
       name: TRAIN,
       path: options.data,
+      rowCount: data.train.rowCount,
       purpose: cacheFeatures ? "bank" : "train",
       // Kept features are shuffled by who keeps them.
       order: { ...TRAINING_ORDER, shuffle: !cacheFeatures, dropLast: false },

@@ -7,7 +7,7 @@ import { runDistillation } from "../../methods/seed/run.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
 import { embed } from "../../methods/runs.ts";
-import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
+import { digestFile, RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 import { IS_LONG } from "../long.ts";
 import { hear } from "./hear.ts";
 
@@ -57,6 +57,19 @@ Deno.test("a run ends with the reader's name when the TSV is cut short under it"
   assertEquals(crash.actor, "tsv_reader");
   assert(crash.isUserError);
   assertMatch(crash.failure.message, /train\.tsv line \d+: .* It was truncated after it was opened/);
+});
+
+Deno.test("a run ends where a reader that is started again finds more rows than there were", async () => {
+  using folder = new RunFolder(24);
+  const train = join(folder.data, "train.tsv");
+  const options = folder.options("out", { cache: "off" });
+  const crash = await breakRun(options, (actors) => {
+    Deno.writeTextFileSync(train, sampleRows("train.tsv", 2), { append: true });
+    actors.get("tsv_reader")!.crash(new TypeError("bad luck"));
+  });
+  assertEquals(crash.actor, "tsv_reader");
+  assert(crash.isUserError);
+  assertMatch(crash.failure.message, /train\.tsv: has 26 rows now, and had 24 when the run began/);
 });
 
 /** Those of a run with two readers that are started again with the trainer. */
