@@ -19,7 +19,7 @@ export interface GradientExchangeConfig extends Ranks {
   library: string;
   /** Time after which a rank that says nothing is given up, in ms. */
   silenceMs?: number;
-  /** Time after which a rank that lives, and does not come to an exchange, is given up, in ms. */
+  /** Time after which a rank that has not begun, or lives and does not come to an exchange, is given up, in ms. */
   absenceMs?: number;
 }
 
@@ -36,7 +36,8 @@ const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 /** What a rank last said. */
 interface Peer {
   rank: number;
-  heardAt: number;
+  /** `undefined` until it has begun: the first rank has more to read before that. */
+  heardAt: number | undefined;
   /** Exchanges that it has come to; -1 after its last one. */
   exchanges: number;
   next: MpiRequest;
@@ -50,6 +51,7 @@ class Heartbeat {
   readonly #timer: ReturnType<typeof setInterval>;
   #sending: MpiRequest[] = [];
   #beatAt = performance.now();
+  #begunAt = this.#beatAt;
   /** Exchanges that this rank has come to, and when it came to the newest. */
   exchanges = 0;
   waitsSince: number | undefined;
@@ -62,7 +64,7 @@ class Heartbeat {
     const others = rank === 0 ? Array.from({ length: size - 1 }, (_, i) => i + 1) : [0];
     this.#peers = others.map((other) => ({
       rank: other,
-      heardAt: this.#beatAt,
+      heardAt: undefined,
       exchanges: 0,
       next: mpi.receive(1, other, BEAT_TAG),
     }));
@@ -72,13 +74,20 @@ class Heartbeat {
     }, BEAT_MS);
   }
 
+  /** An exchange has come about: all ranks have begun. */
+  met(): void {
+    this.waitsSince = undefined;
+    for (const peer of this.#peers) peer.heardAt ??= performance.now();
+  }
+
   #beat(): string | undefined {
     const now = performance.now();
     // This process was stopped itself, or its machine slept.
     const slept = now - this.#beatAt - BEAT_MS;
     this.#beatAt = now;
     if (slept > 5 * BEAT_MS) {
-      for (const peer of this.#peers) peer.heardAt += slept;
+      this.#begunAt += slept;
+      for (const peer of this.#peers) if (peer.heardAt !== undefined) peer.heardAt += slept;
       if (this.waitsSince !== undefined) this.waitsSince += slept;
     }
     this.#tell(this.exchanges);
@@ -99,6 +108,13 @@ class Heartbeat {
     }
     if (peer.exchanges === -1) return undefined;
     const { rank, silenceMs = SILENCE_MS, absenceMs = ABSENCE_MS } = this.#config;
+    if (peer.heardAt === undefined) {
+      const wait = now - this.#begunAt;
+      if (wait <= absenceMs) return undefined;
+      return `rank ${peer.rank} has not begun to exchange ${
+        Math.round(wait / 1000)
+      } s after rank ${rank}: it hangs, or still reads its images. All ranks end`;
+    }
     const last = `it was last in exchange ${peer.exchanges}, rank ${rank} is in ${this.exchanges}`;
     // Of those that all wait for the first rank, the second one speaks first.
     const silence = now - peer.heardAt - 2 * BEAT_MS * Math.max(0, rank - 1);
@@ -160,7 +176,7 @@ export default defineActor<GradientExchange, GradientExchangeConfig>((config, co
         heartbeat.waitsSince = performance.now();
         const request = mpi.beginMax([...values]);
         await context.wait(done(request, context));
-        heartbeat.waitsSince = undefined;
+        heartbeat.met();
         return request.data;
       },
 

@@ -1,4 +1,7 @@
-/** A rank that calls everything that the binding has, and says what came of it; with `hang` the second one stops in the middle. */
+/**
+ * A rank that calls everything that the binding has, and says what came of it; with `hang` the second one stops in the middle,
+ * with `late` the first one begins later than a rank may be silent.
+ */
 import { ActorSystem } from "../../../actors/runtime/mod.ts";
 import type gradientExchange from "../../../actors/gradient_exchange.ts";
 import { joinWorld } from "../../../actors/ranks/world.ts";
@@ -9,12 +12,16 @@ await world.findNeighbours();
 const { onMachine } = world.settings;
 const shared = await world.share(() => ({ from: rank, text: "é" }));
 const texts = await world.gather(`rank ${rank}${"!".repeat(rank)}`);
+const SILENCE_MS = 3000;
+if (Deno.args[0] === "late" && rank === 0) {
+  await new Promise((resolve) => setTimeout(resolve, 2 * SILENCE_MS));
+}
 const system = new ActorSystem();
 await system.run(async () => {
   const { ref } = system.spawn<typeof gradientExchange>(
     "gradient_exchange",
     import.meta.resolve("../../../actors/gradient_exchange.ts"),
-    { rank, size, library: settings.exchange.library as string, silenceMs: 3000 },
+    { rank, size, library: settings.exchange.library as string, silenceMs: SILENCE_MS },
   );
   const agreed = await ref.ask("agree", Int32Array.of(rank, -rank, 7));
   if (Deno.args[0] === "hang" && rank === 1) Deno.kill(Deno.pid, "SIGSTOP");

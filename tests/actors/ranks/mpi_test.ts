@@ -54,6 +54,11 @@ mpiTest("a rank that hangs ends all, and is named", async (launcher) => {
   assert(performance.now() - start < 30_000);
 });
 
+mpiTest("ranks wait for one that begins later than it may be silent", async (launcher) => {
+  const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "late"]));
+  assertEquals([code, stderr], [0, ""]);
+});
+
 Deno.test("readLauncher() knows what each launcher says, and who is alone", () => {
   const read = (variables: Record<string, string>) => readLauncher((name) => variables[name]);
   assertEquals(read({}), undefined);
