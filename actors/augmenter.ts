@@ -32,9 +32,16 @@ const SHOWN_VIEWS = 32;
 export type Views =
   /**
    * Training views by the name of an augmentation, and the first batch to expect. With `mixup` those of a batch are mixed with
-   * each other, by a weight from Beta(mixup, mixup).
+   * each other, by a weight from Beta(mixup, mixup); each `rank`, of several that share a batch, mixes its own.
    */
-  | { kind: "training"; augmentation: string; mixup?: number; seed: number; first: BatchNumber }
+  | {
+    kind: "training";
+    augmentation: string;
+    mixup?: number;
+    rank?: number;
+    seed: number;
+    first: BatchNumber;
+  }
   /** Resized and cut from the middle, by torchvision's rule unless said; in order of arrival where no first batch is. */
   | { kind: "evaluation"; resize?: EvaluationResize; first?: BatchNumber };
 
@@ -92,10 +99,14 @@ function sampleViews(
   });
 }
 
-/** How the views of a batch are mixed, if they are: by the seed, the epoch and the batch's number. */
-function mixtureOf({ position, images }: DecodedBatch, views: Views): Mixture | undefined {
+/** How the views of a batch are mixed, if they are: by the seed, the epoch, the batch's number and the rank. */
+export function mixtureOf(
+  { position, images }: Pick<DecodedBatch, "position"> & { images: { count: number } },
+  views: Views,
+): Mixture | undefined {
   if (views.kind === "evaluation" || !views.mixup) return undefined;
-  const random = new Random(views.seed, "mixup", position.epoch, position.batch);
+  const { seed, rank = 0 } = views;
+  const random = new Random(seed, "mixup", position.epoch, position.batch, ...rank === 0 ? [] : [rank]);
   return drawMixture(random, views.mixup, images.count);
 }
 

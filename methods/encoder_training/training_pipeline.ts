@@ -125,7 +125,14 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
       },
       [{
         name: "augmenter",
-        views: () => ({ kind: "training", augmentation, mixup, seed, first: this.#position() }),
+        views: () => ({
+          kind: "training",
+          augmentation,
+          mixup,
+          rank: ranks?.rank,
+          seed,
+          first: this.#position(),
+        }),
         viewer: monitor,
         sources: [
           {

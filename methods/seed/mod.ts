@@ -1,4 +1,6 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
+import { rowsOf } from "../../actors/ranks/ranks.ts";
+import { UserError } from "../../errors.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { freshEncoder, studentNames, teacherNames } from "../../models/registry.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
@@ -91,5 +93,13 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteTraining(checkpoint, readTrainingCheckpoint(DISTILL_CHECKPOINT, file));
   },
-  run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
+  async run(options, emit, signal, { soFar, ...wanted }) {
+    if (options.mixup > 0 && rowsOf(options.batchSize, wanted.ranks) < 2) {
+      const whose = wanted.ranks === undefined ? "a batch" : "a batch for each rank";
+      throw new UserError(
+        `--mixup mixes the images of a batch with each other: use at least two in ${whose}`,
+      );
+    }
+    return await runDistillation(options, emit, signal, soFar, wanted);
+  },
 };

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type augmenter from "../../actors/augmenter.ts";
-import type { AugmenterConfig } from "../../actors/augmenter.ts";
+import { type AugmenterConfig, mixtureOf } from "../../actors/augmenter.ts";
 import type { DecodedBatch, Encoder, ViewBatch } from "../../actors/messages.ts";
 import { packImages } from "../../data/pack.ts";
 import { Random } from "../../data/random.ts";
@@ -204,3 +204,12 @@ Deno.test("augmenter draws a second view of each image by the augmentation that 
     assertNotEquals(new Uint8Array(views), new Uint8Array(expected));
     maker.destroy();
   }));
+
+Deno.test("ranks that share a batch mix their own images by draws of their own; the first as a run by itself", () => {
+  const batch = { position: { epoch: 2, batch: 3, endsEpoch: false }, images: { count: 16 } };
+  const of = (rank?: number) => mixtureOf(batch, { ...TRAINING, mixup: 1, rank } as AugmenterConfig["views"]);
+  const [alone, first, second, third] = [of(), of(0), of(1), of(2)];
+  assertEquals(first, alone);
+  assertEquals(of(1), second);
+  for (const [a, b] of [[first, second], [second, third], [first, third]]) assertNotEquals(a, b);
+});

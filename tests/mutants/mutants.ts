@@ -178,8 +178,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/training_pipeline.ts",
-    "mixup, seed, first:",
-    "mixup, seed: 0, first:",
+    "          seed,\n          first: this.#position(),",
+    "          seed: 0,\n          first: this.#position(),",
     SETTINGS,
   ),
   mutant(
@@ -710,6 +710,7 @@ const DATA: readonly Mutant[] = [
   mutant("models/checkpoint/run_checkpoints.ts", " && formOf(path) === form", "", [
     "models/checkpoint/run_checkpoints_test.ts",
   ]),
+  mutant("actors/augmenter.ts", "...rank === 0 ? [] : [rank]", "", ["actors/augmenter_test.ts"]),
   mutant("actors/trainer.ts", "    context.onStop(() => this.#writing);\n", "", ["actors/trainer_test.ts"]),
   mutant("actors/runtime/mailbox.ts", "if (link.incarnation === incarnation) this.#drop(link)", "break", [
     "actors/runtime/handle_test.ts",

@@ -16,6 +16,7 @@ import { IS_LONG } from "../../long.ts";
 import { referencePath } from "../../reference.ts";
 import { hear } from "../../actors/hear.ts";
 import { digestFile, RunFolder } from "../../actors/small_run.ts";
+import { distill } from "../../../mod.ts";
 import { skip } from "../../skip.ts";
 
 /** A run with what it told. */
@@ -333,4 +334,13 @@ Deno.test("runDistillation() has all stages at work at the same time, and none f
   for (const batches of ahead) {
     assert(batches <= 8, `the augmenter is ${batches} batches ahead, with six sets of buffers`);
   }
+});
+
+Deno.test("distill() refuses --mixup where a batch has one image", async () => {
+  using folder = new RunFolder(4);
+  await assertRejects(
+    () => distill(folder.options("alone", { mixup: 1, batchSize: 1, queue: 4 })).result,
+    UserError,
+    "--mixup mixes the images of a batch with each other: use at least two in a batch",
+  );
 });
