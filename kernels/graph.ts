@@ -201,7 +201,9 @@ export class Graph {
   keepOnly(...tensors: Tensor[]): void {
     const needed = new Set(tensors.map(({ producer }) => producer));
     for (const node of this.nodes.toReversed()) {
-      if (needed.has(node)) { for (const { producer } of node.inputs) needed.add(producer); }
+      if (needed.has(node)) {
+        for (const { producer } of node.inputs) needed.add(producer);
+      }
     }
     this.nodes.splice(0, this.nodes.length, ...this.nodes.filter((node) => needed.has(node)));
   }
