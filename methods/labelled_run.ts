@@ -5,7 +5,13 @@ import type { Returning } from "../actors/messages.ts";
 import { describeRestart } from "../actors/notices.ts";
 import type { Pipeline } from "../actors/pipeline.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
-import type { ActorSystem, Protocol, Supervised, Supervisor } from "../actors/runtime/mod.ts";
+import {
+  ActorStopped,
+  type ActorSystem,
+  type Protocol,
+  type Supervised,
+  type Supervisor,
+} from "../actors/runtime/mod.ts";
 import { TrainingRun, type TrainingRunOptions } from "../actors/training_run.ts";
 import { findEncoder } from "../models/registry.ts";
 import type { PreparedLabels } from "./labelled_data.ts";
@@ -43,6 +49,8 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
   readonly #options: LabelledRunOptions<Trainer>;
   /** Whether the actors know each other. */
   #isConnected = false;
+  /** Rejects when the actors of now have stopped, to be started again. */
+  #restarted = Promise.withResolvers<never>();
 
   constructor(system: ActorSystem, options: LabelledRunOptions<Trainer>) {
     this.#system = system;
@@ -59,6 +67,9 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
       strategy: "one-for-all",
       prepare: async (restart) => {
         this.#isConnected = false;
+        this.#restarted.promise.catch(() => {});
+        this.#restarted.reject(new ActorStopped(restart.actors[0]));
+        this.#restarted = Promise.withResolvers();
         tellRestart(restart);
         await options.goBack();
       },
@@ -93,6 +104,15 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
     }, over);
   }
 
+  /**
+   * Waits for what no actor answers.
+   *
+   * @throws {ActorStopped} where the actors are started again meanwhile: whoever waits goes on with them from the beginning
+   */
+  async whileUp<T>(other: Promise<T>): Promise<T> {
+    return await Promise.race([other, this.#restarted.promise]);
+  }
+
   /** Trains epochs one by one. A checkpoint is saved after the last, and after others where the newest is a minute old. */
   async trainEpochs(first: number, end: number, train: (epoch: number) => Promise<void>): Promise<void> {
     let savedAt = performance.now();
@@ -100,7 +120,7 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
       await train(epoch);
       const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
       if (epoch < end - 1 && !isDue) continue;
-      await this.training.save();
+      await this.whileUp(this.training.save());
       savedAt = performance.now();
     }
   }

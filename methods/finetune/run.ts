@@ -289,7 +289,7 @@ class FinetuneRun {
     const { path, step } = found;
     this.#noteSaved();
     // Its steps come another way, and may be told of later.
-    while (path !== null && this.#told.step < step) await this.#nextStep.promise;
+    while (path !== null && this.#told.step < step) await this.#run.whileUp(this.#nextStep.promise);
     return path;
   }
 

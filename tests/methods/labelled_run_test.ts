@@ -67,14 +67,15 @@ function slowClock(): Disposable {
   return { [Symbol.dispose]: () => performance.now = now };
 }
 
-/** Calls `act` when the first file of that name is to be removed. */
-function whenRemoved(name: string, act: () => void): Disposable {
+/** Waits for `act` when the first file of that name is to be removed. */
+function whenRemoved(name: string, act: () => void | Promise<void>): Disposable {
   const { remove } = Deno;
   let acts: typeof act | undefined = act;
   Deno.remove = async (path, options) => {
     if (basename(String(path)) === name) {
-      acts?.();
+      const first = acts;
       acts = undefined;
+      await first?.();
     }
     await remove(path, options);
   };
@@ -85,15 +86,31 @@ for (const [title, [form, trainer, run]] of Object.entries(runs)) {
   const name = (epoch: number) => `${form}000${epoch}.pth.tar`;
 
   Deno.test(`${title} goes on when an actor crashes while the checkpoint before is removed, and keeps the newest alone`, async () => {
+    await testCrash(false);
+  });
+
+  Deno.test(`${title} begins again where all actors were started again before the checkpoint before is gone`, async () => {
+    await testCrash(true);
+  });
+
+  async function testCrash(isRestartedFirst: boolean) {
     using folder = new RunFolder(40, 20);
     const output = folder.makeOutput("out");
     let actors: ActorSystem["actors"];
+    let started = Promise.withResolvers<void>();
     const told: string[] = [];
     const ran = await (async () => {
       using _ = slowClock();
-      using __ = whenRemoved(name(1), () => actors.get(trainer)!.crash(new TypeError("bad luck")));
+      using __ = whenRemoved(name(1), async () => {
+        started = Promise.withResolvers();
+        actors.get(trainer)!.crash(new TypeError("bad luck"));
+        if (isRestartedFirst) await started.promise;
+      });
       return await run(folder, { output, epochs: 4 }, (event) => {
-        if (event.type === "actors") actors = event.actors;
+        if (event.type === "actors") {
+          actors = event.actors;
+          started.resolve();
+        }
         if (event.type === "checkpoint") told.push(basename(event.path));
       });
     })();
@@ -106,5 +123,5 @@ for (const [title, [form, trainer, run]] of Object.entries(runs)) {
     assertEquals([checkpointsIn(output), checkpointsIn(other)], [[name(3)], [name(4)]]);
     await run(folder, { output, epochs: 5, resume: ran.checkpoint! });
     assertEquals(checkpointsIn(output), [name(4)]);
-  });
+  }
 }
