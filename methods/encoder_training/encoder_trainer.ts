@@ -16,6 +16,7 @@ import { requireSame } from "../../actors/ranks/peers.ts";
 import { type Ranks, type RankSettings, rowsOf } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, Handlers } from "../../actors/runtime/mod.ts";
 import type { Trainer } from "../../actors/trainer.ts";
+import { fingerprintFile } from "../../data/fingerprint.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { readAdamWSteps } from "../../models/checkpoint/adamw_state.ts";
@@ -241,13 +242,14 @@ export class EncoderTraining<
   async #joinRanks(): Promise<void> {
     const exchange = this.#exchange;
     if (exchange === undefined) return;
-    const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize } } = this.#config;
+    const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize, resume } } = this.#config;
     const { totalSteps } = this.#config.ranks!;
     await requireSame(this.#config.ranks!, {
       ...factsOf(identity?.terms),
       "--batch-size": batchSize,
       "its batches": [batchesPerEpoch, totalSteps],
       "where it begins": [epoch, batch],
+      "the checkpoint that it goes on from": resume && await fingerprintFile(resume),
     });
     await exchange.broadcast(lastingBuffers(this.#step.parameters));
     await this.#requireSameWeights();

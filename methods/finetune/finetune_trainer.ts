@@ -13,6 +13,7 @@ import { type RankSettings, rowsOf } from "../../actors/ranks/ranks.ts";
 import { profileAll } from "../../actors/run_profile.ts";
 import { type ActorContext, type ActorRef, urgent } from "../../actors/runtime/mod.ts";
 import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
+import { fingerprintFile } from "../../data/fingerprint.ts";
 import { UserError } from "../../errors.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
@@ -224,7 +225,7 @@ class Finetuning {
   async joinRanks(): Promise<void> {
     const exchange = this.#exchange;
     if (exchange === undefined) return;
-    const { start, batchesPerEpoch, classes, terms, options: { batchSize, epochs, evaluate } } = this.#config;
+    const { start, batchesPerEpoch, classes, terms, options: { batchSize, epochs, evaluate, resume } } = this.#config;
     await requireSame(this.#ranks!, {
       ...factsOf(terms),
       "--epochs": epochs,
@@ -232,6 +233,7 @@ class Finetuning {
       "--evaluate": evaluate,
       "its batches": batchesPerEpoch,
       "where it begins": start,
+      "the checkpoint that it goes on from": resume && await fingerprintFile(resume),
       "classes": classes,
     });
     await exchange.broadcast(this.#step.stores.flatMap(lastingBuffers));

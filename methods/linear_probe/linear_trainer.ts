@@ -15,6 +15,7 @@ import { gatherNumbers, type RankPeers, requireSame } from "../../actors/ranks/p
 import { shareOf } from "../../actors/ranks/ranks.ts";
 import { type ActorContext, type ActorRef, urgent } from "../../actors/runtime/mod.ts";
 import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
+import { fingerprintFile } from "../../data/fingerprint.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -443,6 +444,7 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
       "--evaluate": evaluate,
       "its images": ranks.trainImages,
       "where it begins": ranks.epoch,
+      "the checkpoint that it goes on from": options.resume && await fingerprintFile(options.resume),
       "classes": classes,
     });
     await exchange!.broadcast(probes.stores.flatMap(lastingBuffers));

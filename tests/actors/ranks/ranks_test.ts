@@ -265,6 +265,21 @@ async function harm(run: Run<DistillEvent, DistillResult>, actor: string, messag
   }
 }
 
+Deno.test("ranks that go on from other files do not begin, though all stand at the same step", async () => {
+  using folder = new RunFolder(24);
+  const runBy = async (name: string, lr: number) =>
+    (await startRanks(folder.options(name, { lr }), 1)[0].result).checkpoint;
+  const files = [await runBy("one", 0.1), await runBy("other", 0.2)];
+  const options = folder.options("both", { epochs: 2, resumeAnyway: true });
+  const runs = startRanks(options, 2, (rank) => ({ resume: files[rank] }));
+  for (const error of await errorsOf(runs)) {
+    assertStringIncludes(
+      (error as Error).message,
+      "rank 1 differs from rank 0 in the checkpoint that it goes on from. Start all with",
+    );
+  }
+});
+
 Deno.test("an augmenter that crashes is started again within its rank, and a trainer that crashes ends the run", async () => {
   using folder = new RunFolder(24);
   const options = (name: string) => folder.options(name, { epochs: 2 });
