@@ -242,7 +242,8 @@ export class EncoderTraining<
   async #joinRanks(): Promise<void> {
     const exchange = this.#exchange;
     if (exchange === undefined) return;
-    const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize, resume } } = this.#config;
+    const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize, resume } } =
+      this.#config;
     const { totalSteps } = this.#config.ranks!;
     await requireSame(this.#config.ranks!, {
       ...factsOf(identity?.terms),

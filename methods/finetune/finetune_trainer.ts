@@ -225,7 +225,8 @@ class Finetuning {
   async joinRanks(): Promise<void> {
     const exchange = this.#exchange;
     if (exchange === undefined) return;
-    const { start, batchesPerEpoch, classes, terms, options: { batchSize, epochs, evaluate, resume } } = this.#config;
+    const { start, batchesPerEpoch, classes, terms, options: { batchSize, epochs, evaluate, resume } } =
+      this.#config;
     await requireSame(this.#ranks!, {
       ...factsOf(terms),
       "--epochs": epochs,

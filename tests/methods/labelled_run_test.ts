@@ -82,46 +82,44 @@ function whenRemoved(name: string, act: () => void | Promise<void>): Disposable 
   return { [Symbol.dispose]: () => Deno.remove = remove };
 }
 
-for (const [title, [form, trainer, run]] of Object.entries(runs)) {
-  const name = (epoch: number) => `${form}000${epoch}.pth.tar`;
+const crashes: Readonly<Record<string, boolean>> = {
+  "goes on when an actor crashes while the checkpoint before is removed": false,
+  "begins again where all actors have started again before that one is gone": true,
+};
 
-  Deno.test(`${title} goes on when an actor crashes while the checkpoint before is removed, and keeps the newest alone`, async () => {
-    await testCrash(false);
-  });
+for (const [name, [form, trainer, run]] of Object.entries(runs)) {
+  for (const [title, isRestartedFirst] of Object.entries(crashes)) {
+    Deno.test(`${name} ${title}, and keeps the newest alone`, async () => {
+      using folder = new RunFolder(40, 20);
+      const checkpoint = (epoch: number) => `${form}000${epoch}.pth.tar`;
+      const output = folder.makeOutput("out");
+      let actors: ActorSystem["actors"];
+      let started = Promise.withResolvers<void>();
+      const told: string[] = [];
+      const ran = await (async () => {
+        using _ = slowClock();
+        using __ = whenRemoved(checkpoint(1), async () => {
+          started = Promise.withResolvers();
+          actors.get(trainer)!.crash(new TypeError("bad luck"));
+          if (isRestartedFirst) await started.promise;
+        });
+        return await run(folder, { output, epochs: 4 }, (event) => {
+          if (event.type === "actors") {
+            actors = event.actors;
+            started.resolve();
+          }
+          if (event.type === "checkpoint") told.push(basename(event.path));
+        });
+      })();
+      assertEquals(told, [0, 1, 2, 3].map(checkpoint));
+      assertEquals(checkpointsIn(output), [checkpoint(3)]);
 
-  Deno.test(`${title} begins again where all actors were started again before the checkpoint before is gone`, async () => {
-    await testCrash(true);
-  });
-
-  async function testCrash(isRestartedFirst: boolean) {
-    using folder = new RunFolder(40, 20);
-    const output = folder.makeOutput("out");
-    let actors: ActorSystem["actors"];
-    let started = Promise.withResolvers<void>();
-    const told: string[] = [];
-    const ran = await (async () => {
-      using _ = slowClock();
-      using __ = whenRemoved(name(1), async () => {
-        started = Promise.withResolvers();
-        actors.get(trainer)!.crash(new TypeError("bad luck"));
-        if (isRestartedFirst) await started.promise;
-      });
-      return await run(folder, { output, epochs: 4 }, (event) => {
-        if (event.type === "actors") {
-          actors = event.actors;
-          started.resolve();
-        }
-        if (event.type === "checkpoint") told.push(basename(event.path));
-      });
-    })();
-    assertEquals(told, [0, 1, 2, 3].map(name));
-    assertEquals(checkpointsIn(output), [name(3)]);
-
-    // One that is gone on from goes too, but not from the folder of another run.
-    const other = folder.makeOutput("other");
-    await run(folder, { output: other, epochs: 5, resume: ran.checkpoint! });
-    assertEquals([checkpointsIn(output), checkpointsIn(other)], [[name(3)], [name(4)]]);
-    await run(folder, { output, epochs: 5, resume: ran.checkpoint! });
-    assertEquals(checkpointsIn(output), [name(4)]);
+      // One that is gone on from goes too, but not from the folder of another run.
+      const other = folder.makeOutput("other");
+      await run(folder, { output: other, epochs: 5, resume: ran.checkpoint! });
+      assertEquals([checkpointsIn(output), checkpointsIn(other)], [[checkpoint(3)], [checkpoint(4)]]);
+      await run(folder, { output, epochs: 5, resume: ran.checkpoint! });
+      assertEquals(checkpointsIn(output), [checkpoint(4)]);
+    });
   }
 }

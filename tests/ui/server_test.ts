@@ -191,10 +191,10 @@ Deno.test("servePage says which permission an address needs, before it listens",
 const ASK_FOR_NEWS = "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /** Waits until something is so; a page that never gets there fails the test. */
-async function until(isSo: () => boolean, what: string): Promise<void> {
+async function until(isSo: () => boolean, what: () => string): Promise<void> {
   const end = performance.now() + 30_000;
   while (!isSo()) {
-    assert(performance.now() < end, `still not so after 30 s: ${what}`);
+    assert(performance.now() < end, `still not so after 30 s: ${what()}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
@@ -252,11 +252,11 @@ Deno.test("servePage survives clients that do not read, go away at once, or send
   for (const client of open) client.close();
   assertEquals(problems, []);
   if (Deno.build.os === "linux") {
-    await until(() => handles() <= before + 1, `${handles()} file handles, not ${before}`);
+    await until(() => handles() <= before + 1, () => `${handles()} file handles, not ${before}`);
   }
   // The run itself has grown, by 20,000 points.
   const most = held + 16 * 2 ** 20;
-  await until(() => heldBytes() < most, `${heldBytes()} bytes are held, not ${held}`);
+  await until(() => heldBytes() < most, () => `${heldBytes()} bytes are held, not ${held}`);
 
   const news = newsOf(page.url);
   const all = await take(news, 12);
@@ -295,7 +295,7 @@ Deno.test("servePage answers again when requests that never end have taken all i
   await until(() => {
     attempt().catch(() => {}); // refused while there are too many
     return isAnswered;
-  }, "an answer");
+  }, () => "an answer");
   for (const client of half) client?.close();
 });
 
