@@ -192,9 +192,10 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
   function makeViews(batch: DecodedBatch): Promise<void> {
     // Where every row of a batch was broken, there is nothing to see.
     const isEmpty = batch.images.count === 0;
-    const filled = isEmpty ? Promise.resolve() : fillViews(batch, viewer !== undefined && isFirst);
+    const isShown = viewer !== undefined && isFirst;
     isFirst &&= isEmpty;
-    return buffered.add("views", filled, () => next.tell("encode", batch));
+    const fill = async () => isEmpty ? undefined : await fillViews(batch, isShown);
+    return buffered.add("views", fill, () => next.tell("encode", batch));
   }
 
   return {

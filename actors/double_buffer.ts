@@ -12,14 +12,14 @@ export class DoubleBuffer {
   }
 
   /**
-   * Awaits what was begun before, and not the work itself, behind which `then` is called, one after the other.
+   * Begins work, and awaits what was begun before it. Behind both `then` is called, one after the other.
    *
    * @param what names the work in traces
-   * @param work under way already; where it fails, so does the actor
+   * @param begin called at once; where the work fails, so does the actor
    */
-  async add(what: string, work: Promise<unknown>, then: () => Promise<void>): Promise<void> {
+  async add(what: string, begin: () => Promise<unknown>, then: () => Promise<void>): Promise<void> {
     const before = this.#newest;
-    this.#newest = Promise.all([this.#context.work(what, work), before]).then(then);
+    this.#newest = Promise.all([this.#context.work(what, begin), before]).then(then);
     this.#newest.catch(this.#context.fail);
     await before;
   }

@@ -61,7 +61,8 @@ export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, con
   const buffered = new DoubleBuffer(context);
   return {
     handlers: {
-      encode: (batch) => buffered.add("embedding", embed(batch), () => config.next.tell("consume", batch)),
+      encode: (batch) =>
+        buffered.add("embedding", () => embed(batch), () => config.next.tell("consume", batch)),
       profile: () =>
         profileAll({
           [`${frozen.name} at ${imageSize} px`]: frozen,

@@ -181,24 +181,24 @@ export default defineActor<GradientExchange, GradientExchangeConfig>((config, co
       },
 
       async sum(values) {
-        await context.work("sum", mpi.sum(values));
+        await context.work("sum", () => mpi.sum(values));
         return values;
       },
 
       async sumHalves(values) {
         const largest = mpi.beginMax([largestBits(values)]);
         await context.wait(done(largest, context));
-        await context.work("sum", sumHalves(mpi, values, halfScale(largest.data[0], mpi.size)));
+        await context.work("sum", () => sumHalves(mpi, values, halfScale(largest.data[0], mpi.size)));
         return values;
       },
 
       async gather(values) {
-        const all = await context.work("gather", mpi.gather(new Uint8Array(values.buffer)));
+        const all = await context.work("gather", () => mpi.gather(new Uint8Array(values.buffer)));
         return new Float32Array(all.buffer);
       },
 
       async broadcast(values) {
-        await context.work("broadcast", mpi.broadcast(new Uint8Array(values.buffer)));
+        await context.work("broadcast", () => mpi.broadcast(new Uint8Array(values.buffer)));
         return values;
       },
     },

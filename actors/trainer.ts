@@ -28,7 +28,7 @@ export interface TrainerOptions {
   tuning?: Tuning | null;
 }
 
-type TrainerContext = Pick<ActorContext<never>, "wait" | "fail" | "signal" | "onStop">;
+type TrainerContext = Pick<ActorContext<never>, "wait" | "work" | "fail" | "signal" | "onStop">;
 
 /** What a method's trainer is given. */
 export class Trainer {
@@ -61,6 +61,19 @@ export class Trainer {
   /** Sends a batch's buffers back. */
   giveBack(batch: DecodedBatch): Promise<void> {
     return this.#origins.giveBack(batch);
+  }
+
+  /**
+   * Submits a step, and returns its result to come. A software device computes until it is submitted, and that is work also
+   * while reports of steps before it wait for whoever takes them.
+   */
+  begin<Result>(submit: () => Promise<Result>): Promise<Result> {
+    let result: Promise<Result>;
+    this.#context.work("submit", () => {
+      result = Promise.try(submit);
+      return Promise.resolve();
+    });
+    return result!;
   }
 
   /**

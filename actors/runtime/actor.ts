@@ -23,11 +23,13 @@ export interface ActorContext<P extends Protocol<P>> {
    */
   wait<T>(promise: Promise<T>): Promise<T>;
   /**
-   * Awaits work that continues after a handler has ended, such as a device's. The time counts as busy.
+   * Begins work that continues after a handler has ended, such as a device's, and awaits it. The time counts as busy, from
+   * the call of `begin` on, whatever else the actor waits for: a software device computes while that call goes on.
    *
    * @param what name of the work in traces
+   * @param begin called at once
    */
-  work<T>(what: string, promise: Promise<T>): Promise<T>;
+  work<T>(what: string, begin: () => Promise<T>): Promise<T>;
   /** Ends the actor because of an error in something that no handler awaits. Does nothing where it must stop anyway. */
   fail(error: unknown): void;
 }

@@ -63,10 +63,10 @@ export class ActorHost {
         else this.#hooks.push(hook);
       },
       wait: (promise) => waitAt(endpoint, "something to come back", unlessAborted(promise, signal)),
-      async work(what, promise) {
+      async work(what, begin) {
         const start = performance.now();
         try {
-          return await endpoint.meter.work(promise);
+          return await endpoint.meter.work(begin);
         } finally {
           tracer?.record("work", what, start);
         }

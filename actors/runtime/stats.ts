@@ -93,12 +93,12 @@ export class Meter {
     }
   }
 
-  /** Awaits work that goes on behind a handler; it counts as busy, whatever else the actor waits for. */
-  async work<T>(promise: Promise<T>): Promise<T> {
+  /** Begins work and awaits it, also behind a handler; it counts as busy, whatever else the actor waits for. */
+  async work<T>(begin: () => Promise<T>): Promise<T> {
     this.#turn();
     this.#works++;
     try {
-      return await promise;
+      return await begin();
     } finally {
       this.#turn();
       this.#works--;

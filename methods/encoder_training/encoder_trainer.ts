@@ -283,7 +283,8 @@ export class EncoderTraining<
     if (this.#exchange !== undefined) this.#tellWishes(this.#exchange);
     const taken = this.#steps.take(position, distillLearningRate(position.epoch, scheduleOf(options)));
     const { lr, step, group, takesStats } = taken;
-    const loss = this.#duties.submit(batch, { learningRate: lr, queuePointer, step, group, takesStats });
+    const settings = { learningRate: lr, queuePointer, step, group, takesStats };
+    const loss = this.#trainer.begin(() => this.#duties.submit(batch, settings));
     this.#queuePointer = (queuePointer + options.batchSize) % this.#queue.size;
     const shown = this.#isSnapshotDue
       ? this.#effort.attempt("the snapshot of a step", () => this.#copyShown(batch))

@@ -187,7 +187,8 @@ class Finetuning {
     const rates = learningRatesOf(options, epoch);
     const taken = this.#steps.take(position, rates.lr);
     const { step, group, takesStats } = taken;
-    const trained = this.#step.train({ images: views, labels, ...rates, step, group, takesStats });
+    const settings = { images: views, labels, ...rates, step, group, takesStats };
+    const trained = this.#trainer.begin(() => this.#step.train(settings));
     const result = this.#ranks === undefined ? trained : this.#ofAll(trained);
     if (batch === 0) this.#trained.clear();
     for (const [key, count] of this.#counters) this.#counters.set(key, count + 1);

@@ -29,7 +29,7 @@ Deno.test("Meter.work() is busy time, behind a handler and while another one wai
   let now = 0;
   const meter = new Meter(() => now);
   const [work, wait] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const working = meter.work(work.promise);
+  const working = meter.work(() => work.promise);
   meter.enter();
   const waiting = meter.wait(wait.promise);
   now += 60;
@@ -40,6 +40,23 @@ Deno.test("Meter.work() is busy time, behind a handler and while another one wai
   work.resolve();
   await working;
   assertEquals(meter.read(), { busyMs: 100, waitingMs: 0, idleMs: 0 });
+});
+
+Deno.test("Meter.work() is busy time while its beginning keeps the thread, though something is waited for meanwhile", async () => {
+  let now = 0;
+  const meter = new Meter(() => now);
+  meter.enter();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const waiting = meter.wait(promise);
+  await meter.work(() => {
+    now += 60; // as a software device that computes
+    return Promise.resolve();
+  });
+  now += 7;
+  resolve();
+  await waiting;
+  meter.leave();
+  assertEquals(meter.read(), { busyMs: 60, waitingMs: 7, idleMs: 0 });
 });
 
 Deno.test("Actor.stats() tells busy time, waits for other actors and what is in flight", () =>
