@@ -110,13 +110,31 @@ function cString(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${text}\0`);
 }
 
+/** The system's own library. */
+const SYSTEM_LIBRARY = Deno.build.os === "darwin" ? "libSystem.dylib" : "libc.so.6";
+
 /** The system's loader. `Deno.dlopen()` keeps a library's symbols from others, and MPI's own parts need them. */
 function loader() {
-  const { symbols } = Deno.dlopen(Deno.build.os === "darwin" ? "libSystem.dylib" : "libc.so.6", {
+  const { symbols } = Deno.dlopen(SYSTEM_LIBRARY, {
     dlopen: { parameters: ["buffer", "i32"], result: "pointer" },
     dlsym: { parameters: ["pointer", "buffer"], result: "pointer" },
   });
   return symbols;
+}
+
+/**
+ * Tells a launcher of MPICH's kind to end the job, from a process that cannot join it. By itself it waits until all have joined
+ * or one was killed, and so do those that have joined. Other launchers end a job when a process fails.
+ *
+ * @param channel number of the open file by which the launcher is told: `PMI_FD`
+ */
+export function abandonJob(channel: number, code: number): void {
+  const system = Deno.dlopen(SYSTEM_LIBRARY, {
+    write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  });
+  const command = new TextEncoder().encode(`cmd=abort exitcode=${code}\n`);
+  system.symbols.write(channel, command, BigInt(command.length));
+  system.close();
 }
 
 /** Something that MPI does on its own, such as a message under way. */

@@ -1,5 +1,6 @@
 /** Ctrl-C and its kin: the first one asks the run to stop in good order, the second one ends it. */
 
+import { readVariable } from "../../actors/ranks/launcher.ts";
 import { UserError } from "../../errors.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
 
@@ -51,7 +52,8 @@ export interface InterruptSignal extends Disposable {
  * Listens for SIGINT, SIGTERM, SIGQUIT, SIGHUP (a closed terminal) and SIGUSR2 (what Slurm and mpirun can send some time before a
  * job's end). The first one aborts the signal and says so; the next
  * one ends the program at once, with its exit code. A SIGHUP never does that: a terminal that closes sends several, and
- * nobody is there who would want the program to hurry.
+ * nobody is there who would want the program to hurry. With `SEED_NOHUP=1`, which
+ * `./seed` sets where `nohup` started it, the program goes on.
  *
  * @param say shows a line to the person, on stderr by default
  *
@@ -75,7 +77,11 @@ export function interruptSignal(say: (line: string) => void = sayOnLine): Interr
   const names = Deno.build.os === "windows"
     ? ["SIGINT"] as const
     : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"] as const;
-  const listeners = names.map((name) => [name, () => onSignal(name)] as const);
+  // Deno forgets that nohup has SIGHUP ignored, listens to it with any other signal, and ends the program if nobody else does.
+  const ignores = readVariable("SEED_NOHUP") === "1";
+  const listeners = names.map((name) =>
+    [name, name === "SIGHUP" && ignores ? () => {} : () => onSignal(name)] as const
+  );
   for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
   return {
     signal: controller.signal,

@@ -1,5 +1,7 @@
 /** Commands that several processes run together: who speaks, and how all of them end. */
 import { chooseAdapter } from "../../actors/ranks/choose_adapter.ts";
+import { readVariable } from "../../actors/ranks/launcher.ts";
+import { abandonJob } from "../../actors/ranks/mpi.ts";
 import { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { joinWorld, type World } from "../../actors/ranks/world.ts";
 import { Interrupted } from "./interrupt.ts";
@@ -37,6 +39,21 @@ function speakAs(world: World): void {
     error(`${world.name}: ${args.map(String).join(" ").replaceAll("\n", `\n${world.name}: `)}`);
 }
 
+/** Joins the other ranks. Where that fails, all are ended, as some launchers would have those that have joined wait for ever. */
+async function join(): Promise<World | undefined> {
+  try {
+    return joinWorld();
+  } catch (error) {
+    const channel = readVariable("PMI_FD");
+    if (channel === undefined) throw error;
+    const { text, code } = reportError(error);
+    console.error(text);
+    await sleep(READ_MS);
+    abandonJob(Number(channel), code);
+    Deno.exit(code);
+  }
+}
+
 /**
  * Returns a command that is one of several ranks where a launcher started it. All end together: in good order when every rank has
  * come to its end, or at once where one fails.
@@ -46,7 +63,7 @@ export function onRanks(
   { stop = "together" }: RankedOptions = {},
 ): () => Promise<number | void> {
   return async () => {
-    const world = joinWorld();
+    const world = await join();
     if (world === undefined) return await main(undefined);
     if (world.rank > 0) speakAs(world);
     let code: number | void;

@@ -18,16 +18,28 @@ const TASKS = {
     command: "deno eval \"console.log(Deno.cwd(), Deno.env.get('INIT_CWD'))\"",
   },
   fail: { description: "What fails", command: 'deno eval "Deno.exit(7)"' },
+  nohup: {
+    description: "Whether it goes on without its terminal",
+    command: "deno eval \"console.log(Deno.env.get('SEED_NOHUP'))\"",
+  },
   args: { description: "What it is given", command: 'deno eval "console.log(JSON.stringify(Deno.args))" --' },
 };
 /** What the launcher may call. */
-const TOOLS = "sh awk cat cut dirname id ls mkdir readlink sed uname".split(" ");
+const TOOLS = "sh awk cat cut dirname id ls mkdir mv readlink rm sed sleep uname".split(" ");
+
+interface RunOptions {
+  cwd?: string;
+  /** Variables besides those of the test. */
+  env?: Record<string, string>;
+  /** What runs it, if not the system itself. */
+  by?: string[];
+}
 
 /** A copy of the checkout, and a folder of programs that is all of PATH. */
 interface Place {
   root: string;
   bin: string;
-  run(args: string[], options?: { cwd?: string }): Promise<{ code: number; stdout: string; stderr: string }>;
+  run(args: string[], options?: RunOptions): Promise<{ code: number; stdout: string; stderr: string }>;
 }
 
 async function inPlace(test: (place: Place) => Promise<void>): Promise<void> {
@@ -59,12 +71,13 @@ async function inPlace(test: (place: Place) => Promise<void>): Promise<void> {
     await test({
       root,
       bin,
-      async run(args, { cwd = parent } = {}) {
-        const environment = { ...Deno.env.toObject(), PATH: bin, NO_COLOR: "1", INIT_CWD: "/somewhere/else" };
-        const { code, stdout, stderr } = await new Deno.Command(join(root, "seed"), {
-          args,
+      async run(args, { cwd = parent, env, by = [] } = {}) {
+        const own = { PATH: bin, NO_COLOR: "1", INIT_CWD: "/somewhere/else" };
+        const [command, ...rest] = [...by, join(root, "seed"), ...args];
+        const { code, stdout, stderr } = await new Deno.Command(command, {
+          args: rest,
           cwd,
-          env: environment,
+          env: { ...Deno.env.toObject(), ...own, ...env },
           clearEnv: true,
         }).output();
         const decoder = new TextDecoder();
@@ -89,7 +102,8 @@ Deno.test("./seed without a task lists the tasks of deno.json", options, async (
     assertMatch(stdout, /^Usage: \.\/seed TASK/);
     assertStringIncludes(
       stdout,
-      "\nTasks:\n  where              Where it runs\n  fail               What fails\n  args               What it is given\n",
+      "\nTasks:\n  where              Where it runs\n  fail               What fails\n" +
+        "  nohup              Whether it goes on without its terminal\n  args               What it is given\n",
     );
     assertStringIncludes(stdout, "\n\nTasks for development:\n  test:all           Tests\n");
     assertEquals(await run(["help"]), { code: 0, stdout, stderr: "" });
@@ -120,6 +134,61 @@ Deno.test("./seed shows what npm said when it fails", options, async () => {
       stderr,
       /seed: installing Deno ([\d.]+) into \.deno\/\nasked for: install .* deno@\1\nseed: npm could not /,
     );
+  });
+});
+
+/** An npm that takes its time, and notes that it was asked. */
+const slowNpm = `
+echo asked >>"$(dirname -- "$0")/asked"
+sleep 1.5
+mkdir -p "$3/node_modules/@deno/linux"
+echo '#!/bin/sh' >"$3/node_modules/@deno/linux/deno"
+echo 'exec "${Deno.execPath()}" "$@"' >>"$3/node_modules/@deno/linux/deno"
+chmod +x "$3/node_modules/@deno/linux/deno"`;
+
+/** Lets npm be that one; it replaces what a process that was killed left behind. */
+async function writeSlowNpm({ root, bin }: Place): Promise<() => Promise<string>> {
+  await Deno.symlink("/bin/chmod", join(bin, "chmod"));
+  await writeProgram(join(bin, "npm"), slowNpm);
+  for (const folder of ["new-1", "node_modules/@deno/linux", "lock-Deno"]) {
+    await Deno.mkdir(join(root, ".deno", folder), { recursive: true });
+  }
+  await Deno.writeTextFile(join(root, ".deno/node_modules/@deno/linux/deno"), "half of it");
+  // No process has this number.
+  await Deno.writeTextFile(join(root, ".deno/lock-Deno/holder"), `${Deno.hostname()} 99999999\n`);
+  return () => Deno.readTextFile(join(bin, "asked"));
+}
+
+Deno.test(
+  "./seed installs Deno once where several start together, in place of one that was half installed",
+  options,
+  async () => {
+    await inPlace(async (place) => {
+      const asked = await writeSlowNpm(place);
+      const found = await Promise.all(Array.from({ length: 3 }, () => place.run(["args", "x"])));
+      for (const { code, stdout } of found) assertEquals([code, stdout], [0, '["x"]\n']);
+      assertEquals(await asked(), "asked\n");
+      const left = [...Deno.readDirSync(join(place.root, ".deno"))].map(({ name }) => name).sort();
+      assertEquals(left, ["adapter", "node_modules", "setup.log"]);
+    });
+  },
+);
+
+Deno.test("./seed tells MPICH's launcher that it cannot begin", options, async () => {
+  await inPlace(async ({ bin, run }) => {
+    await writeProgram(join(bin, "launcher"), `PMI_FD=9 "$1" "$2" 9>"$(dirname -- "$0")/told"`);
+    const { code, stderr } = await run(["where"], { by: [join(bin, "launcher")] });
+    assertEquals(code, 1);
+    assertMatch(stderr, /^seed: needs Deno [^\n]*\n$/);
+    assertEquals(await Deno.readTextFile(join(bin, "told")), "cmd=abort exitcode=1\n");
+  });
+});
+
+Deno.test("./seed passes on that nohup started it", { ignore: Deno.build.os !== "linux" }, async () => {
+  await inPlace(async ({ bin, run }) => {
+    await Deno.symlink(Deno.execPath(), join(bin, "deno"));
+    assertEquals((await run(["nohup"])).stdout, "undefined\n");
+    assertEquals((await run(["nohup"], { by: ["/usr/bin/nohup"] })).stdout, "1\n");
   });
 });
 

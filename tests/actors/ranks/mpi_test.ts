@@ -8,6 +8,7 @@ import { joinWorld } from "../../../actors/ranks/world.ts";
 import { ended, launch, mpiTest } from "./launch.ts";
 
 const COLLECTIVES = fileURLToPath(import.meta.resolve("./collectives.ts"));
+const LIBRARYLESS = fileURLToPath(import.meta.resolve("./libraryless.ts"));
 const FLAGS = [
   "--quiet",
   "--no-prompt",
@@ -57,6 +58,18 @@ mpiTest("a rank that hangs ends all, and is named", async (launcher) => {
 mpiTest("ranks wait for one that begins later than it may be silent", async (launcher) => {
   const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "late"]));
   assertEquals([code, stderr], [0, ""]);
+});
+
+mpiTest("a rank that cannot join ends all, which wait for it", async (launcher) => {
+  const start = performance.now();
+  const { code, stderr } = await ended(launch(launcher, 3, [...FLAGS, LIBRARYLESS]));
+  assert(code !== 0);
+  assertEquals(
+    stderr.match(/error: no library of MPI was found: looked for libnothing\.so\. /g)?.length,
+    1,
+    stderr,
+  );
+  assert(performance.now() - start < 30_000);
 });
 
 Deno.test("readLauncher() knows what each launcher says, and who is alone", () => {

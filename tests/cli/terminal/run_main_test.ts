@@ -26,13 +26,13 @@ function writeProgram(program: string): string {
   return file;
 }
 
-function start(program: string): Deno.ChildProcess {
+function start(program: string, env: Record<string, string> = {}): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
     args: [...FLAGS, writeProgram(program)],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
   }).spawn();
 }
 
@@ -200,8 +200,12 @@ const INTERRUPTIBLE = (seconds: number) => `
 `;
 
 /** Sends signals, so many ms apart, once the program is ready. */
-async function interrupt(program: string, signals: [Deno.Signal, number][]) {
-  const child = start(program);
+async function interrupt(
+  program: string,
+  signals: [Deno.Signal, number][],
+  env?: Record<string, string>,
+) {
+  const child = start(program, env);
   const errors = new Response(child.stderr).text();
   let stdout = "";
   let sent: Promise<void> | undefined;
@@ -246,6 +250,17 @@ Deno.test({
     ]);
     assertEquals([hangups.code, hangups.stdout], [130, "ready\nsaved\n"]);
     assertEquals([hurried.code, hurried.stdout], [130, "ready\n"]);
+  },
+});
+
+Deno.test({
+  name:
+    "interruptSignal() goes on after a SIGHUP where nohup started the program, and heeds the other signals",
+  ignore: !POSIX,
+  async fn() {
+    const program = INTERRUPTIBLE(0.1);
+    const { code, stdout } = await interrupt(program, [["SIGHUP", 0], ["SIGTERM", 400]], { SEED_NOHUP: "1" });
+    assertEquals([code, stdout], [130, "ready\nsaved\n"]);
   },
 });
 
