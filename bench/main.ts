@@ -2,10 +2,10 @@
  * `deno task bench [NAME ...] [--rounds N]`: side by side with tfjs, jax-js and PyTorch, in one run on one adapter. What is
  * found is kept under `bench/results`, and `bench/RESULTS.md` is written anew.
  */
-import { parseArgs } from "@std/cli/parse-args";
-import { leave } from "../cli/terminal/run_main.ts";
+import { runMain } from "../cli/terminal/run_main.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { measureTuning } from "../kernels/tuning/measure.ts";
+import { parseBenchFlags } from "./bench_flags.ts";
 import * as jax from "./jax.ts";
 import { describeMachine } from "./machine.ts";
 import { record, SECTION_ORDER, tableOf } from "./report.ts";
@@ -25,37 +25,32 @@ ${SECTION_ORDER.map((name) => `  ${name.padEnd(14)}${SECTIONS[name].help}`).join
   --rounds N    rounds of each, of which the median counts [default: 5]
   --dry-run     print what is found, and keep nothing`;
 
-const { _: names, rounds, help, "dry-run": dryRun } = parseArgs(Deno.args, {
-  string: ["rounds"],
-  boolean: ["help", "dry-run"],
-  default: { rounds: "5" },
-});
-const unknown = names.find((name) => !SECTION_ORDER.includes(String(name)));
-const count = Number(rounds);
-if (help || unknown !== undefined || !Number.isInteger(count) || count < 1) {
-  console.log(HELP);
-  Deno.exit(help ? 0 : 2);
-}
-const wanted = names.length === 0 ? SECTION_ORDER : names.map(String);
-
-const gpu = await openGpu("bench");
-const machine = await describeMachine(gpu);
-console.log(
-  `adapter: ${machine.adapter}, Deno ${Deno.version.deno}, ${machine.processor}, ${machine.cores} cores`,
-);
-let tuned: Gpu | undefined;
-async function withFastestKernels(): Promise<Gpu> {
-  return tuned ??= { ...gpu, target: { ...gpu.target, tuning: await measureTuning(gpu) } };
-}
-await tfjs.openTfjs();
-await jax.openJax();
-for (const name of wanted) {
-  const { run, isTuned } = SECTIONS[name];
-  const section = { name, ...await run(isTuned ? await withFastestKernels() : gpu, count) };
-  printTable(section.title, tableOf(section));
-  if (!dryRun && section.rows.length > 0) {
-    await record(section, machine, `./seed bench ${name} --rounds ${count}`);
+async function main(): Promise<void> {
+  const { help, names, rounds, dryRun } = parseBenchFlags(Deno.args);
+  if (help) {
+    console.log(HELP);
+    return;
   }
+  const gpu = await openGpu("bench");
+  const machine = await describeMachine(gpu);
+  console.log(
+    `adapter: ${machine.adapter}, Deno ${Deno.version.deno}, ${machine.processor}, ${machine.cores} cores`,
+  );
+  let tuned: Gpu | undefined;
+  async function withFastestKernels(): Promise<Gpu> {
+    return tuned ??= { ...gpu, target: { ...gpu.target, tuning: await measureTuning(gpu) } };
+  }
+  await tfjs.openTfjs();
+  await jax.openJax();
+  for (const name of names) {
+    const { run, isTuned } = SECTIONS[name];
+    const section = { name, ...await run(isTuned ? await withFastestKernels() : gpu, rounds) };
+    printTable(section.title, tableOf(section));
+    if (!dryRun && section.rows.length > 0) {
+      await record(section, machine, `./seed bench ${name} --rounds ${rounds}`);
+    }
+  }
+  gpu.destroy();
 }
-gpu.destroy();
-leave(0); // the libraries keep their devices
+
+if (import.meta.main) await runMain(main); // which ends though the libraries keep their devices

@@ -3,6 +3,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { resolve } from "node:path";
 import { UsageError } from "../cli/flags/flags.ts";
 import { findEncoder } from "../models/registry.ts";
+import { readCount, refuseUnknown } from "./flags.ts";
 import { PAPER_SIZES, type PaperSize } from "./paper_sizes.ts";
 
 const HELP = `Usage: deno task bench:paper [options]
@@ -65,9 +66,7 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
     string: ["size", "data", "output", "students", ...TEACHER, ...Object.keys(NUMBERS)],
     boolean: ["help", "shared", "table", "dry-run"],
     default: { size: "small" },
-    unknown(arg) {
-      throw new UsageError(`${arg}: unknown; deno task bench:paper --help lists the options`);
-    },
+    unknown: refuseUnknown("bench:paper"),
   });
   if (flags.help) return { help: HELP };
   const name = flags.size;
@@ -85,10 +84,7 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
   }
   const numberOf = (flag: string) => {
     const text = flags[flag] as string | undefined;
-    if (text === undefined) return undefined;
-    const least = flag === "ablation-seeds" ? 0 : 1;
-    if (/^\d{1,6}$/.test(text) && Number(text) >= least) return Number(text);
-    throw new UsageError(`--${flag}: expected a whole number from ${least}, found ${text}`);
+    return text === undefined ? undefined : readCount(`--${flag}`, text, flag === "ablation-seeds" ? 0 : 1);
   };
   for (const [flag, property] of Object.entries(NUMBERS)) {
     const number = numberOf(flag);
