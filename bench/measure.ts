@@ -31,7 +31,7 @@ export type Timings = Record<string, Timing>;
 /** A round lasts about this long, in ms, so that the wait for the device at its end (some 10 ms) counts little. */
 const ROUND_MS = 250;
 
-/** What takes longer than this, in ms, is timed once only. */
+/** What takes longer than this, in ms, when its kernels are compiled, is timed once only. */
 const SLOW_MS = 2000;
 
 /** Repetitions of one round at most, however quick they are. */
@@ -116,28 +116,39 @@ async function countDispatches(work: () => Promise<unknown>): Promise<number> {
 }
 
 /**
- * Finds how many repetitions fill a round. Fails when two do not dispatch twice what one does: a lazy library drops
- * work whose result nobody reads, and would then be timed for work that it never did.
+ * Finds how many repetitions fill a round of a contestant that has run before. For a slow one it returns what a run took
+ * instead, which is its time then.
+ *
+ * Fails when two do not dispatch twice what one does: a lazy library drops work whose result nobody reads, and would then
+ * be timed for work that it never did. Of a slow one, one run has to dispatch something.
  */
-async function calibrate(what: string, contestant: Contestant): Promise<number> {
+async function calibrate(
+  what: string,
+  contestant: Contestant,
+): Promise<{ repetitions: number } | { slowMs: number }> {
+  const { name, dispatches: isChecked = true } = contestant;
   const wait = await countDispatches(() => contestant.finish());
-  const one = await countDispatches(() => timeRound(contestant, 1)) - wait;
-  let repetitions = 2;
   let time = 0;
+  const one = await countDispatches(async () => time = await timeRound(contestant, 1)) - wait;
+  if (isChecked && one < 1) throw new Error(`${what}: ${name} dispatches nothing`);
+  if (time > SLOW_MS) return { slowMs: time };
+  let repetitions = 2;
   const two = await countDispatches(async () => time = await timeRound(contestant, repetitions)) - wait;
-  if (contestant.dispatches !== false && (one < 1 || two !== 2 * one)) {
-    throw new Error(`${what}: ${contestant.name} dispatches ${one} times for one run and ${two} for two`);
+  if (isChecked && two !== 2 * one) {
+    throw new Error(`${what}: ${name} dispatches ${one} times for one run and ${two} for two`);
   }
   while (time < ROUND_MS && repetitions < MOST_REPETITIONS) {
     const growth = Math.min(8, Math.max(1.5, ROUND_MS / time));
     repetitions = Math.min(MOST_REPETITIONS, Math.ceil(repetitions * growth));
     time = await timeRound(contestant, repetitions);
   }
-  return time > 2 * ROUND_MS ? Math.max(1, Math.ceil(repetitions * ROUND_MS / time)) : repetitions;
+  if (time > 2 * ROUND_MS) repetitions = Math.max(1, Math.ceil(repetitions * ROUND_MS / time));
+  return { repetitions };
 }
 
 /**
- * Checks that all agree, leaving out who is wrong, then times them in turn (A B C A B C ...), so that a change of the machine's speed hits all.
+ * Checks that all agree, leaving out who is wrong, then times them in turn (A B C A B C ...), so that a change of
+ * the machine's speed hits all. What takes seconds is timed once, before.
  *
  * @param agree whether all compute the same, so that their results are compared
  */
@@ -149,23 +160,22 @@ export async function compare(
   { agree = true }: { agree?: boolean } = {},
 ): Promise<Timings> {
   const results = new Map<string, Results>();
-  const slow = new Set<string>();
   for (const contestant of entered) {
-    if (await timeRound(contestant, 1) > SLOW_MS) slow.add(contestant.name);
+    await timeRound(contestant, 1); // compiles, which says nothing of how long a run takes
     if (agree) results.set(contestant.name, await contestant.result());
   }
   const contestants = agree ? agreeing(what, entered, results, tolerances) : entered;
 
-  const repetitions = new Map<string, number>();
+  const times = new Map<string, number[]>();
+  const repeated: { contestant: Contestant; repetitions: number }[] = [];
   for (const contestant of contestants) {
-    repetitions.set(contestant.name, slow.has(contestant.name) ? 1 : await calibrate(what, contestant));
+    const found = await calibrate(what, contestant);
+    times.set(contestant.name, "slowMs" in found ? [found.slowMs] : []);
+    if ("repetitions" in found) repeated.push({ contestant, ...found });
   }
-  const times = new Map<string, number[]>(contestants.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round++) {
-    for (const contestant of contestants) {
-      if (slow.has(contestant.name) && round > 0) continue;
-      const count = repetitions.get(contestant.name)!;
-      times.get(contestant.name)!.push(await timeRound(contestant, count) / count);
+    for (const { contestant, repetitions } of repeated) {
+      times.get(contestant.name)!.push(await timeRound(contestant, repetitions) / repetitions);
     }
   }
   for (const contestant of contestants) contestant.dispose?.();
