@@ -88,8 +88,15 @@ export class Experiments {
     this.#options = options;
   }
 
-  /** Returns what an experiment has found, if it is finished. */
-  result(name: string, seed = 0): Result | undefined {
+  /** Returns what an experiment has found, if it is finished; nothing where its folder has one with other settings. */
+  result(experiment: Experiment, seed = 0): Result | undefined {
+    const { name } = experiment;
+    const before = readJson(join(this.#folder(name, seed), EXPERIMENT));
+    return isSame(before, settingsOf(experiment, seed)) ? this.#found(name, seed) : undefined;
+  }
+
+  /** What has been found in a folder, whatever its settings. */
+  #found(name: string, seed: number): Result | undefined {
     const folder = this.#folder(name, seed);
     const result = readJson(join(folder, RESULT)) as Result | undefined;
     return result && { ...result, checkpoint: resolve(folder, result.checkpoint) }; // the output folder may have been moved
@@ -103,9 +110,9 @@ export class Experiments {
   async run(experiment: Experiment, seed = 0): Promise<Result> {
     const { name, arch, work, onAll } = experiment;
     const folder = this.#folder(name, seed);
-    await this.#claim(folder, { ...experiment, seed });
+    await this.#claim(folder, settingsOf(experiment, seed));
     if (work.method === "given") this.#given.set(name, work.path);
-    const known = this.result(name, seed);
+    const known = this.#found(name, seed);
     if (known !== undefined) return known;
     const say = (text: string) => this.#options.say(`${name}, seed ${seed}: ${text}`);
     const { checkpoint, imagesPerSecond } = work.method === "given"
@@ -130,15 +137,13 @@ export class Experiments {
   }
 
   /** Notes what is run in a folder, and refuses one in which that was something else. */
-  async #claim(folder: string, { work, ...rest }: Experiment & { seed: number }): Promise<void> {
-    const { path: _, ...settings } = { path: "", ...work }; // a file may be elsewhere
-    const text = JSON.stringify({ ...rest, ...settings }, null, 2) + "\n";
+  async #claim(folder: string, settings: Settings): Promise<void> {
     const path = join(folder, EXPERIMENT);
     const before = readJson(path);
     if (before === undefined) {
       await Deno.mkdir(folder, { recursive: true });
-      await replaceTextFile(path, text);
-    } else if (JSON.stringify(before) !== JSON.stringify(JSON.parse(text))) {
+      await replaceTextFile(path, JSON.stringify(settings, null, 2) + "\n");
+    } else if (!isSame(before, settings)) {
       throw new UserError(
         `${folder} holds an experiment with other settings (${EXPERIMENT}): choose another --output, or remove it`,
       );
@@ -197,7 +202,7 @@ export class Experiments {
 
   /** The checkpoint of a teacher: that of the same seed, where it has been made for each. */
   #teacherOf(name: string, seed: number): string {
-    const checkpoint = this.#given.get(name) ?? (this.result(name, seed) ?? this.result(name))?.checkpoint;
+    const checkpoint = this.#given.get(name) ?? (this.#found(name, seed) ?? this.#found(name, 0))?.checkpoint;
     if (checkpoint === undefined) throw new Error(`the teacher ${name} has not been made`);
     return checkpoint;
   }
@@ -220,6 +225,18 @@ export class Experiments {
     await Deno.remove(output, { recursive: true });
     return { knn: top1, linear: Math.max(...scores.map(({ last }) => last.top1)) };
   }
+}
+
+/** What is noted of an experiment, by which it is known again. */
+type Settings = Record<string, unknown>;
+
+function settingsOf({ work, ...rest }: Experiment, seed: number): Settings {
+  const { path: _, ...settings } = { path: "", ...work }; // a file may be elsewhere
+  return { ...rest, seed, ...settings };
+}
+
+function isSame(before: unknown, settings: Settings): boolean {
+  return JSON.stringify(before) === JSON.stringify(settings);
 }
 
 /** How fast steps come, without the first ones. */

@@ -5,10 +5,11 @@
 import { tuneAdapter } from "../mod.ts";
 import { interruptSignal } from "../cli/terminal/interrupt.ts";
 import { runMain } from "../cli/terminal/run_main.ts";
+import { UserError } from "../errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import { Experiments, sayTime } from "./experiments.ts";
 import { describeMachine } from "./machine.ts";
-import { preparePaperData } from "./paper_data.ts";
+import { findPaperData, preparePaperData } from "./paper_data.ts";
 import { parsePaperFlags } from "./paper_flags.ts";
 import { planOf } from "./paper_sizes.ts";
 import { paperSection } from "./paper_table.ts";
@@ -24,7 +25,9 @@ async function main(): Promise<number> {
   const { size, settings, output, shared, table, dryRun } = command;
   using interrupt = interruptSignal(sayTime);
   const { signal } = interrupt;
-  const data = await preparePaperData(command.data, output, size, sayTime, signal);
+  const data = table
+    ? await findPaperData(command.data, output, size)
+    : await preparePaperData(command.data, output, size, sayTime, signal);
   const plan = planOf(size);
   const experiments = new Experiments({
     output,
@@ -37,10 +40,19 @@ async function main(): Promise<number> {
     signal,
     say: sayTime,
   });
+  const findSection = () => paperSection(size, plan, experiments, data, { shared });
+  if (table) {
+    const section = findSection();
+    if (section.rows.length === 0) {
+      throw new UserError(`${output}: no run with these settings is finished there`);
+    }
+    printTable(section.title, tableOf(section));
+    return 0;
+  }
   try {
-    for (const [i, { experiment, seed }] of table ? [] : plan.steps.entries()) {
+    for (const [i, { experiment, seed }] of plan.steps.entries()) {
       signal.throwIfAborted();
-      if (experiments.result(experiment.name, seed) === undefined) {
+      if (experiments.result(experiment, seed) === undefined) {
         sayTime(`run ${i + 1} of ${plan.steps.length}`);
       }
       await experiments.run(experiment, seed);
@@ -49,14 +61,13 @@ async function main(): Promise<number> {
     signal.throwIfAborted(); // with the reason, in place of what it led to
     throw error;
   } finally {
-    const section = paperSection(size, plan, experiments, data, { shared });
+    const section = findSection();
     if (section.rows.length > 0) printTable(section.title, tableOf(section));
   }
-  if (table || dryRun) return 0;
+  if (dryRun) return 0;
   const gpu = await openGpu("bench");
   try {
-    const section = paperSection(size, plan, experiments, data, { shared });
-    await record(section, await describeMachine(gpu), `./seed bench:paper ${settings}`);
+    await record(findSection(), await describeMachine(gpu), `./seed bench:paper ${settings}`);
   } finally {
     gpu.destroy();
   }

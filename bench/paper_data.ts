@@ -35,21 +35,45 @@ export async function preparePaperData(
   say: (text: string) => void,
   signal?: AbortSignal,
 ): Promise<PaperData> {
-  const all = data ?? join(output, "cifar10");
+  const { all, drawn } = foldersOf(data, output);
   if (data === null && !await hasBoth(all)) {
     say(`writing all of CIFAR-10 to ${all}`);
     await write([CIFAR10], all, { shuffle: false }, say, signal);
   }
-  const paths = { train: await resolveDataset(all, "train"), test: await findOrFail(all) };
-  if (images === null) return await describe({ all: paths.train, ...paths });
-  const drawn = join(output, "images");
-  const [train, test] = [join(drawn, "train.tsv"), join(drawn, "test.tsv")];
-  if (!await hasBoth(drawn)) {
+  if (images !== null && !await hasBoth(drawn)) {
+    const { train, test } = await findBoth(all);
     say(`writing ${images.train} and ${images.test} images to ${drawn}`);
-    await write([paths.train], train, { shuffle: true, limit: images.train }, say, signal);
-    await write([paths.test], test, { shuffle: true, limit: images.test }, say, signal);
+    await write([train], join(drawn, "train.tsv"), { shuffle: true, limit: images.train }, say, signal);
+    await write([test], join(drawn, "test.tsv"), { shuffle: true, limit: images.test }, say, signal);
   }
-  return await describe({ all: paths.train, train, test });
+  return await findPaperData(data, output, { images });
+}
+
+/**
+ * Returns the images of runs that have begun, and writes nothing; the parameters are those of {@linkcode preparePaperData}.
+ *
+ * @throws {UserError} if the images are not there
+ */
+export async function findPaperData(
+  data: string | null,
+  output: string,
+  { images }: Pick<PaperSize, "images">,
+): Promise<PaperData> {
+  const { all, drawn } = foldersOf(data, output);
+  for (const folder of [...data === null ? [all] : [], ...images === null ? [] : [drawn]]) {
+    if (await hasBoth(folder)) continue;
+    throw new UserError(
+      `${folder}: expected the images of runs, found none; are --output and --data theirs?`,
+    );
+  }
+  const source = await findBoth(all);
+  const { train, test } = images === null ? source : await findBoth(drawn);
+  return { all: source.train, train, test, images: { train: await count(train), test: await count(test) } };
+}
+
+/** Folders of all images, and of those that are drawn from them. */
+function foldersOf(data: string | null, output: string): { all: string; drawn: string } {
+  return { all: data ?? join(output, "cifar10"), drawn: join(output, "images") };
 }
 
 /** Writes TSV files: a folder of both where the sources have both, else one file. */
@@ -77,18 +101,11 @@ async function hasBoth(folder: string): Promise<boolean> {
   return await has("train.tsv") && await has("test.tsv");
 }
 
-async function findOrFail(folder: string): Promise<string> {
-  const found = await findDataset(folder, "test");
-  if (found === undefined) {
-    throw new UserError(`--data ${folder}: expected images to evaluate on, found none`);
-  }
-  return found;
-}
-
-async function describe(
-  { all, train, test }: Omit<PaperData, "images">,
-): Promise<PaperData> {
-  return { all, train, test, images: { train: await count(train), test: await count(test) } };
+async function findBoth(folder: string): Promise<{ train: string; test: string }> {
+  const train = await resolveDataset(folder, "train");
+  const test = await findDataset(folder, "test");
+  if (test === undefined) throw new UserError(`--data ${folder}: expected images to evaluate on, found none`);
+  return { train, test };
 }
 
 async function count(path: string): Promise<number> {

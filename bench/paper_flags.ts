@@ -30,7 +30,7 @@ repeated, and one that was broken off is resumed. Ctrl-C saves it.
   --ablation-seeds N    seeds of each ablation; 0 for no ablations
   --epochs E            epochs of each student
   --shared              the machine does other work meanwhile: leave images/s out of the table
-  --table               only print the table of what is finished
+  --table               only print the table of what is finished with these settings
   --dry-run             do not write bench/RESULTS.md`;
 
 const NAMES = Object.keys(PAPER_SIZES);

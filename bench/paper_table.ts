@@ -1,6 +1,6 @@
 /** What `deno task bench:paper` has found so far, as a section of `bench/RESULTS.md`. */
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
-import { type Experiments, spreadOf } from "./experiments.ts";
+import { type Experiments, type Result, spreadOf } from "./experiments.ts";
 import type { PaperData } from "./paper_data.ts";
 import type { PaperPlan, PaperRow, PaperSize } from "./paper_sizes.ts";
 import type { Row, Section } from "./section.ts";
@@ -19,8 +19,15 @@ export function paperSection(
   { images }: Pick<PaperData, "images">,
   { shared }: { shared: boolean },
 ): Section {
-  const archOf = new Map(steps.map(({ experiment: { name, arch } }) => [name, arch]));
-  const finished = steps.filter(({ experiment, seed }) => experiments.result(experiment.name, seed)).length;
+  const planned = new Map(steps.map(({ experiment }) => [experiment.name, experiment]));
+  const resultOf: ResultOf = (name, seed) => {
+    const experiment = planned.get(name)!;
+    const { work } = experiment;
+    // What a teacher with other settings taught is not what the row says either.
+    if (work.method === "seed" && resultOf(work.teacher, 0) === undefined) return undefined;
+    return experiments.result(experiment, seed);
+  };
+  const finished = steps.filter(({ experiment: { name }, seed }) => resultOf(name, seed)).length;
   const { name, title, about = "" } = size.section;
   return {
     name,
@@ -35,18 +42,21 @@ export function paperSection(
       `${size.linear.lr!.join(", ")} of the linear classifier counts. Parameters include the head.` +
       (about && ` ${about}`) +
       (finished === steps.length ? "" : ` ${finished} of ${steps.length} runs are finished.`),
-    rows: rows.flatMap((row) => rowOf(row, archOf.get(row.experiment)!, experiments, shared)),
+    rows: rows.flatMap((row) => rowOf(row, planned.get(row.experiment)!.arch, resultOf, shared)),
     figure: { fact: KNN, says: "kNN top-1 in percent", unit: "" },
   };
 }
 
+/** Returns what an experiment of the plan has found, if it is finished. */
+type ResultOf = (name: string, seed: number) => Result | undefined;
+
 function rowOf(
   { title, experiment, seeds }: PaperRow,
   arch: string,
-  experiments: Experiments,
+  resultOf: ResultOf,
   shared: boolean,
 ): Row[] {
-  const results = Array.from({ length: seeds }, (_, seed) => experiments.result(experiment, seed))
+  const results = Array.from({ length: seeds }, (_, seed) => resultOf(experiment, seed))
     .filter((result) => result !== undefined);
   if (results.length === 0) return [];
   const encoder = findEncoder(arch);

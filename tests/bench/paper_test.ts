@@ -1,6 +1,8 @@
 /** `deno task bench:paper`: what it runs, and its whole way in a small size. */
 import "../one_thread.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { Experiments, type ExperimentsOptions } from "../../bench/experiments.ts";
 import { type PaperData, preparePaperData } from "../../bench/paper_data.ts";
 import { parsePaperFlags } from "../../bench/paper_flags.ts";
@@ -10,6 +12,7 @@ import { SAMPLE_DATA } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 
 const PLUGIN = new URL("../actors/fixtures/tiny_encoder.ts", import.meta.url).href;
+const PROGRAM = fileURLToPath(new URL("../../bench/paper.ts", import.meta.url));
 const ARCH = "tiny_convnet";
 
 /** The size `full` with fewer images, smaller encoders and batches, and two steps. */
@@ -138,6 +141,33 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
       name === names[1]
     )!;
     await assertRejects(() => again.experiments.run(longer.experiment), UserError, "other settings");
+
+    // Nor is it shown under the settings of another plan: the student's are the same here, its teacher's are not.
+    const rowsOf = (changed: PaperSize) =>
+      paperSection(changed, planOf(changed), again.experiments, data, { shared: true }).rows;
+    const { work } = size.teacher;
+    assert(work.method === "moco");
+    const options = { ...work.options, epochs: 2 };
+    assertEquals(rowsOf({ ...size, teacher: { ...size.teacher, work: { ...work, options } } }), []);
+    assertEquals(rowsOf({ ...size, epochs: 2 }).map(({ name }) => name), [section.rows[0].name]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("--table writes nothing where no run has begun, and says so", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const output = join(folder, "new");
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "-A", "--no-check", PROGRAM, "--table", "--output", output],
+    }).output();
+    assertMatch(
+      new TextDecoder().decode(stderr),
+      /^error: .*new\/cifar10: expected the images of runs, found none/,
+    );
+    assertEquals(code, 1);
+    assertEquals([...Deno.readDirSync(folder)], []);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
