@@ -16,6 +16,7 @@ import { replaceTextFile } from "../data/replace_file.ts";
 import { UserError } from "../errors.ts";
 import { NothingToDoError } from "../methods/nothing_to_do.ts";
 import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
+import { fingerprintImages, readJson } from "./folder_notes.ts";
 
 /** How an encoder comes to be. */
 export type Work =
@@ -83,16 +84,18 @@ export class Experiments {
   readonly #options: ExperimentsOptions;
   /** Where encoders are that were not made here: not always where they were when they were evaluated. */
   readonly #given = new Map<string, string>();
+  /** Fingerprints of datasets, by path. */
+  readonly #fingerprints = new Map<string, Promise<string>>();
 
   constructor(options: ExperimentsOptions) {
     this.#options = options;
   }
 
-  /** Returns what an experiment has found, if it is finished; nothing where its folder has one with other settings. */
-  result(experiment: Experiment, seed = 0): Result | undefined {
+  /** Returns what an experiment has found, if it is finished; nothing where its folder has one with other settings or images. */
+  async result(experiment: Experiment, seed = 0): Promise<Result | undefined> {
     const { name } = experiment;
     const before = readJson(join(this.#folder(name, seed), EXPERIMENT));
-    return isSame(before, settingsOf(experiment, seed)) ? this.#found(name, seed) : undefined;
+    return isSame(before, await this.#settingsOf(experiment, seed)) ? this.#found(name, seed) : undefined;
   }
 
   /** What has been found in a folder, whatever its settings. */
@@ -105,12 +108,12 @@ export class Experiments {
   /**
    * Trains and evaluates an encoder, unless that has been done.
    *
-   * @throws {UserError} where the folder has an experiment with other settings, or the teacher is not there
+   * @throws {UserError} where the folder has an experiment with other settings or images, or the teacher is not there
    */
   async run(experiment: Experiment, seed = 0): Promise<Result> {
     const { name, arch, work, onAll } = experiment;
     const folder = this.#folder(name, seed);
-    await this.#claim(folder, settingsOf(experiment, seed));
+    await this.#claim(folder, await this.#settingsOf(experiment, seed));
     if (work.method === "given") this.#given.set(name, work.path);
     const known = this.#found(name, seed);
     if (known !== undefined) return known;
@@ -136,6 +139,23 @@ export class Experiments {
     return join(this.#options.output, name, `seed${seed}`);
   }
 
+  async #settingsOf({ work, ...rest }: Experiment, seed: number): Promise<Settings> {
+    const { path: _, ...settings } = { path: "", ...work }; // a file may be elsewhere
+    const { data: train, testData, allData = train } = this.#options;
+    const data = {
+      train: await this.#fingerprint(train),
+      test: await this.#fingerprint(testData),
+      ...rest.onAll && { all: await this.#fingerprint(allData) },
+    };
+    return { ...rest, seed, ...settings, data };
+  }
+
+  #fingerprint(path: string): Promise<string> {
+    const known = this.#fingerprints.get(path) ?? fingerprintImages(path);
+    this.#fingerprints.set(path, known);
+    return known;
+  }
+
   /** Notes what is run in a folder, and refuses one in which that was something else. */
   async #claim(folder: string, settings: Settings): Promise<void> {
     const path = join(folder, EXPERIMENT);
@@ -145,7 +165,7 @@ export class Experiments {
       await replaceTextFile(path, JSON.stringify(settings, null, 2) + "\n");
     } else if (!isSame(before, settings)) {
       throw new UserError(
-        `${folder} holds an experiment with other settings (${EXPERIMENT}): choose another --output, or remove it`,
+        `${folder} holds an experiment with other settings or images (${EXPERIMENT}): choose another --output, or remove it`,
       );
     }
   }
@@ -230,13 +250,10 @@ export class Experiments {
 /** What is noted of an experiment, by which it is known again. */
 type Settings = Record<string, unknown>;
 
-function settingsOf({ work, ...rest }: Experiment, seed: number): Settings {
-  const { path: _, ...settings } = { path: "", ...work }; // a file may be elsewhere
-  return { ...rest, seed, ...settings };
-}
-
-function isSame(before: unknown, settings: Settings): boolean {
-  return JSON.stringify(before) === JSON.stringify(settings);
+/** Folders from before 2026-11-30 do not say of which images they are. */
+function isSame(before: unknown, { data, ...settings }: Settings): boolean {
+  const { data: known = data, ...others } = before as Settings ?? {};
+  return JSON.stringify([others, known]) === JSON.stringify([settings, data]);
 }
 
 /** How fast steps come, without the first ones. */
@@ -254,15 +271,6 @@ class Speed {
   get stepsPerSecond(): number | null {
     const timed = this.#steps - WARM_UP_STEPS;
     return timed < WARM_UP_STEPS ? null : timed / (this.#to - this.#from) * 1000;
-  }
-}
-
-function readJson(path: string): unknown {
-  try {
-    return JSON.parse(Deno.readTextFileSync(path));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
   }
 }
 

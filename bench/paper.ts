@@ -42,7 +42,7 @@ async function main(): Promise<number> {
   });
   const findSection = () => paperSection(size, plan, experiments, data, { shared });
   if (table) {
-    const section = findSection();
+    const section = await findSection();
     if (section.rows.length === 0) {
       throw new UserError(`${output}: no run with these settings is finished there`);
     }
@@ -52,7 +52,7 @@ async function main(): Promise<number> {
   try {
     for (const [i, { experiment, seed }] of plan.steps.entries()) {
       signal.throwIfAborted();
-      if (experiments.result(experiment, seed) === undefined) {
+      if (await experiments.result(experiment, seed) === undefined) {
         sayTime(`run ${i + 1} of ${plan.steps.length}`);
       }
       await experiments.run(experiment, seed);
@@ -61,13 +61,13 @@ async function main(): Promise<number> {
     signal.throwIfAborted(); // with the reason, in place of what it led to
     throw error;
   } finally {
-    const section = findSection();
+    const section = await findSection();
     if (section.rows.length > 0) printTable(section.title, tableOf(section));
   }
   if (dryRun) return 0;
   const gpu = await openGpu("bench");
   try {
-    await record(findSection(), await describeMachine(gpu), `./seed bench:paper ${settings}`);
+    await record(await findSection(), await describeMachine(gpu), `./seed bench:paper ${settings}`);
   } finally {
     gpu.destroy();
   }

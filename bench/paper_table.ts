@@ -12,22 +12,26 @@ const KNN = "kNN top-1, %";
  *
  * @param shared whether the machine did other work meanwhile, so that speeds mean nothing
  */
-export function paperSection(
+export async function paperSection(
   size: PaperSize,
   { steps, rows }: PaperPlan,
   experiments: Experiments,
   { images }: Pick<PaperData, "images">,
   { shared }: { shared: boolean },
-): Section {
+): Promise<Section> {
   const planned = new Map(steps.map(({ experiment }) => [experiment.name, experiment]));
-  const resultOf: ResultOf = (name, seed) => {
+  const resultOf: ResultOf = async (name, seed) => {
     const experiment = planned.get(name)!;
     const { work } = experiment;
     // What a teacher with other settings taught is not what the row says either.
-    if (work.method === "seed" && resultOf(work.teacher, 0) === undefined) return undefined;
-    return experiments.result(experiment, seed);
+    if (work.method === "seed" && await resultOf(work.teacher, 0) === undefined) return undefined;
+    return await experiments.result(experiment, seed);
   };
-  const finished = steps.filter(({ experiment: { name }, seed }) => resultOf(name, seed)).length;
+  const finished = (await Promise.all(steps.map(({ experiment: { name }, seed }) => resultOf(name, seed))))
+    .filter((result) => result !== undefined).length;
+  const found = await Promise.all(
+    rows.map((row) => rowOf(row, planned.get(row.experiment)!.arch, resultOf, shared)),
+  );
   const { name, title, about = "" } = size.section;
   return {
     name,
@@ -42,21 +46,21 @@ export function paperSection(
       `${size.linear.lr!.join(", ")} of the linear classifier counts. Parameters include the head.` +
       (about && ` ${about}`) +
       (finished === steps.length ? "" : ` ${finished} of ${steps.length} runs are finished.`),
-    rows: rows.flatMap((row) => rowOf(row, planned.get(row.experiment)!.arch, resultOf, shared)),
+    rows: found.flat(),
     figure: { fact: KNN, says: "kNN top-1 in percent", unit: "" },
   };
 }
 
 /** Returns what an experiment of the plan has found, if it is finished. */
-type ResultOf = (name: string, seed: number) => Result | undefined;
+type ResultOf = (name: string, seed: number) => Promise<Result | undefined>;
 
-function rowOf(
+async function rowOf(
   { title, experiment, seeds }: PaperRow,
   arch: string,
   resultOf: ResultOf,
   shared: boolean,
-): Row[] {
-  const results = Array.from({ length: seeds }, (_, seed) => resultOf(experiment, seed))
+): Promise<Row[]> {
+  const results = (await Promise.all(Array.from({ length: seeds }, (_, seed) => resultOf(experiment, seed))))
     .filter((result) => result !== undefined);
   if (results.length === 0) return [];
   const encoder = findEncoder(arch);

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Experiments, type ExperimentsOptions } from "../../bench/experiments.ts";
-import { type PaperData, preparePaperData } from "../../bench/paper_data.ts";
+import { findPaperData, type PaperData, preparePaperData } from "../../bench/paper_data.ts";
 import { parsePaperFlags } from "../../bench/paper_flags.ts";
 import { PAPER_SIZES, type PaperSize, type PaperTeacher, planOf } from "../../bench/paper_sizes.ts";
 import { paperSection } from "../../bench/paper_table.ts";
@@ -106,7 +106,7 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
       say: (text) => text.endsWith("evaluating") && stop.abort(new DOMException("stopped", "AbortError")),
     }).experiments;
     await assertRejects(() => stopped.run(plan.steps[0].experiment), Error, "stopped");
-    assertEquals(paperSection(size, plan, stopped, data, { shared: false }).rows, []);
+    assertEquals((await paperSection(size, plan, stopped, data, { shared: false })).rows, []);
 
     const { experiments, lines } = experimentsIn(folder, data, size);
     // One of each kind: a teacher by MoCo-v2, and a student by small views and a loss without a queue.
@@ -119,7 +119,7 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
       for (const top1 of [knn, linear]) assert(top1 >= 0 && top1 <= 100);
     }
     assertEquals(lines.filter((line) => /^teacher.*training/.test(line)).length, 1); // finds it trained
-    const section = paperSection(size, plan, experiments, data, { shared: true });
+    const section = await paperSection(size, plan, experiments, data, { shared: true });
     assertEquals(section.rows.map(({ name }) => name), [
       `teacher: ${ARCH}, MoCo-v2, 1 epoch`,
       `${ARCH}: SEED, multi-view`,
@@ -143,13 +143,49 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
     await assertRejects(() => again.experiments.run(longer.experiment), UserError, "other settings");
 
     // Nor is it shown under the settings of another plan: the student's are the same here, its teacher's are not.
-    const rowsOf = (changed: PaperSize) =>
-      paperSection(changed, planOf(changed), again.experiments, data, { shared: true }).rows;
+    const rowsOf = async (changed: PaperSize, { experiments } = again) =>
+      (await paperSection(changed, planOf(changed), experiments, data, { shared: true })).rows;
     const { work } = size.teacher;
     assert(work.method === "moco");
     const options = { ...work.options, epochs: 2 };
-    assertEquals(rowsOf({ ...size, teacher: { ...size.teacher, work: { ...work, options } } }), []);
-    assertEquals(rowsOf({ ...size, epochs: 2 }).map(({ name }) => name), [section.rows[0].name]);
+    assertEquals(await rowsOf({ ...size, teacher: { ...size.teacher, work: { ...work, options } } }), []);
+    assertEquals((await rowsOf({ ...size, epochs: 2 })).map(({ name }) => name), [section.rows[0].name]);
+
+    // Nor is it taken for one of other images, but where a folder from before does not say of which it is.
+    const others = experimentsIn(folder, { ...data, train: data.test }, size);
+    await assertRejects(() => others.experiments.run(steps[0].experiment), UserError, "or images");
+    assertEquals(await rowsOf(size, others), []);
+    for (const { experiment: { name }, seed } of steps) {
+      const path = join(folder, name, `seed${seed}`, "experiment.json");
+      const { data: _, ...before } = JSON.parse(await Deno.readTextFile(path));
+      await Deno.writeTextFile(path, JSON.stringify(before));
+    }
+    assertEquals((await rowsOf(size, others)).length, 2);
+    for (const { experiment, seed } of steps) await others.experiments.run(experiment, seed);
+    assertEquals(others.lines, []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("images that were drawn from others are refused, and taken where their folder does not say so", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const size = { images: { train: 4, test: 2 } };
+    const others = join(folder, "others"); // the same without a row
+    await Deno.mkdir(others);
+    for (const name of ["train.tsv", "test.tsv"]) {
+      const rows = (await Deno.readTextFile(join(SAMPLE_DATA, name))).split("\n");
+      await Deno.writeTextFile(join(others, name), rows.slice(1, 50).join("\n") + "\n");
+    }
+    const output = join(folder, "output");
+    const prepare = (data: string) => preparePaperData(data, output, size, () => {});
+    await prepare(SAMPLE_DATA);
+    await assertRejects(() => prepare(others), UserError, "drawn from other images than those of");
+    await assertRejects(() => findPaperData(others, output, size), UserError, "drawn from other images");
+    assertEquals((await prepare(SAMPLE_DATA)).images, size.images);
+    await Deno.remove(join(output, "images.json"));
+    assertEquals((await prepare(others)).images, size.images);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
