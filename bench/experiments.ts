@@ -12,6 +12,7 @@ import {
   pretrain,
   type PretrainInput,
 } from "../mod.ts";
+import { ActorCrash } from "../actors/runtime/failure.ts";
 import { replaceTextFile } from "../data/replace_file.ts";
 import { UserError } from "../errors.ts";
 import { NothingToDoError } from "../methods/nothing_to_do.ts";
@@ -71,6 +72,16 @@ export interface ExperimentsOptions {
   say(text: string): void;
 }
 
+/** Error of an experiment that cannot be trained or evaluated, as where it diverges. Others may go on. */
+export class ExperimentError extends UserError {
+  override name = "ExperimentError";
+
+  /** Takes the name of the experiment with its seed, and why it failed. */
+  constructor(readonly run: string, cause: UserError) {
+    super(`${run}: ${cause.message}`, { cause });
+  }
+}
+
 const RESULT = "result.json";
 const EXPERIMENT = "experiment.json";
 
@@ -108,15 +119,27 @@ export class Experiments {
   /**
    * Trains and evaluates an encoder, unless that has been done.
    *
-   * @throws {UserError} where the folder has an experiment with other settings or images, or the teacher is not there
+   * @throws {ExperimentError} where it diverges, or its teacher has not been made
+   * @throws {UserError} where the folder has an experiment with other settings or images
    */
   async run(experiment: Experiment, seed = 0): Promise<Result> {
-    const { name, arch, work, onAll } = experiment;
+    const { name, work } = experiment;
     const folder = this.#folder(name, seed);
     await this.#claim(folder, await this.#settingsOf(experiment, seed));
     if (work.method === "given") this.#given.set(name, work.path);
     const known = this.#found(name, seed);
     if (known !== undefined) return known;
+    try {
+      return await this.#find(experiment, folder, seed);
+    } catch (error) {
+      const cause = error instanceof ActorCrash && error.isUserError ? error.cause as UserError : error;
+      if (this.#options.signal?.aborted || !(cause instanceof UserError)) throw error;
+      throw new ExperimentError(`${name}, seed ${seed}`, cause);
+    }
+  }
+
+  /** Trains and evaluates an encoder, and keeps what is found. */
+  async #find({ name, arch, work, onAll }: Experiment, folder: string, seed: number): Promise<Result> {
     const say = (text: string) => this.#options.say(`${name}, seed ${seed}: ${text}`);
     const { checkpoint, imagesPerSecond } = work.method === "given"
       ? { checkpoint: work.path, imagesPerSecond: null }
@@ -223,7 +246,7 @@ export class Experiments {
   /** The checkpoint of a teacher: that of the same seed, where it has been made for each. */
   #teacherOf(name: string, seed: number): string {
     const checkpoint = this.#given.get(name) ?? (this.#found(name, seed) ?? this.#found(name, 0))?.checkpoint;
-    if (checkpoint === undefined) throw new Error(`the teacher ${name} has not been made`);
+    if (checkpoint === undefined) throw new UserError(`its teacher, ${name}, has not been made`);
     return checkpoint;
   }
 

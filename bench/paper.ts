@@ -7,11 +7,11 @@ import { interruptSignal } from "../cli/terminal/interrupt.ts";
 import { runMain } from "../cli/terminal/run_main.ts";
 import { UserError } from "../errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
-import { Experiments, sayTime } from "./experiments.ts";
+import { ExperimentError, Experiments, sayTime } from "./experiments.ts";
 import { describeMachine } from "./machine.ts";
 import { findPaperData, preparePaperData } from "./paper_data.ts";
 import { parsePaperFlags } from "./paper_flags.ts";
-import { planOf } from "./paper_sizes.ts";
+import { type PaperPlan, planOf } from "./paper_sizes.ts";
 import { paperSection } from "./paper_table.ts";
 import { record, tableOf } from "./report.ts";
 import { printTable } from "./table.ts";
@@ -40,7 +40,8 @@ async function main(): Promise<number> {
     signal,
     say: sayTime,
   });
-  const findSection = () => paperSection(size, plan, experiments, data, { shared });
+  const failed: ExperimentError[] = [];
+  const findSection = () => paperSection(size, plan, experiments, data, { shared, failed });
   if (table) {
     const section = await findSection();
     if (section.rows.length === 0) {
@@ -50,28 +51,47 @@ async function main(): Promise<number> {
     return 0;
   }
   try {
-    for (const [i, { experiment, seed }] of plan.steps.entries()) {
-      signal.throwIfAborted();
-      if (await experiments.result(experiment, seed) === undefined) {
-        sayTime(`run ${i + 1} of ${plan.steps.length}`);
-      }
-      await experiments.run(experiment, seed);
-    }
-  } catch (error) {
-    signal.throwIfAborted(); // with the reason, in place of what it led to
-    throw error;
+    await runSteps(plan.steps, experiments, failed, sayTime, signal);
   } finally {
     const section = await findSection();
     if (section.rows.length > 0) printTable(section.title, tableOf(section));
   }
-  if (dryRun) return 0;
-  const gpu = await openGpu("bench");
-  try {
-    await record(await findSection(), await describeMachine(gpu), `./seed bench:paper ${settings}`);
-  } finally {
-    gpu.destroy();
+  if (!dryRun) {
+    const gpu = await openGpu("bench");
+    try {
+      await record(await findSection(), await describeMachine(gpu), `./seed bench:paper ${settings}`);
+    } finally {
+      gpu.destroy();
+    }
   }
-  return 0;
+  for (const { message } of failed) console.error(`failed: ${message}`);
+  return failed.length > 0 ? 1 : 0;
+}
+
+/**
+ * Runs what a plan has. One that fails, as one that diverges would at each start, is noted, and the others go on.
+ *
+ * @param failed gets the errors of those
+ */
+export async function runSteps(
+  steps: PaperPlan["steps"],
+  experiments: Experiments,
+  failed: ExperimentError[],
+  say: (text: string) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  for (const [i, { experiment, seed }] of steps.entries()) {
+    signal?.throwIfAborted();
+    if (await experiments.result(experiment, seed) === undefined) say(`run ${i + 1} of ${steps.length}`);
+    try {
+      await experiments.run(experiment, seed);
+    } catch (error) {
+      signal?.throwIfAborted(); // with the reason, in place of what it led to
+      if (!(error instanceof ExperimentError)) throw error;
+      say(`failed: ${error.message}`);
+      failed.push(error);
+    }
+  }
 }
 
 if (import.meta.main) await runMain(main);

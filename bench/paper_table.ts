@@ -1,6 +1,6 @@
 /** What `deno task bench:paper` has found so far, as a section of `bench/RESULTS.md`. */
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
-import { type Experiments, type Result, spreadOf } from "./experiments.ts";
+import { type ExperimentError, type Experiments, type Result, spreadOf } from "./experiments.ts";
 import type { PaperData } from "./paper_data.ts";
 import type { PaperPlan, PaperRow, PaperSize } from "./paper_sizes.ts";
 import type { Row, Section } from "./section.ts";
@@ -11,13 +11,14 @@ const KNN = "kNN top-1, %";
  * The section, of the rows of which a seed at least is finished.
  *
  * @param shared whether the machine did other work meanwhile, so that speeds mean nothing
+ * @param failed of those that failed
  */
 export async function paperSection(
   size: PaperSize,
   { steps, rows }: PaperPlan,
   experiments: Experiments,
   { images }: Pick<PaperData, "images">,
-  { shared }: { shared: boolean },
+  { shared, failed = [] }: { shared: boolean; failed?: readonly ExperimentError[] },
 ): Promise<Section> {
   const planned = new Map(steps.map(({ experiment }) => [experiment.name, experiment]));
   const resultOf: ResultOf = async (name, seed) => {
@@ -45,7 +46,8 @@ export async function paperSection(
       "The best of the learning rates " +
       `${size.linear.lr!.join(", ")} of the linear classifier counts. Parameters include the head.` +
       (about && ` ${about}`) +
-      (finished === steps.length ? "" : ` ${finished} of ${steps.length} runs are finished.`),
+      (finished === steps.length ? "" : ` ${finished} of ${steps.length} runs are finished.`) +
+      (failed.length === 0 ? "" : ` Failed: ${failed.map(({ run }) => run).join("; ")}.`),
     rows: found.flat(),
     figure: { fact: KNN, says: "kNN top-1 in percent", unit: "" },
   };

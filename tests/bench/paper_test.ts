@@ -3,7 +3,8 @@ import "../one_thread.ts";
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Experiments, type ExperimentsOptions } from "../../bench/experiments.ts";
+import { type ExperimentError, Experiments, type ExperimentsOptions } from "../../bench/experiments.ts";
+import { runSteps } from "../../bench/paper.ts";
 import { findPaperData, type PaperData, preparePaperData } from "../../bench/paper_data.ts";
 import { parsePaperFlags } from "../../bench/paper_flags.ts";
 import { PAPER_SIZES, type PaperSize, type PaperTeacher, planOf } from "../../bench/paper_sizes.ts";
@@ -163,6 +164,34 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
     assertEquals((await rowsOf(size, others)).length, 2);
     for (const { experiment, seed } of steps) await others.experiments.run(experiment, seed);
     assertEquals(others.lines, []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("a run that diverges is noted, and the others go on", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await import(PLUGIN);
+    const tiny = tinyOf(PAPER_SIZES.full);
+    const size = { ...tiny, moco: { ...tiny.moco, lr: 1e38 } };
+    const plan = planOf(size);
+    const data = await preparePaperData(SAMPLE_DATA, folder, size, () => {});
+    const steps = [`${ARCH}-seed`, "teacher", `${ARCH}-moco`, `${ARCH}-seed`].map((wanted) =>
+      plan.steps.find(({ experiment: { name } }) => name === wanted)!
+    );
+    const { experiments } = experimentsIn(folder, data, size);
+    const failed: ExperimentError[] = [];
+    await runSteps(steps, experiments, failed, () => {});
+    assertEquals(failed.length, 2);
+    assertMatch(failed[0].message, /^tiny_convnet-seed, seed 0: its teacher, teacher, has not been made$/);
+    assertMatch(failed[1].message, /^tiny_convnet-moco, seed 0: .*training has diverged/);
+    const { about, rows } = await paperSection(size, plan, experiments, data, { shared: true, failed });
+    assertEquals(rows.slice(0, 2).map(({ name }) => name), [
+      `teacher: ${ARCH}, MoCo-v2, 1 epoch`,
+      `${ARCH}: SEED`,
+    ]);
+    assertMatch(about, / Failed: tiny_convnet-seed, seed 0; tiny_convnet-moco, seed 0\.$/);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
