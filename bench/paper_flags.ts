@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { UsageError } from "../cli/flags/flags.ts";
 import { findEncoder } from "../models/registry.ts";
 import { readCount, refuseUnknown } from "./flags.ts";
-import { PAPER_SIZES, type PaperSize } from "./paper_sizes.ts";
+import { PAPER_SIZES, type PaperSize, pretrainedTeachers } from "./paper_sizes.ts";
 
 const HELP = `Usage: deno task bench:paper [options]
 
@@ -99,15 +99,8 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
       );
     }
     const arch = flags["teacher-arch"] as string | undefined;
-    const epochs = numberOf("teacher-epochs") ?? work.options.epochs;
-    size = {
-      ...size,
-      teacher: {
-        ...size.teacher,
-        ...arch !== undefined && { arch: findEncoder(arch).name },
-        work: { ...work, options: { ...work.options, epochs } },
-      },
-    };
+    const epochs = numberOf("teacher-epochs") ?? work.options.epochs!;
+    size = { ...size, ...pretrainedTeachers(findEncoder(arch ?? size.teacher.arch).name, epochs) };
   }
   return {
     size,

@@ -89,6 +89,23 @@ const BUNDLED: PaperTeacher = {
   title: "bundled",
 };
 
+/** Of `full`: the teacher, and as a worse one the same encoder after a tenth of its epochs. */
+export function pretrainedTeachers(
+  arch: string,
+  epochs: number,
+): Pick<PaperSize, "teacher" | "otherTeacher"> {
+  const pretrained = (epochs: number): PaperTeacher => ({
+    arch,
+    work: { method: "moco", options: { ...NOTEBOOK, epochs, batchSize: 512 } },
+    title: "MoCo-v2",
+  });
+  const worse = pretrained(Math.max(1, Math.round(epochs / 10)));
+  return {
+    teacher: pretrained(epochs),
+    otherTeacher: { ...worse, name: "worse-teacher", teachesStudents: true },
+  };
+}
+
 const COMPARISON = { name: "paper", title: "SEED against MoCo-v2 on CIFAR-10" };
 
 /** What most of `small` and `vit` have alike. */
@@ -133,24 +150,7 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full" | "vit", PaperSize>> 
   full: {
     section: COMPARISON,
     images: null,
-    teacher: {
-      arch: "resnet50_cifar",
-      work: {
-        method: "moco",
-        options: { ...NOTEBOOK, epochs: 200, batchSize: 512 },
-      },
-      title: "MoCo-v2",
-    },
-    otherTeacher: {
-      name: "worse-teacher",
-      teachesStudents: true,
-      arch: "resnet50_cifar",
-      work: {
-        method: "moco",
-        options: { ...NOTEBOOK, epochs: 20, batchSize: 512 },
-      },
-      title: "MoCo-v2",
-    },
+    ...pretrainedTeachers("resnet50_cifar", 200),
     students: ["resnet18_cifar", "mobilenetv3_large_cifar", "efficientnet_b0_cifar"],
     seeds: 3,
     ablationSeeds: 1,

@@ -274,6 +274,16 @@ Deno.test("--teacher-arch and --teacher-epochs choose what is pretrained", () =>
     ...work.options,
     epochs: 60,
   }]);
+  // The worse one is the same encoder, pretrained for a tenth as long.
+  const worseOf = (...args: string[]) => {
+    const command = parsePaperFlags(["--size", "full", ...args]);
+    assert(command.help === undefined);
+    const { rows } = planOf(command.size);
+    return rows.find(({ title }) => title.startsWith("worse teacher: "))!.title;
+  };
+  assertEquals(worseOf(), "worse teacher: resnet50_cifar, MoCo-v2, 20 epochs");
+  assertEquals(worseOf(...args.slice(2)), "worse teacher: resnet18_cifar, MoCo-v2, 6 epochs");
+  assertEquals(worseOf("--teacher-epochs", "4"), "worse teacher: resnet50_cifar, MoCo-v2, 1 epoch");
 });
 
 Deno.test("--ablation-seeds 0 leaves the ablations out, and the students' own runs in", () => {
