@@ -273,9 +273,9 @@ export class Experiments {
 /** What is noted of an experiment, by which it is known again. */
 type Settings = Record<string, unknown>;
 
-/** Folders from before 2026-11-30 do not say of which images they are. */
+/** Folders from before 2026-11-30 do not say of which images they are, and a teacher's has its title in the table. */
 function isSame(before: unknown, { data, ...settings }: Settings): boolean {
-  const { data: known = data, ...others } = before as Settings ?? {};
+  const { data: known = data, title: _, ...others } = before as Settings ?? {};
   return JSON.stringify([others, known]) === JSON.stringify([settings, data]);
 }
 

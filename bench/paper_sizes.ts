@@ -256,10 +256,9 @@ export function planOf(size: PaperSize): PaperPlan {
     work: { method: "moco", options: { ...size.moco, epochs, ...options } },
   });
 
-  const teaching = (name: string, { arch, work, title, onAll }: PaperTeacher): Experiment => {
-    const experiment = { name, arch, work, title, ...onAll && { onAll } };
-    return experiment;
-  };
+  const teaching = (name: string, { arch, work, onAll }: PaperTeacher): Experiment => (
+    { name, arch, work, ...onAll && { onAll } }
+  );
   const titleOf = ({ arch, work, title }: PaperTeacher) =>
     `${arch}, ${title}${
       work.method === "moco" && work.options.lr !== 0 ? `, ${counted(work.options.epochs!, "epoch")}` : ""
