@@ -188,7 +188,7 @@ export class Experiments {
       await replaceTextFile(path, JSON.stringify(settings, null, 2) + "\n");
     } else if (!isSame(before, settings)) {
       throw new UserError(
-        `${folder} holds an experiment with other settings or images (${EXPERIMENT}): choose another --output, or remove it`,
+        `${folder} holds an experiment with other settings or images (${EXPERIMENT}): choose another folder, or remove it`,
       );
     }
   }

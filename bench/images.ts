@@ -5,11 +5,12 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
+import { UsageError } from "../cli/flags/flags.ts";
+import { runMain } from "../cli/terminal/run_main.ts";
 import { loadSharp } from "../data/sharp.ts";
+import { UserError } from "../errors.ts";
 import { BROWSER_FLAGS, findBrowser } from "../tests/ui/browser.ts";
 import { REPORT } from "../ui/report.ts";
-
-const sharp = await loadSharp();
 
 const FOLDER = new URL("../docs/images/", import.meta.url);
 const SIZE = { width: 1160, height: 900 };
@@ -19,30 +20,46 @@ const QUALITY = 82;
 /** What is photographed, by the name of its file. */
 const SUBJECTS = { curves: "#curves .grid", actors: "#actors", batch: "#look", neighbours: "#neighbours" };
 
-const [output] = Deno.args;
-if (output === undefined) {
-  console.error("error: expected deno task images OUTPUT, the folder of a run that has ended");
-  Deno.exit(2);
-}
-const executablePath = await findBrowser();
-if (executablePath === undefined) {
-  console.error("error: there is no Chromium (Debian: apt-get install chromium-headless-shell)");
-  Deno.exit(1);
-}
-await Deno.mkdir(FOLDER, { recursive: true });
-const browser = await chromium.launch({ executablePath, args: BROWSER_FLAGS });
-for (const colorScheme of ["light", "dark"] as const) {
-  const page = await browser.newPage({ viewport: SIZE, deviceScaleFactor: SCALE, colorScheme });
-  await page.goto(pathToFileURL(join(output, REPORT)).href);
-  await page.locator("#now div").first().waitFor();
-  await page.waitForTimeout(1000); // charts are drawn in the next frames
-  // What stays in place while the page moves would stand in the way.
-  await page.addStyleTag({ content: "nav { display: none !important } section { padding: 0 .5rem }" });
-  for (const [name, selector] of Object.entries(SUBJECTS)) {
-    const image = await page.locator(selector).screenshot();
-    const path = new URL(`${name}-${colorScheme}.webp`, FOLDER);
-    await Deno.writeFile(path, await sharp(image).webp({ quality: QUALITY }).toBuffer());
-    console.log(`wrote ${path.pathname}`);
+const HELP = `Usage: deno task images OUTPUT
+
+Photographs the report of the run in OUTPUT for the README, by Chromium: WebP files in docs/images, for light and dark
+pages.`;
+
+async function main(): Promise<void> {
+  const [output, ...more] = Deno.args;
+  if (output === "--help") {
+    console.log(HELP);
+    return;
   }
+  if (output === undefined || output.startsWith("-") || more.length > 0) {
+    throw new UsageError(
+      `expected OUTPUT, the folder of a run that has ended, found ${
+        Deno.args.join(" ") || "nothing"
+      }; see --help`,
+    );
+  }
+  const executablePath = await findBrowser();
+  if (executablePath === undefined) {
+    throw new UserError("there is no Chromium (Debian: apt-get install chromium-headless-shell)");
+  }
+  const sharp = await loadSharp();
+  await Deno.mkdir(FOLDER, { recursive: true });
+  const browser = await chromium.launch({ executablePath, args: BROWSER_FLAGS });
+  for (const colorScheme of ["light", "dark"] as const) {
+    const page = await browser.newPage({ viewport: SIZE, deviceScaleFactor: SCALE, colorScheme });
+    await page.goto(pathToFileURL(join(output, REPORT)).href);
+    await page.locator("#now div").first().waitFor();
+    await page.waitForTimeout(1000); // charts are drawn in the next frames
+    // What stays in place while the page moves would stand in the way.
+    await page.addStyleTag({ content: "nav { display: none !important } section { padding: 0 .5rem }" });
+    for (const [name, selector] of Object.entries(SUBJECTS)) {
+      const image = await page.locator(selector).screenshot();
+      const path = new URL(`${name}-${colorScheme}.webp`, FOLDER);
+      await Deno.writeFile(path, await sharp(image).webp({ quality: QUALITY }).toBuffer());
+      console.log(`wrote ${path.pathname}`);
+    }
+  }
+  await browser.close();
 }
-await browser.close();
+
+if (import.meta.main) await runMain(main);

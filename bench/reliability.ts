@@ -1,14 +1,18 @@
 /**
- * Does it survive, and does it stay the size it is? `deno task bench:reliability [STEPS] [CRASHES]` trains a small student
+ * Does it survive, and does it stay the size it is? `deno task bench:reliability` trains a small student
  * for many steps and watches memory and file handles; then it trains another one while actors crash at random, and compares
  * what is saved with a run that nothing happened to. Writes a chart into `docs/`, and prints the figures.
  */
+import { parseArgs } from "@std/cli/parse-args";
 import * as echarts from "echarts";
 import { join } from "node:path";
 import { Random } from "../data/random.ts";
 import type { ActorsEvent } from "../actors/events.ts";
 import { distill, type DistillOptions, sampleOptions } from "../mod.ts";
+import { UsageError } from "../cli/flags/flags.ts";
+import { runMain } from "../cli/terminal/run_main.ts";
 import { formatTable } from "../cli/terminal/table.ts";
+import { readCount, refuseUnknown } from "./flags.ts";
 import { AllocatedMemory, type HeapMessage, HEAPS } from "./memory_in_use.ts";
 
 const PLUGIN = new URL("../examples/custom_encoder.ts", import.meta.url).href;
@@ -187,8 +191,40 @@ export function drawUsage(found: readonly Usage[]): string {
   return svg;
 }
 
-if (import.meta.main) {
-  const [steps = 20_000, crashes = 50] = Deno.args.map(Number);
+const HELP = `Usage: deno task bench:reliability [STEPS] [CRASHES]
+
+Trains a small student for STEPS steps [default: 20000] and watches memory and file handles. Then trains another one while
+actors crash CRASHES times [default: 50], and compares what is saved with a run that nothing happened to. Writes
+docs/soak.svg, and prints the figures.`;
+
+/**
+ * Reads the numbers of `deno task bench:reliability`.
+ *
+ * @throws {UsageError} for what is no such number, and for flags
+ */
+export function parseReliabilityFlags(
+  args: string[],
+): { help?: undefined; steps: number; crashes: number } | { help: string } {
+  const { _: numbers, help } = parseArgs(args, {
+    string: ["_"],
+    boolean: ["help"],
+    unknown: refuseUnknown("bench:reliability", { takesNames: true }),
+  });
+  if (help) return { help: HELP };
+  const [steps = "20000", crashes = "50", ...more] = numbers as string[];
+  if (more.length > 0) {
+    throw new UsageError(`expected STEPS and CRASHES, found ${more.join(" ")} behind them`);
+  }
+  return { steps: readCount("STEPS", steps), crashes: readCount("CRASHES", crashes) };
+}
+
+async function main(): Promise<number> {
+  const command = parseReliabilityFlags(Deno.args);
+  if (command.help !== undefined) {
+    console.log(command.help);
+    return 0;
+  }
+  const { steps, crashes } = command;
   const output = await Deno.makeTempDir({ prefix: "seed_reliability_" });
   try {
     const begin = performance.now();
@@ -215,8 +251,11 @@ if (import.meta.main) {
       `\n${injected} crashes in ${done} steps; steps lost: ${stepsLost}; the checkpoint has ` +
         (isSame ? "the bytes of a run without a crash" : "OTHER BYTES than a run without a crash"),
     );
-    if (stepsLost > 0 || !isSame) Deno.exitCode = 1;
+    if (stepsLost > 0 || !isSame) return 1;
   } finally {
     await Deno.remove(output, { recursive: true });
   }
+  return 0;
 }
+
+if (import.meta.main) await runMain(main);

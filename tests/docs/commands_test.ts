@@ -2,7 +2,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { parseLearningFlags } from "../../bench/learning.ts";
 import { parsePaperFlags } from "../../bench/paper_flags.ts";
+import { parseReliabilityFlags } from "../../bench/reliability.ts";
 import { modelsOutput } from "../../cli/commands/models.ts";
 import { encoderNames, teacherNames } from "../../models/registry.ts";
 import { commandsOf, PAGES, read } from "./commands.ts";
@@ -25,13 +27,14 @@ for (const { name } of Deno.readDirSync(join(ROOT, "cli/flags"))) {
   const [parser] = Object.keys(module).filter((key) => /^parse\w+Flags$/.test(key));
   PARSERS.set(task, module[parser]);
 }
+PARSERS.set("bench:learning", parseLearningFlags);
 PARSERS.set("bench:paper", parsePaperFlags);
+PARSERS.set("bench:reliability", parseReliabilityFlags);
 PARSERS.set("models", (args) => ({ help: modelsOutput(args) }));
 
 /** What the tasks of `bench/` that the pages name are given. */
 const WITHOUT_PARSER: Readonly<Record<string, string[]>> = {
   "images": ["OUTPUT"],
-  "bench:learning": ["--seeds", "3"],
 };
 
 for (const page of PAGES) {
