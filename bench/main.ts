@@ -15,12 +15,16 @@ import * as tfjs from "./tfjs.ts";
 
 const HELP = `Usage: deno task bench [NAME ...] [--rounds N] [--dry-run]
 
-Times this project against @tensorflow/tfjs-backend-webgpu, @jax-js/jax and, where python3 has it, PyTorch, each in
-turn, on one adapter; keeps what it finds under bench/results and writes bench/RESULTS.md with a chart for each. Where
-kernels are timed they are chosen by a measurement first, as deno task distill does it.
+Times this project in turn with @tensorflow/tfjs-backend-webgpu and @jax-js/jax, on one adapter, and beside PyTorch where
+python3 has it. Keeps what it finds under bench/results and writes bench/RESULTS.md with a chart for each. The kernels of
+sections with a * are chosen by a measurement first, as deno task distill does it.
 Without names everything is run (half an hour on a software adapter, and what vit takes).
 
-${SECTION_ORDER.map((name) => `  ${name.padEnd(14)}${SECTIONS[name].help}`).join("\n")}
+${
+  SECTION_ORDER.map((name) =>
+    `${SECTIONS[name].isTuned ? "*" : " "} ${name.padEnd(14)}${SECTIONS[name].help}`
+  ).join("\n")
+}
 
   --rounds N    rounds of each, of which the median counts [default: 5]
   --dry-run     print what is found, and keep nothing`;
