@@ -25,7 +25,7 @@ const SIZE = 224;
 const WORKERS = 2;
 
 /** JPEGs that are made: mosaics of the bundled images. */
-export interface MadeImages {
+interface MadeImages {
   width: number;
   height: number;
   /** Side of a tile, in pixels: a divisor of both. */

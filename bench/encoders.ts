@@ -14,7 +14,7 @@ import type { Contestant } from "./measure.ts";
 import { inputChannels, runWithTfjs, toTfjs } from "./tfjs_graph.ts";
 
 /** What is run. */
-export interface EncoderWork {
+interface EncoderWork {
   /** Name of the encoder. */
   name: string;
   batch: number;

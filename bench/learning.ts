@@ -33,7 +33,7 @@ the teacher. Prints a table.
   --keep FOLDER   keep the runs in this folder; the same command goes on there where it was stopped`;
 
 /** What the flags say. */
-export interface LearningCommand {
+interface LearningCommand {
   help?: undefined;
   seeds: number;
   epochs: number;

@@ -38,7 +38,7 @@ const NUMBERS = { seeds: "seeds", epochs: "epochs", "ablation-seeds": "ablationS
 const TEACHER = ["teacher-arch", "teacher-epochs"] as const;
 
 /** What the flags say. */
-export interface PaperCommand {
+interface PaperCommand {
   help?: undefined;
   /** What is run. */
   size: PaperSize;

@@ -18,7 +18,7 @@ export interface PipelineFacts {
 }
 
 /** How busy the stages are once the first epoch is over. */
-export interface LaterEpochs extends Pick<DistillOptions, "data" | "cache"> {
+interface LaterEpochs extends Pick<DistillOptions, "data" | "cache"> {
   /** Steps of an epoch. */
   stepsPerEpoch: number;
   epochs: number;

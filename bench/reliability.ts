@@ -156,7 +156,7 @@ export async function storm(output: string, crashes: number, seed = 2): Promise<
 }
 
 /** Resident memory and the main thread's heap over the steps, as an SVG for light and dark pages. */
-export function drawUsage(found: readonly Usage[]): string {
+function drawUsage(found: readonly Usage[]): string {
   const grey = { color: "#808080" };
   const line = (name: string, color: string, of: (usage: Usage) => number) => ({
     type: "line" as const,

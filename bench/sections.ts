@@ -45,7 +45,7 @@ import { tiledProduct, tileName } from "./tiles.ts";
 import { compareVits, measureVitMemory } from "./vit.ts";
 
 /** One section of the bench. */
-export interface BenchSection {
+interface BenchSection {
   /** For `--help`. */
   help: string;
   /** Whether its kernels are chosen by a measurement first. */
