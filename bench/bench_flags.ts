@@ -5,13 +5,15 @@ import { readCount, refuseUnknown } from "./flags.ts";
 import { SECTION_ORDER } from "./report.ts";
 
 /** What the flags say. */
-export interface BenchCommand {
+interface BenchCommand {
   help: boolean;
   /** Names of the sections that are run. */
   names: readonly string[];
   rounds: number;
   /** Keep no results in the tree. */
   dryRun: boolean;
+  /** Measure nothing, and write the document of what is kept. */
+  rewrite: boolean;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface BenchCommand {
 export function parseBenchFlags(args: string[]): BenchCommand {
   const flags = parseArgs(args, {
     string: ["rounds", "_"],
-    boolean: ["help", "dry-run"],
+    boolean: ["help", "dry-run", "rewrite"],
     default: { rounds: "5" },
     unknown: refuseUnknown("bench", { takesNames: true }),
   });
@@ -31,10 +33,14 @@ export function parseBenchFlags(args: string[]): BenchCommand {
   if (unknown !== undefined && !flags.help) {
     throw new UsageError(`there is no section "${unknown}"; deno task bench --help lists them`);
   }
+  if (flags.rewrite && (names.length > 0 || flags["dry-run"])) {
+    throw new UsageError("--rewrite measures nothing: expected no sections and no --dry-run beside it");
+  }
   return {
     help: flags.help,
     names: names.length === 0 ? SECTION_ORDER : names,
     rounds: readCount("--rounds", flags.rounds),
     dryRun: flags["dry-run"],
+    rewrite: flags.rewrite,
   };
 }

@@ -8,12 +8,13 @@ import { measureTuning } from "../kernels/tuning/measure.ts";
 import { parseBenchFlags } from "./bench_flags.ts";
 import * as jax from "./jax.ts";
 import { describeMachine } from "./machine.ts";
-import { record, SECTION_ORDER, tableOf } from "./report.ts";
+import { record, SECTION_ORDER, tableOf, writeDocument } from "./report.ts";
 import { SECTIONS } from "./sections.ts";
 import { printTable } from "./table.ts";
 import * as tfjs from "./tfjs.ts";
 
 const HELP = `Usage: deno task bench [NAME ...] [--rounds N] [--dry-run]
+       deno task bench --rewrite
 
 Times this project in turn with @tensorflow/tfjs-backend-webgpu and @jax-js/jax, on one adapter, and beside PyTorch where
 python3 has it. Keeps what it finds under bench/results and writes bench/RESULTS.md with a chart for each. The kernels of
@@ -27,14 +28,16 @@ ${
 }
 
   --rounds N    rounds of each, of which the median counts [default: 5]
-  --dry-run     print what is found, and keep nothing`;
+  --dry-run     print what is found, and keep nothing
+  --rewrite     measure nothing: write bench/RESULTS.md and its charts of bench/results and bench/NOTES.md`;
 
 async function main(): Promise<void> {
-  const { help, names, rounds, dryRun } = parseBenchFlags(Deno.args);
+  const { help, names, rounds, dryRun, rewrite } = parseBenchFlags(Deno.args);
   if (help) {
     console.log(HELP);
     return;
   }
+  if (rewrite) return await writeDocument();
   const gpu = await openGpu("bench");
   const machine = await describeMachine(gpu);
   console.log(

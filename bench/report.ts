@@ -20,6 +20,8 @@ interface Recorded extends Section {
 
 const FOLDER = fileURLToPath(new URL("./", import.meta.url));
 const RESULTS = join(FOLDER, "results");
+/** What is written of them. */
+export const DOCUMENT = join(FOLDER, "RESULTS.md");
 
 /** Headings and order of the sections in the document. */
 export const SECTION_ORDER = [
@@ -60,19 +62,31 @@ export async function record(section: Section, machine: Machine, command: string
   await writeDocument();
 }
 
-/** The document and its charts, of everything that is kept. */
-export async function writeDocument(): Promise<void> {
+/** Everything that is kept. */
+async function readRecorded(): Promise<Recorded[]> {
   const recorded: Recorded[] = [];
   for (const slug of [...Deno.readDirSync(RESULTS)].filter(({ isDirectory }) => isDirectory)) {
     for (const { name } of Deno.readDirSync(join(RESULTS, slug.name))) {
       if (!name.endsWith(".json")) continue;
-      const section: Recorded = JSON.parse(await Deno.readTextFile(join(RESULTS, slug.name, name)));
-      recorded.push(section);
-      const chart = drawChart(section);
-      if (chart === undefined) continue;
-      await Deno.writeTextFile(join(RESULTS, slug.name, `${section.name}.svg`), chart.svg);
+      recorded.push(JSON.parse(await Deno.readTextFile(join(RESULTS, slug.name, name))));
     }
   }
+  return recorded;
+}
+
+/** Writes the document and its charts, of everything that is kept. */
+export async function writeDocument(): Promise<void> {
+  for (const section of await readRecorded()) {
+    const chart = drawChart(section);
+    if (chart === undefined) continue;
+    await Deno.writeTextFile(join(RESULTS, section.machine.slug, `${section.name}.svg`), chart.svg);
+  }
+  await Deno.writeTextFile(DOCUMENT, await composeDocument());
+}
+
+/** The document's text: what is kept, and the notes behind it. */
+export async function composeDocument(): Promise<string> {
+  const recorded = await readRecorded();
   const parts = [
     "# Benchmark results",
     "Written by `deno task bench` and `deno task bench:paper`; what each section says was found in one run on one machine. " +
@@ -89,8 +103,23 @@ export async function writeDocument(): Promise<void> {
     for (const section of ordered) parts.push(...describe(section, slug));
   }
   parts.push((await Deno.readTextFile(join(FOLDER, "NOTES.md"))).trim());
-  await Deno.writeTextFile(join(FOLDER, "RESULTS.md"), parts.join("\n\n") + "\n");
-  await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", join(FOLDER, "RESULTS.md")] }).output();
+  return await format(parts.join("\n\n") + "\n");
+}
+
+/** Formats Markdown as the tree's. */
+async function format(text: string): Promise<string> {
+  const formatter = new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--quiet", "--ext", "md", "-"],
+    cwd: FOLDER,
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const [{ success, stdout }] = await Promise.all([
+    formatter.output(),
+    new Response(text).body!.pipeTo(formatter.stdin),
+  ]);
+  if (!success) throw new Error("deno fmt failed");
+  return new TextDecoder().decode(stdout);
 }
 
 function describe(section: Recorded, slug: string): string[] {

@@ -19,6 +19,7 @@ Deno.test("parseBenchFlags() refuses what it does not know, before anything is m
   refused(["--dryrun", "product", "--rounds", "1"], "--dryrun: unknown"); // else results would be overwritten
   refused(["--round", "1"], "--round: unknown");
   refused(["products"], 'there is no section "products"');
+  refused(["--rewrite", "product"], "--rewrite measures nothing");
   refused(["--rounds", "0"], "--rounds: expected a whole number from 1, found 0");
   refused(["--rounds"], "--rounds: expected a whole number from 1, found nothing");
 });

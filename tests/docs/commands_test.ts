@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { parseBenchFlags } from "../../bench/bench_flags.ts";
 import { parseLearningFlags } from "../../bench/learning.ts";
 import { parsePaperFlags } from "../../bench/paper_flags.ts";
 import { parseReliabilityFlags } from "../../bench/reliability.ts";
@@ -27,6 +28,10 @@ for (const { name } of Deno.readDirSync(join(ROOT, "cli/flags"))) {
   const [parser] = Object.keys(module).filter((key) => /^parse\w+Flags$/.test(key));
   PARSERS.set(task, module[parser]);
 }
+PARSERS.set("bench", (args) => {
+  parseBenchFlags(args);
+  return {};
+});
 PARSERS.set("bench:learning", parseLearningFlags);
 PARSERS.set("bench:paper", parsePaperFlags);
 PARSERS.set("bench:reliability", parseReliabilityFlags);
