@@ -50,7 +50,7 @@ async function run(name: string, ...args: string[]) {
   return { code: output.code, stdout, stderr };
 }
 
-for (const name of ["learning", "paper", "reliability", "images", "main"]) {
+for (const name of ["bits", "learning", "paper", "reliability", "images", "main"]) {
   Deno.test(`bench/${name}.ts has --help, and refuses unknown flags in one line`, async () => {
     const { code, stdout, stderr } = await run(name, "--help");
     assertEquals([code, stderr], [0, ""]);
