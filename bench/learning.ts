@@ -13,6 +13,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { join } from "node:path";
 import { UsageError } from "../cli/flags/flags.ts";
+import { resolvePath } from "../cli/flags/paths.ts";
 import { runMain } from "../cli/terminal/run_main.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
@@ -58,7 +59,7 @@ export function parseLearningFlags(args: string[]): LearningCommand | { help: st
   return {
     seeds: readCount("--seeds", flags.seeds),
     epochs: readCount("--epochs", flags.epochs),
-    keep: flags.keep,
+    keep: flags.keep === undefined ? undefined : resolvePath(flags.keep),
   };
 }
 

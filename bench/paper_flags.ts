@@ -1,7 +1,7 @@
 /** The flags of `deno task bench:paper`. */
 import { parseArgs } from "@std/cli/parse-args";
-import { resolve } from "node:path";
 import { UsageError } from "../cli/flags/flags.ts";
+import { resolvePath } from "../cli/flags/paths.ts";
 import { findEncoder } from "../models/registry.ts";
 import { readCount, refuseUnknown } from "./flags.ts";
 import { PAPER_SIZES, type PaperSize, pretrainedTeachers } from "./paper_sizes.ts";
@@ -107,8 +107,8 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
     settings: ["size", ...TEACHER, "students", ...Object.keys(NUMBERS)].flatMap((flag) =>
       flags[flag] === undefined ? [] : [`--${flag} ${flags[flag]}`]
     ).join(" "),
-    data: flags.data === undefined ? null : resolve(flags.data),
-    output: resolve(flags.output ?? `output/paper_${name}`),
+    data: flags.data === undefined ? null : resolvePath(flags.data),
+    output: resolvePath(flags.output ?? `output/paper_${name}`),
     shared: flags.shared,
     table: flags.table,
     dryRun: flags["dry-run"],

@@ -299,6 +299,19 @@ Deno.test("--ablation-seeds 0 leaves the ablations out, and the students' own ru
   assertEquals(steps.length, 1 + 2 * own.length * PAPER_SIZES.small.seeds);
 });
 
+Deno.test("parsePaperFlags() takes paths from the folder that they were typed in", () => {
+  const before = Deno.env.get("INIT_CWD");
+  Deno.env.set("INIT_CWD", "/typed/here");
+  try {
+    const command = parsePaperFlags(["--data", "cifar"]);
+    assert(!("help" in command));
+    assertEquals([command.data, command.output], ["/typed/here/cifar", "/typed/here/output/paper_small"]);
+  } finally {
+    if (before === undefined) Deno.env.delete("INIT_CWD");
+    else Deno.env.set("INIT_CWD", before);
+  }
+});
+
 Deno.test("parsePaperFlags() refuses flags and values that it does not know", () => {
   const refused = (args: string[], text: string) =>
     assertThrows(() => parsePaperFlags(args), UserError, text);
