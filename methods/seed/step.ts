@@ -7,6 +7,7 @@ import { differentiate } from "../../kernels/autodiff.ts";
 import type { Gpu, Target } from "../../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
+import { allGather } from "../../kernels/ops/all_gather/all_gather.ts";
 import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { Program } from "../../kernels/program.ts";
@@ -108,10 +109,10 @@ function mapsOf(builder: EncoderBuilder, student: Tensor, teacher: Tensor): Loss
 function traceStep(options: StudentStepOptions): TracedStep {
   const { encoder, head, batch, imageSize, input = "pixels", queueSize, local } = options;
   const { temperature, teacherTemperature, mixedPrecision, dropPath } = options;
-  const { tokenTemperature = temperature, tokenWeight = 1 } = options;
+  const { tokenTemperature = temperature, tokenWeight = 1, ranks = 1 } = options;
   const graph = new Graph();
   const dropoutSeed = graph.source("dropout seed", [2], "u32");
-  const devices = options.syncBn ? options.ranks : 1;
+  const devices = options.syncBn ? ranks : 1;
   const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
 
   // The student runs once over each set of views, so that batch norm sees batches of their own.
@@ -127,12 +128,14 @@ function traceStep(options: StudentStepOptions): TracedStep {
     const map = options.teacherMap && share === undefined
       ? graph.source("teacher maps", [rows, ...options.teacherMap])
       : undefined;
+    // It is gathered only where the loss reads it.
+    const batchTeacher = ranks === 1 ? teacher : graph.apply(allGather, [teacher], { devices: ranks });
     const ownLoss = findLoss(options.loss ?? DEFAULT_LOSS)(graph, {
-      ...{ student: embedding, teacher, queue, queueSize, temperature, teacherTemperature },
+      ...{ student: embedding, teacher, batchTeacher, queue, queueSize, temperature, teacherTemperature },
       ...{ tokenTemperature, tokenWeight },
       ...map && { maps: mapsOf(builder, mapOf(encoder, outputs), map) },
     });
-    const loss = sharedLoss(graph, ownLoss, options.ranks);
+    const loss = sharedLoss(graph, ownLoss, ranks);
     const set = { images: source, teacher, ...map && { map }, embedding, loss, queue, stride: views };
     return { builder, set };
   };

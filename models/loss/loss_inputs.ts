@@ -17,6 +17,8 @@ export interface LossMaps {
 
 /** What a loss is made of. */
 export interface LossInputs extends SeedLossInputs {
+  /** `teacher` of the whole batch [devices * n, 1, 1, d], in the order of the devices that share it; one device has all of it. */
+  batchTeacher: Tensor;
   /** Feature maps, if the loss was registered with `usesMaps`; small views have none. */
   maps?: LossMaps;
   /** Temperature of the second term of `tokens` (`--token-t`). */

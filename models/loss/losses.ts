@@ -78,6 +78,14 @@ export function readsQueue(
     graph.source(label, [batch, 1, 1, dimension])
   );
   const temperatures = { temperature: 1, teacherTemperature: 1, tokenTemperature: 1 };
-  findLoss(name)(graph, { student, teacher, queue, queueSize, ...temperatures, tokenWeight: 1 });
+  findLoss(name)(graph, {
+    student,
+    teacher,
+    batchTeacher: teacher,
+    queue,
+    queueSize,
+    ...temperatures,
+    tokenWeight: 1,
+  });
   return graph.nodes.some(({ inputs }) => inputs.includes(queue));
 }

@@ -83,6 +83,7 @@ const PLAIN: Readonly<Record<string, Partial<DistillOptions>>> = {
   "plain steps": {},
   "accumulated, clipped steps": { accumulate: 2, clipGrad: 0.05 },
   "steps with small views": { smallViews: 2, smallSize: 16 },
+  "steps of a loss over the batch": { loss: "in_batch" },
 };
 
 /** The encoder without batch norm; and the one with it, whose statistics are then of all ranks. */

@@ -69,7 +69,14 @@ function trace(name: string, n: number, d: number) {
   const teacher = graph.source("teacher", [n, 1, 1, d]);
   const queue = graph.source("queue", [1, 1, 8, d]);
   const student = graph.apply(l2Normalize, [raw], {});
-  const loss = findLoss(name)(graph, { student, teacher, queue, queueSize: 8, ...SETTINGS });
+  const loss = findLoss(name)(graph, {
+    student,
+    teacher,
+    batchTeacher: teacher,
+    queue,
+    queueSize: 8,
+    ...SETTINGS,
+  });
   return { graph, raw, teacher, loss };
 }
 

@@ -93,7 +93,7 @@ for (const [kind, as] of KINDS) {
           build(graph, [raw, key, queue, own, other, weight]) {
             return findLoss("tokens")(graph, {
               student: graph.apply(l2Normalize, [raw], {}),
-              ...{ teacher: key, queue, queueSize: QUEUE },
+              ...{ teacher: key, batchTeacher: key, queue, queueSize: QUEUE },
               ...{ temperature: TEMPERATURE, teacherTemperature: TEACHER_TEMPERATURE },
               ...{ tokenTemperature: TOKEN_TEMPERATURE, tokenWeight: WEIGHT },
               maps: { student: own, teacher: other, linear: linearBy(graph, weight) },
@@ -129,7 +129,13 @@ Deno.test("the loss tokens refuses maps of one place", () => {
     const embeddings = graph.source("embeddings", [N, 1, 1, D]);
     const [own, other] = [student, teacher].map((side) => graph.source("map", [N, side, side, 4]));
     const queue = graph.source("queue", [1, 1, QUEUE, D]);
-    const inputs = { student: embeddings, teacher: embeddings, queue, queueSize: QUEUE };
+    const inputs = {
+      student: embeddings,
+      teacher: embeddings,
+      batchTeacher: embeddings,
+      queue,
+      queueSize: QUEUE,
+    };
     const settings = { temperature: 1, teacherTemperature: 1, tokenTemperature: 1, tokenWeight: 1 };
     const maps = { student: own, teacher: other, linear: (_: string, x: Tensor) => x };
     assertThrows(
@@ -150,7 +156,15 @@ Deno.test("the loss tokens is SEED's without maps, and with maps that find alike
       const inputs = shapes.map((shape, i) => ({ shape, values: values[i] }));
       const [loss] = await runOp(gpu, inputs, (graph, [student, teacher, queue, map, weight]) => [
         findLoss(name)(graph, {
-          ...{ student, teacher, queue, queueSize: QUEUE, temperature: 0.2, teacherTemperature: 0.1 },
+          ...{
+            student,
+            teacher,
+            batchTeacher: teacher,
+            queue,
+            queueSize: QUEUE,
+            temperature: 0.2,
+            teacherTemperature: 0.1,
+          },
           ...{ tokenTemperature: 0.07, tokenWeight: 5 },
           ...withMaps && { maps: { student: map, teacher: map, linear: linearBy(graph, weight) } },
         }),
