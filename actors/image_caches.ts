@@ -7,11 +7,12 @@ import type { DecodeOptions } from "../data/decode.ts";
 import { estimateDecodedBytes } from "../data/decoded_size.ts";
 import { fingerprintDataset } from "../data/fingerprint.ts";
 import { type ImageCacheHandle, makeMemoryCache } from "../data/image_cache.ts";
-import { openCacheFile } from "../data/image_cache_file.ts";
+import { followCacheFile, openCacheFile } from "../data/image_cache_file.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { loadSharp } from "../data/sharp.ts";
 import { type SystemMemory, systemMemory } from "../data/system_memory.ts";
 import type { Emit, NoticeEvent } from "./events.ts";
+import type { RankSettings } from "./ranks/ranks.ts";
 
 /** The share of the machine's memory that `auto` takes at most. */
 const AUTO_SHARE = 1 / 10;
@@ -38,8 +39,8 @@ export interface ImageCacheOptions {
   leastSide?: number;
   /** How much memory there is; asked of the system where it is left out. */
   memory?: SystemMemory;
-  /** Processes of the run that share that memory; 1 where it is left out. */
-  processes?: number;
+  /** Where the run has several processes: those on a machine share its memory, and the first of all writes the file. */
+  ranks?: Pick<RankSettings, "rank" | "size" | "onMachine">;
 }
 
 /** The caches of a run; disposed of at its end. */
@@ -47,13 +48,16 @@ export class ImageCaches implements Disposable {
   readonly #handles = new Map<string, ImageCacheHandle>();
   readonly #files = new DisposableStack();
   readonly #limit: number | undefined;
+  readonly #ranks: ImageCacheOptions["ranks"];
   /** Bytes of memory that are not given away. */
   #free: number;
   /** What is kept where, and what is not kept. */
   readonly #kept: string[] = [];
   readonly #left: string[] = [];
 
-  private constructor(cache: string, memory: SystemMemory | undefined, processes: number) {
+  private constructor({ cache, memory = systemMemory(), ranks }: ImageCacheOptions) {
+    this.#ranks = ranks;
+    const { onMachine: processes = 1 } = ranks ?? {};
     const free = memory && memory.available * FREE_SHARE / processes;
     this.#limit = cache === "memory"
       ? free ?? Infinity
@@ -68,15 +72,14 @@ export class ImageCaches implements Disposable {
    */
   static async open(options: ImageCacheOptions, emit: Emit<NoticeEvent> = () => {}): Promise<ImageCaches> {
     const { cache, data, rows, isReadOnce = false, maxPixels, leastSide } = options;
-    const { memory = systemMemory(), processes = 1 } = options;
-    const caches = new ImageCaches(cache, memory, processes);
+    const caches = new ImageCaches(options);
     const path = cacheFileOf(cache);
     using files = new DisposableStack();
     for (const [i, name] of [...new Set(data)].entries()) {
       const isInFile = path !== undefined && i === 0;
       if (cache === "off" || (isReadOnce && !isInFile)) continue;
       using dataset = await openDataset(name);
-      if (isInFile) files.use(await caches.#useFile(path, dataset, { maxPixels, leastSide }, emit));
+      if (isInFile) files.use((await caches.#useFile(path, dataset, { maxPixels, leastSide }, emit)) ?? null);
       else {
         const kept = { maxPixels, leastSide, ...i === 0 && { rows } };
         caches.#useMemory(dataset, await estimateDecodedBytes(dataset, kept), cache === "memory");
@@ -112,17 +115,27 @@ export class ImageCaches implements Disposable {
     dataset: Dataset,
     decoding: DecodeOptions,
     emit: Emit<NoticeEvent>,
-  ): Promise<Disposable> {
-    const file = await openCacheFile(path, dataset.rowCount, await identify(dataset, decoding));
+  ): Promise<Disposable | undefined> {
+    const { rank, size } = this.#ranks ?? { rank: 0, size: 1 };
+    const open = rank === 0 ? openCacheFile : followCacheFile;
+    const file = await open(path, dataset.rowCount, await identify(dataset, decoding));
+    if (file === undefined) {
+      this.#left.push(`${path} is not there`);
+      const text =
+        `${path}: expected the file of decoded images that rank 0 makes, but it is not there. Images are ` +
+        "decoded in every epoch on this rank";
+      return void emit({ type: "warning", text });
+    }
     const note = (text: string) => emit({ type: "note", text });
     if (file.isRebuilt) {
       note(`${path} had decoded images of other data, or of another version of it: it is made anew`);
     }
-    if (!file.isWriter) {
+    if (!file.isWriter && rank === 0) {
       note(`${path} is written by another run, or cannot be: its images are used, and none is added`);
     }
     this.#handles.set(dataset.path, file.handle);
-    this.#kept.push(`${path}, with ${file.found} of ${dataset.rowCount} images`);
+    const others = size > 1 && file.isWriter ? `; of ${size} ranks the first adds its own` : "";
+    this.#kept.push(`${path}, with ${file.found} of ${dataset.rowCount} images${others}`);
     return file;
   }
 

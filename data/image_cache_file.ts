@@ -3,8 +3,9 @@
  * has it, then the pixels. A record is written when the pixels are there, and has a checksum of them, so that a file is of
  * use whenever its writer was killed or the power failed.
  *
- * One run writes to a file at a time, which holds its lock; others read what is there already. A file of other images is
- * replaced by a new one, and not written over: who reads it goes on with the old one.
+ * One run writes to a file at a time, which holds its lock; others read what is there already. Of a run's processes the first one
+ * makes the file and writes to it. A file of other images is replaced by a new one, and not written over: who reads it goes on with
+ * the old one.
  */
 import { crc32 } from "node:zlib";
 import { UserError } from "../errors.ts";
@@ -88,6 +89,36 @@ export async function openCacheFile(
   }
   file.close();
   throw isInUse(path); // another run has replaced it meanwhile
+}
+
+/** How long the file of another process is waited for, in ms, and the time between two looks. */
+const [FOLLOWER_PATIENCE_MS, BETWEEN_LOOKS_MS] = [60_000, 100];
+
+/**
+ * Opens a file for a process whose run has another one that makes the file and writes to it: it is waited for.
+ *
+ * @returns `undefined` where it was not there in time
+ * @throws {UserError} where there is something else than such a file
+ */
+export async function followCacheFile(
+  path: string,
+  rows: number,
+  fingerprint: string,
+  patienceMs: number = FOLLOWER_PATIENCE_MS,
+): Promise<OpenCacheFile | undefined> {
+  const last = performance.now() + patienceMs;
+  for (;;) {
+    const existing = openExisting(path);
+    if (existing !== undefined) {
+      const front = readFront(existing.file, path);
+      if (isOf(front, rows, fingerprint)) {
+        return openFor(existing.file, { path, name: front.name, rows, isWriter: false }, false);
+      }
+      existing.file.close(); // of other images: it will be replaced
+    }
+    if (performance.now() > last) return undefined;
+    await new Promise((resolve) => setTimeout(resolve, BETWEEN_LOOKS_MS));
+  }
 }
 
 function isOf(front: Front, rows: number, fingerprint: string): boolean {

@@ -1,9 +1,8 @@
 /** The images of an evaluation that trains: those to learn from, or a share of each class of them, and those to classify. */
-import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { checkSameClasses, type DataFacts, factsOf, withDecoding } from "../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../actors/evaluation_resize.ts";
 import type { Emit, NoteEvent, NoticeEvent, ProgressEvent, WarningEvent } from "../actors/events.ts";
-import { ImageCaches } from "../actors/image_caches.ts";
+import { type ImageCacheOptions, ImageCaches } from "../actors/image_caches.ts";
 import { dataListener } from "../actors/notices.ts";
 import { fingerprintDataset, fingerprintRows } from "../data/fingerprint.ts";
 import { chooseLabelFraction } from "../data/label_fraction.ts";
@@ -176,13 +175,12 @@ export function openCaches(
   { rows }: LabelledData,
   isReadOnce: boolean,
   emit: Emit<NoticeEvent>,
-  ranks?: Pick<RankSettings, "onMachine">,
+  ranks?: ImageCacheOptions["ranks"],
 ): Promise<ImageCaches> {
   const read = evaluate ? [testData] : [data, testData];
   const isShare = !evaluate && data !== testData; // else all rows are read
-  const processes = ranks?.onMachine;
   return ImageCaches.open(
-    { cache, data: read, ...isShare && { rows }, isReadOnce, maxPixels, leastSide, processes },
+    { cache, data: read, ...isShare && { rows }, isReadOnce, maxPixels, leastSide, ranks },
     emit,
   );
 }

@@ -75,7 +75,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
     ],
     maxPixels: prepared.options.maxPixels,
     leastSide: prepared.options.leastSide,
-    processes: ranks?.onMachine,
+    ranks,
   }, emit);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });
   const isTrained = prepared.firstStep === prepared.totalSteps;

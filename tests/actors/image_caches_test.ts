@@ -1,6 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import type { NoticeEvent } from "../../actors/events.ts";
 import { type ImageCacheOptions, ImageCaches } from "../../actors/image_caches.ts";
+import type { CacheFileHandle } from "../../data/image_cache_file.ts";
 import { RunFolder } from "./small_run.ts";
 import { TestFolder } from "../data/folder.ts";
 
@@ -48,7 +50,7 @@ Deno.test("processes of one run on a machine share that room", async () => {
   using folder = new RunFolder(40, 10);
   const much = 1e9;
   const roomsOf = async (memory: { total: number; available: number }, processes: number) =>
-    (await openWith(folder, { memory, processes })).rooms[0];
+    (await openWith(folder, { memory, ranks: { rank: 0, size: 4, onMachine: processes } })).rooms[0];
   for (
     const memory of [{ total: 20 * TRAIN_BYTES, available: much }, {
       total: much,
@@ -57,6 +59,32 @@ Deno.test("processes of one run on a machine share that room", async () => {
   ) {
     assertEquals(await roomsOf(memory, 2), TRAIN_BYTES);
     assertEquals(await roomsOf(memory, 3), undefined);
+  }
+});
+
+Deno.test("of the ranks of a run that begin with one file at once the first writes it, new or of other data", async () => {
+  using folder = new RunFolder(4);
+  const cache = join(folder.path, "images.cache");
+  for (const rows of [4, 6]) {
+    using data = new RunFolder(rows);
+    const train = join(data.data, "train.tsv");
+    const notices: NoticeEvent[] = [];
+    const ranks = await Promise.all([3, 2, 0, 1].map((rank) =>
+      ImageCaches.open(
+        { cache, data: [train], ranks: { rank, size: 4, onMachine: 4 } },
+        (notice) => notices.push(notice),
+      )
+    ));
+    const files = ranks.map((caches) => caches.of(train)!.pixels as CacheFileHandle);
+    assertEquals(files.map(({ isWriter }) => isWriter), [false, false, true, false]);
+    assertEquals(new Set(files.map(({ name }) => name)).size, 1);
+    assertEquals(
+      ranks[2].description,
+      `${cache}, with 0 of ${rows} images; of 4 ranks the first adds its own`,
+    );
+    const rebuilt = `${cache} had decoded images of other data, or of another version of it: it is made anew`;
+    assertEquals(notices, rows === 4 ? [] : [{ type: "note", text: rebuilt }]);
+    for (const caches of ranks) caches[Symbol.dispose]();
   }
 });
 

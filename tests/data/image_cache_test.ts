@@ -10,7 +10,7 @@ import { BatchReader, type BatchReaderOptions } from "../../data/batch_reader.ts
 import type { Dataset } from "../../data/dataset.ts";
 import { estimateDecodedBytes } from "../../data/decoded_size.ts";
 import { ImageCache, type ImageCacheHandle, makeMemoryCache } from "../../data/image_cache.ts";
-import { openCacheFile } from "../../data/image_cache_file.ts";
+import { followCacheFile, openCacheFile } from "../../data/image_cache_file.ts";
 import { CacheTable } from "../../data/image_cache_table.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { packImages } from "../../data/pack.ts";
@@ -226,6 +226,26 @@ Deno.test("a file of decoded images that was damaged or cut off is mended row by
   const cut = await run();
   assertEquals([cut.found < 14, cut.decoded.length], [true, 14 - cut.found]);
   assertEquals((await run()).found, 14);
+});
+
+Deno.test("who follows another process waits for its file, and does not write", async () => {
+  using folder = new TestFolder();
+  const path = `${folder.path}/c`;
+  assertEquals(await followCacheFile(path, 4, FINGERPRINT, 0), undefined);
+  (await openCacheFile(path, 4, OTHER_FINGERPRINT))[Symbol.dispose]();
+  assertEquals(await followCacheFile(path, 4, FINGERPRINT, 0), undefined);
+  const waiting = followCacheFile(path, 4, FINGERPRINT);
+  using first = await openCacheFile(path, 4, FINGERPRINT);
+  using writer = ImageCache.open(first.handle, failAtOnce)!;
+  using follower = (await waiting)!;
+  assertEquals([first.isRebuilt, first.isWriter, follower.isWriter], [true, true, false]);
+  assertEquals(follower.handle.pixels.name, first.handle.pixels.name);
+  using reader = ImageCache.open(follower.handle, failAtOnce)!;
+  put(writer, 0, 3, 1);
+  assertEquals(take(reader, 0)!.values, [1, 1, 1]);
+  first[Symbol.dispose]();
+  using next = await openCacheFile(path, 4, FINGERPRINT); // the follower has no lock
+  assert(next.isWriter);
 });
 
 Deno.test("a file that is not of decoded images is refused and left as it is", async () => {
