@@ -41,12 +41,15 @@ export interface BatchReaderOptions extends DecodeOptions {
  *
  * A broken row is replaced by the first good one among `EpochOrder.substitutes` that is not in the batch yet, or, where
  * the data has no other good row, by a good one of the same batch. Which one that is depends on the data, the seed and
- * the epoch, not on the Worker or on what it read before.
+ * the epoch, not on the Worker or on what it read before, nor on the number of shares: where a row of a share is broken, those of
+ * the other shares are read too.
  */
 export class BatchReader {
   #dataset: Dataset;
   #options: BatchReaderOptions;
+  /** Rows that are known to be broken, and those of them that were told of. */
   #broken = new Set<number>();
+  #reported = new Set<number>();
 
   /** A reader of data that the caller opened and will close. */
   constructor(dataset: Dataset, options: BatchReaderOptions = {}) {
@@ -61,21 +64,47 @@ export class BatchReader {
    * @throws UserError where a row is broken and no good row is found to replace it
    */
   async read(order: EpochOrder, batch: number): Promise<LabelledImage[]> {
-    const rows = order.batch(batch);
-    const images = await this.#readAll(rows);
+    const own = order.batch(batch);
+    const images = await this.#readAll(own);
     const good = images.filter((image) => image !== undefined);
     if (good.length === images.length || this.#options.brokenRows === "skip") return good;
-    const first = order.firstPlace(batch);
-    const taken = new Set([...good.map((image) => image.row), ...order.rowsOfOthers(batch)]);
+    const others = order.rowsOfOthers(batch);
+    const batchStart = batch * order.batchSize;
+    const before = order.firstPlace(batch) - batchStart;
+    const rows = [...others.subarray(0, before), ...own, ...others.subarray(before)];
+    const known = new Map(good.map((image) => [image.row, image]));
+    const isGood = new Set([...known.keys(), ...await this.#goodOf(others, own.length)]);
+    const choices = rows.filter((row) => isGood.has(row));
+    const taken = new Set(choices);
     const filled: LabelledImage[] = [];
-    for (const [i, image] of images.entries()) {
-      filled.push(image ?? await this.#substitute(order, first + i, taken, good));
-      taken.add(filled[i].row);
+    for (const [i, row] of rows.slice(0, before + own.length).entries()) {
+      const isOwn = i >= before;
+      if (isGood.has(row)) {
+        if (isOwn) filled.push(known.get(row)!);
+        continue;
+      }
+      const found = await this.#substitute(order, batchStart + i, taken, choices, isOwn);
+      taken.add(found.row);
+      if (!isOwn) continue;
+      if (found.image !== undefined) known.set(found.row, found.image);
+      else if (!known.has(found.row)) known.set(found.row, (await this.#readAll([found.row]))[0]!);
+      filled.push(known.get(found.row)!);
     }
     return filled;
   }
 
-  async #readAll(rows: ArrayLike<number>): Promise<(LabelledImage | undefined)[]> {
+  /** Those of the rows of other shares that are good, read a share at a time: not more images are in memory at once. */
+  async #goodOf(rows: Uint32Array, atOnce: number): Promise<number[]> {
+    const good: number[] = [];
+    for (let first = 0; first < rows.length; first += atOnce) {
+      const images = await this.#readAll(rows.subarray(first, first + atOnce), false);
+      for (const image of images) if (image !== undefined) good.push(image.row);
+    }
+    return good;
+  }
+
+  /** @param reports whether broken rows are told of: those of others are not */
+  async #readAll(rows: ArrayLike<number>, reports = true): Promise<(LabelledImage | undefined)[]> {
     const { cache, maxPixels } = this.#options;
     const images: (LabelledImage | undefined)[] = Array.from(rows, (row) => cache?.get(row, maxPixels));
     const missing = images.flatMap((image, i) => image === undefined ? [i] : []);
@@ -87,7 +116,7 @@ export class BatchReader {
     );
     const decodeWaiting = async () => {
       for (const [i, row] of waiting) {
-        const image = images[missing[i]] = await this.#decode(row);
+        const image = images[missing[i]] = await this.#decode(row, reports);
         if (image !== undefined) pixels += image.width * image.height;
         // Before the rest of it is in memory too.
         if (pixels > MAX_PACKED_PIXELS) throw batchTooLarge(rows.length, 4 * pixels);
@@ -97,36 +126,39 @@ export class BatchReader {
     return images;
   }
 
+  /** @param choices good rows of the batch, to which the one that is found is added */
   async #substitute(
     order: EpochOrder,
     position: number,
-    taken: Set<number>,
-    good: LabelledImage[],
-  ): Promise<LabelledImage> {
+    taken: ReadonlySet<number>,
+    choices: number[],
+    reports: boolean,
+  ): Promise<{ row: number; image?: LabelledImage }> {
     for (const row of order.substitutes(position)) {
       if (taken.has(row) || this.#broken.has(row)) continue;
-      const [image] = await this.#readAll([row]);
+      const [image] = await this.#readAll([row], reports);
       if (image === undefined) continue;
-      good.push(image);
-      return image;
+      choices.push(row);
+      return { row, image };
     }
-    if (good.length === 0) {
+    if (choices.length === 0) {
       throw new UserError(
         `${this.#dataset.path}: expected images, found none in the ${this.#broken.size} rows tried. ` +
           "See the messages about broken rows above.",
       );
     }
-    return good[position % good.length];
+    return { row: choices[position % choices.length] };
   }
 
-  async #decode(row: DatasetRow | BrokenRowError): Promise<LabelledImage | undefined> {
+  async #decode(row: DatasetRow | BrokenRowError, reports: boolean): Promise<LabelledImage | undefined> {
     try {
       if (row instanceof BrokenRowError) throw row;
       return this.#kept({ ...await this.#decodeRow(row), row: row.row, label: row.label });
     } catch (error) {
       if (!(error instanceof BrokenRowError)) throw error;
-      if (!this.#broken.has(error.row)) {
-        this.#broken.add(error.row);
+      this.#broken.add(error.row);
+      if (reports && !this.#reported.has(error.row)) {
+        this.#reported.add(error.row);
         this.#options.onBrokenRow?.(error);
       }
       return undefined;

@@ -163,3 +163,31 @@ Deno.test("BatchReader fills the shares of a batch as it fills the whole, and ta
     for (const [i, row] of order.batch(batch).entries()) if (!isBroken(row)) assertEquals(both[i], row);
   }
 });
+
+Deno.test("BatchReader fills the shares of a batch with many broken rows as it fills the whole, and tells of its own", async () => {
+  using folder = new TestFolder();
+  const goodRows: Record<string, (row: number) => boolean> = {
+    "half.tsv": (row) => row % 2 === 0,
+    "three.tsv": (row) => row % 20 === 0, // fewer than a batch has
+    "one.tsv": (row) => row === 31,
+  };
+  for (const [name, isGood] of Object.entries(goodRows)) {
+    const rows = Array.from({ length: 60 }, (_, i) => `key${i}\t${i}\t${isGood(i) ? ONE_PIXEL : "?"}\n`);
+    const path = folder.write(name, rows.join(""));
+    const alone = await readEpoch(path, 1);
+    for (const count of [2, 4]) {
+      const shares: number[][][] = [];
+      for (let index = 0; index < count; index++) {
+        const order = { share: { index, of: count } };
+        const told: number[] = [];
+        const reader = { onBrokenRow: ({ row }: BrokenRowError) => void told.push(row) };
+        shares.push(await readEpoch(path, 1, { order, reader }));
+        const epoch = new EpochOrder(60, 11, 3, 8, order);
+        const own = alone.flatMap((_, batch) => [...epoch.batch(batch)]).filter((row) => !isGood(row));
+        assertEquals(own.filter((row) => !told.includes(row)), []);
+        assertEquals(new Set(told).size, told.length);
+      }
+      assertEquals(alone.map((_, batch) => shares.flatMap((share) => share[batch])), alone, name);
+    }
+  }
+});
