@@ -19,6 +19,8 @@ export interface WarningEvent {
   type: "warning";
   /** The message. */
   text: string;
+  /** Whether every rank of a run tells the same: what follows from results that all have. Default: false. */
+  isCommon?: boolean;
 }
 
 /** A checkpoint has been written, from which a run can resume. */

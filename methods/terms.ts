@@ -93,7 +93,7 @@ export function checkTerms(
   for (const difference of differences) {
     const text = `resumed with a change: ${describeDifference(difference)}`;
     if (!difference.isEssential) emit({ type: "note", text });
-    else if (insists) emit({ type: "warning", text });
+    else if (insists) emit({ type: "warning", text, isCommon: true });
   }
   if (essential.length === 0 || insists) return;
   throw fail(

@@ -34,7 +34,7 @@ export interface RankFilesOptions {
   batchSize: number;
   /** The message that a step is, for the profile. */
   step?: { actor: string; message: string };
-  /** Shows a warning. */
+  /** Shows a warning of this rank's own. */
   warn(text: string): void;
 }
 
@@ -72,11 +72,11 @@ export class RankFiles implements Disposable {
     this.log(`rank ${rank} of ${size} on ${host}, ${adapter}`);
   }
 
-  /** Takes what the run tells; warnings are shown too. */
+  /** Takes what the run tells; warnings are shown too, but for those that the first rank shows. */
   take(event: RankEvent): void {
     switch (event.type) {
       case "warning":
-        this.#options.warn(event.text);
+        if (!event.isCommon) this.#options.warn(event.text);
         return this.log(`warning: ${event.text}`);
       case "note":
         return this.log(event.text);

@@ -158,7 +158,7 @@ export class TrainedSteps {
       );
     }
     const text = `step skipped in ${where}: the gradients are not finite, and the loss is ${loss}`;
-    await this.#run.tell({ type: "warning", text: `${text} (${lossScale!.skipped} so far)` });
+    await this.#run.tell({ type: "warning", text: `${text} (${lossScale!.skipped} so far)`, isCommon: true });
     return false;
   }
 

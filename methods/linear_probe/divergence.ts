@@ -41,7 +41,7 @@ export class Divergence {
         const text =
           `learning rate ${rate} has diverged: its loss is ${loss} in ${where}. It can no longer be the best one; ` +
           "the others continue";
-        this.#emit({ type: "warning", text });
+        this.#emit({ type: "warning", text, isCommon: true });
       }
     }
   }
@@ -65,5 +65,5 @@ export function warnOfLargeLoss(
       guessing.toFixed(2)
     }) and top-1 is at chance level: ` +
     `training has diverged; try a lower --lr (now ${lr})`;
-  emit({ type: "warning", text });
+  emit({ type: "warning", text, isCommon: true });
 }

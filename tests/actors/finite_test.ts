@@ -158,14 +158,14 @@ Deno.test("a learning rate that diverges is said, is never the best, is not writ
   const both = await runLinearEvaluation(
     options,
     hear({
-      warning: ({ text }) => warnings.push(text),
+      warning: ({ text, isCommon }) => warnings.push(`${isCommon ? "all: " : ""}${text}`),
       step: ({ score }) => losses.push(score.loss),
     }),
   );
   assertEquals(both.scores.map(({ diverged }) => diverged), [true, false]);
   assertEquals(both.chosen, 1);
   assertEquals(warnings.length, 1);
-  assertMatch(warnings[0], /^learning rate 1e\+39 has diverged: its loss is \S+ in epoch 0, batch 1\. /);
+  assertMatch(warnings[0], /^all: learning rate 1e\+39 has diverged: its loss is \S+ in epoch 0, batch 1\. /);
   assert(losses.every(Number.isFinite), "the loss that is shown is of one that has not diverged");
   for (const path of [both.checkpoint!, join(options.output, BEST_CHECKPOINT)]) {
     using file = await openCheckpointFile(path);

@@ -35,6 +35,7 @@ async function runAsRank(
   await system.run(async () => {
     const exchange = system.spawn("gradient_exchange", EXCHANGE, {});
     files.take({ type: "warning", text: "a row\nis broken" });
+    files.take({ type: "warning", text: "a step was skipped", isCommon: true });
     files.take({ type: "actors", actors: system.actors });
     await exchange.ready;
     for (const step of [1, 2]) files.take({ type: "step", epoch: step - 1, step });
@@ -62,10 +63,11 @@ Deno.test("RankFiles keeps a rank's log, records and profile under names of thei
       "profile_rank1.json",
     ]);
     const log = Deno.readTextFileSync(join(output, "log_rank1.txt")).replaceAll(/^\S+Z /gm, "").split("\n");
-    assertEquals(log.slice(0, 4), [
+    assertEquals(log.slice(0, 5), [
       "rank 1 of 2 on node7, Radeon",
       "warning: a row",
       "| is broken",
+      "warning: a step was skipped",
       "epoch 0 ended with step 1",
     ]);
     assertMatch(log.at(-2)!, /^finished: 2 steps in \d+s; 0\.0 % of the time in waits for other ranks, /);
