@@ -582,7 +582,29 @@ const DATA: readonly Mutant[] = [
     "if (this.#broken.has(row)) continue;",
     ["data/batch_reader_test.ts"],
   ),
-  mutant("data/batch_reader.ts", "      if (!this.#broken.has(error.row)) {", "      {", [
+  mutant(
+    "methods/labelled_run.ts",
+    "await this.whileUp(this.training.save());",
+    "await this.training.save();",
+    [
+      "methods/labelled_run_test.ts",
+    ],
+  ),
+  mutant(
+    "methods/encoder_training/encoder_trainer.ts",
+    '      "the checkpoint that it goes on from": resume && await fingerprintFile(resume),\n',
+    "",
+    ["actors/ranks/ranks_test.ts"],
+  ),
+  mutant(
+    "actors/runtime/stats.ts",
+    "return await begin();",
+    "const begun = begin();\n      this.#since = this.#now();\n      return await begun;",
+    [
+      "actors/runtime/stats_test.ts",
+    ],
+  ),
+  mutant("data/batch_reader.ts", "      if (reports && !this.#reported.has(error.row)) {", "      {", [
     "data/batch_reader_test.ts",
   ]),
   mutant(
