@@ -90,9 +90,30 @@ export class NoAdapterError extends UserError {
   }
 }
 
-/** The device failed outside of an error scope: out of memory, a validation error (a bug), or lost. */
+/** The device failed: a validation error (a bug), or it was lost. */
 export class GpuError extends Error {
   override name = "GpuError";
+}
+
+/** The device is gone: its driver was reset, or the machine took it away. Another one may be had. */
+export class DeviceLostError extends GpuError {
+  override name = "DeviceLostError";
+}
+
+/** The device has no memory left. It would not have it the next time either. */
+export class DeviceMemoryError extends UserError {
+  override name = "DeviceMemoryError";
+
+  /**
+   * @param whose label of what asked for it
+   * @param found what the device says
+   */
+  constructor(whose: string, found: string) {
+    super(
+      `${whose}: the device is out of memory: ${found}. Use a smaller --batch-size; in training also ` +
+        "--checkpoint-activations, or --amp",
+    );
+  }
 }
 
 let foundHardware = false;
@@ -201,9 +222,15 @@ interface OpenDevice {
   /** Invocations of a subgroup, where kernels may use subgroups. */
   readonly subgroupLanes: number | undefined;
   /** Those who use it now. */
-  readonly users: Set<(failure: string) => void>;
+  readonly users: Set<(failure: DeviceFailure) => void>;
   /** What failed first. */
-  failure?: string;
+  failure?: DeviceFailure;
+}
+
+/** What a device says of itself when it fails. */
+interface DeviceFailure {
+  message: string;
+  kind: "invalid" | "lost" | "out of memory";
 }
 
 const SUBGROUPS: GPUFeatureName = "subgroups";
@@ -265,15 +292,16 @@ async function openDevice(label: string): Promise<OpenDevice> {
     subgroupLanes: await subgroupLanesOf(adapter, device),
     users: new Set(),
   };
-  const fail = (message: string) => {
-    open.failure ??= message;
+  const fail = (message: string, kind: DeviceFailure["kind"]) => {
+    open.failure ??= { message, kind };
     for (const hear of open.users) hear(open.failure);
   };
   device.addEventListener("uncapturederror", (event) => {
     event.preventDefault();
-    fail((event as GPUUncapturedErrorEvent).error.message);
+    const { error } = event as GPUUncapturedErrorEvent;
+    fail(error.message, error instanceof GPUOutOfMemoryError ? "out of memory" : "invalid");
   });
-  device.lost.then((info) => fail(`the GPU device was lost (${info.reason}): ${info.message}`));
+  device.lost.then((info) => fail(`the GPU device was lost (${info.reason}): ${info.message}`, "lost"));
   return open;
 }
 
@@ -331,11 +359,13 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
   const { adapter, pipelines, users } = open;
   const device = shares ? viewOf(open.device) : open.device;
   const memory = countMemory(device);
-  let failure: GpuError | undefined;
+  let failure: GpuError | DeviceMemoryError | undefined;
   // One promise for all to race against would remember every one of them for as long as the device lives.
-  const waiting = new Set<(error: GpuError) => void>();
-  const fail = (message: string) => {
-    failure ??= new GpuError(`${label}: ${message}`);
+  const waiting = new Set<(error: Error) => void>();
+  const fail = ({ message, kind }: DeviceFailure) => {
+    failure ??= kind === "out of memory"
+      ? new DeviceMemoryError(label, message)
+      : new (kind === "lost" ? DeviceLostError : GpuError)(`${label}: ${message}`);
     for (const reject of waiting) reject(failure);
   };
   users.add(fail);
@@ -361,11 +391,18 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
       parallelism: isSoftware ? 2 * (navigator.hardwareConcurrency || 2) : GPU_PARALLELISM,
     },
     async wait(promise) {
-      if (failure !== undefined) throw failure;
+      if (failure !== undefined) {
+        promise.catch(() => {}); // it fails of the same
+        throw failure;
+      }
       const { promise: broken, reject } = Promise.withResolvers<never>();
       waiting.add(reject);
       try {
         return await Promise.race([promise, broken]);
+      } catch (error) {
+        // What the device says of itself comes a turn after what it led to.
+        await new Promise((resolve) => setTimeout(resolve));
+        throw failure ?? error;
       } finally {
         waiting.delete(reject);
       }

@@ -5,7 +5,7 @@
 import { UserError } from "../errors.ts";
 import { type DeclaredDispatch, writtenBy } from "./declarations.ts";
 import { type Binding, byteLength, type Dispatch, type Graph, type Tensor } from "./graph.ts";
-import { type Gpu, GpuError } from "./gpu.ts";
+import { DeviceMemoryError, type Gpu, GpuError } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
 import { upload } from "./upload.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
@@ -154,7 +154,8 @@ export class Program {
   }
 
   /**
-   * @throws {GpuError} when the device refuses a kernel, a binding or the memory; the message names the dispatch
+   * @throws {DeviceMemoryError} when there is not enough memory
+   * @throws {GpuError} when the device refuses a kernel or a binding; the message names the dispatch
    */
   static async compile(gpu: Gpu, options: ProgramOptions): Promise<Program> {
     gpu.device.pushErrorScope("validation");
@@ -171,10 +172,12 @@ export class Program {
     const error = memory ?? invalid;
     if (error !== null) {
       program.destroy();
-      const need = `the program needs ${
-        (program.plan.bytes / 2 ** 20).toFixed(0)
-      } MiB besides its parameters`;
-      throw new GpuError(`${options.label}: ${error.message}${memory === null ? "" : ` (${need})`}`);
+      if (memory === null) throw new GpuError(`${options.label}: ${error.message}`);
+      const need = `${(program.plan.bytes / 2 ** 20).toFixed(0)} MiB`;
+      throw new DeviceMemoryError(
+        options.label,
+        `${memory.message} (it needs ${need} besides its parameters)`,
+      );
     }
     return program;
   }

@@ -33,15 +33,21 @@ export async function readStaging<Result>(
   const range = readsAtOnce && mappedBefore.has(staging) ? rangeOf(staging, bytes) : undefined;
   if (range === undefined) await isMapped;
   else isMapped.catch(() => {}); // that the device failed since then shows at the next call
+  let result: Result;
   try {
     gpu.check();
-    return use(range ?? staging.getMappedRange(0, bytes));
+    result = use(range ?? staging.getMappedRange(0, bytes));
   } finally {
     staging.unmap();
     mappedBefore.add(staging);
-    // What else the Worker has to do gets its turn, as it does where the promise is awaited.
-    if (range !== undefined) await new Promise<void>((resolve) => setImmediate(resolve));
   }
+  if (range !== undefined) {
+    // What else the Worker has to do gets its turn, as it does where the promise is awaited; and the device its say: where it has
+    // refused what would have filled the buffer, the bytes are those of before.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    gpu.check();
+  }
+  return result;
 }
 
 /** The mapped bytes; `undefined` where the device is not done. */

@@ -292,18 +292,16 @@ export class FrozenEncoder implements Disposable {
     const readMaps = mapStaging && readStaging(this.#gpu, mapStaging, (maps) => {
       mapInto!.set(new Float32Array(maps));
     });
-    await readStaging(this.#gpu, staging, (embeddings) => {
+    const readEmbeddings = readStaging(this.#gpu, staging, (embeddings) => {
       const padded = new Float32Array(embeddings);
       const stride = padTo4(this.dimension);
       for (let row = 0; row < this.batch; row++) {
         into.set(padded.subarray(row * stride, row * stride + this.dimension), row * this.dimension);
       }
     });
+    await Promise.all([readEmbeddings, readMaps]);
     this.#staging.push(staging);
-    if (mapStaging !== undefined) {
-      await readMaps;
-      this.#mapStaging.push(mapStaging);
-    }
+    if (mapStaging !== undefined) this.#mapStaging.push(mapStaging);
     return into;
   }
 

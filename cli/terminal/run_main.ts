@@ -5,7 +5,7 @@ import { readLauncher, readVariable } from "../../actors/ranks/launcher.ts";
 import { ActorCrash } from "../../actors/runtime/failure.ts";
 import { printable, printableLine } from "../../data/printable.ts";
 import { UserError } from "../../errors.ts";
-import { hasHardware } from "../../kernels/gpu.ts";
+import { DeviceLostError, hasHardware } from "../../kernels/gpu.ts";
 import { UsageError } from "../flags/flags.ts";
 import { Interrupted } from "./interrupt.ts";
 
@@ -28,7 +28,10 @@ export function reportError(error: unknown, { colors = false }: { colors?: boole
   if (error instanceof UserError) {
     return { text: `${label}: ${printableLine(error.message)}`, code: error instanceof UsageError ? 2 : 1 };
   }
-  if (error instanceof ActorCrash && error.isUserError) {
+  // A device that is lost is no fault of the program; whether there is another one shows at the next start.
+  const isOutside = error instanceof ActorCrash &&
+    (error.isUserError || error.failure.name === DeviceLostError.name);
+  if (isOutside) {
     return { text: `${label}: ${printableLine(error.failure.message)} (in ${error.actor})`, code: 1 };
   }
   // Of an actor's crash the cause has the stack that matters: the one inside the actor.

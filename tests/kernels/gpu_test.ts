@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { GpuError, openGpu, shareDevice, type Target } from "../../kernels/gpu.ts";
+import { UserError } from "../../errors.ts";
+import { DeviceLostError, GpuError, openGpu, shareDevice, type Target } from "../../kernels/gpu.ts";
 import { readBuffer } from "../../kernels/readback.ts";
 import { GPU_TUNING, softwareTuning } from "../../kernels/tuning/tuning.ts";
 import { withGpu } from "./check_op.ts";
@@ -60,6 +61,33 @@ Deno.test("a Gpu reports what the device refuses outside an error scope", async 
   assertStringIncludes(error.message, "test: ");
   assertThrows(() => gpu.check(), GpuError);
   gpu.destroy();
+});
+
+Deno.test("a Gpu whose device is out of memory says what to do, in place of what follows from it", async () => {
+  const gpu = await openGpu("test");
+  const error = new GPUOutOfMemoryError("no more");
+  gpu.device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error }));
+  for (const promise of [new Promise(() => {}), Promise.reject(new TypeError("of it"))]) {
+    await assertRejects(
+      () => gpu.wait(promise),
+      UserError,
+      "test: the device is out of memory: no more. Use a smaller --batch-size",
+    );
+  }
+  gpu.destroy();
+});
+
+Deno.test("a Gpu says that its device was lost, also to who waited before that is known", async () => {
+  const gpu = await openGpu("test");
+  const staging = gpu.device.createBuffer({
+    size: 16,
+    usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
+  });
+  gpu.device.destroy();
+  for (let times = 0; times < 2; times++) {
+    const mapped = () => gpu.wait(staging.mapAsync(GPUMapMode.READ));
+    await assertRejects(mapped, DeviceLostError, "test: the GPU device was lost");
+  }
 });
 
 Deno.test("readBuffer() reads a part of a buffer", () =>

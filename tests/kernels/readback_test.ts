@@ -82,6 +82,19 @@ Deno.test("what is read from a device that failed is an error, the first time an
   gpu.destroy();
 });
 
+Deno.test("what the device refuses to copy is an error, and not what was read before", async () => {
+  const gpu = await openGpu("failing");
+  const { count, countUp } = counter(gpu.device);
+  for (let i = 1; i <= 3; i++) {
+    countUp();
+    assertEquals(first(await readBuffer(gpu, count)), i);
+  }
+  const gone = gpu.device.createBuffer({ size: 256, usage: GPUBufferUsage.COPY_SRC });
+  gone.destroy();
+  await assertRejects(() => readBuffer(gpu, gone), GpuError, "failing: ");
+  gpu.destroy();
+});
+
 Deno.test("the version of Deno that runs the tests reads at once", () => {
   assert(
     TRIED_DENO.includes(Deno.version.deno),

@@ -6,6 +6,7 @@ import { UsageError } from "../../../cli/flags/flags.ts";
 import { Interrupted } from "../../../cli/terminal/interrupt.ts";
 import { reportError } from "../../../cli/terminal/run_main.ts";
 import { UserError } from "../../../errors.ts";
+import { DeviceLostError } from "../../../kernels/gpu.ts";
 import { testWithPython } from "../../python.ts";
 
 const CLI = new URL("../../../cli/", import.meta.url);
@@ -85,6 +86,11 @@ Deno.test("reportError() shows a mistake that an actor found with the actor's na
     failure: describeFailure(new UserError("the file is empty")),
   });
   assertEquals(reportError(mistake), { text: "error: the file is empty (in reader)", code: 1 });
+  const lost = new ActorCrash({
+    actor: "reader",
+    failure: describeFailure(new DeviceLostError("it was lost")),
+  });
+  assertEquals(reportError(lost), { text: "error: it was lost (in reader)", code: 1 });
   const bug = reportError(
     new ActorCrash({ actor: "reader", failure: describeFailure(new TypeError("x is null")) }),
   );
