@@ -11,6 +11,7 @@
  * Or it is a part of one that several devices share, each with as many images: statistics and the sums of the gradient are then
  * those of all devices (`torch.nn.SyncBatchNorm`). Each device's are gathered, and combined as those of its own parts are.
  */
+import { UserError } from "../../../errors.ts";
 import { expectShape, type Lowering, type Op, rowsAndVec4s, type Tensor } from "../../graph.ts";
 import { rowsPerInvocation } from "../../pixel_strips.ts";
 import { combineStatistics, cutRows, type RowParts, rowSums, type RowSumText } from "../../row_sums.ts";
@@ -51,6 +52,20 @@ function refuseSharedGroups(op: string, splits: number, devices: number): void {
   throw new Error(`${op}: a batch that ${devices} devices share is not split into ${splits} groups too`);
 }
 
+/**
+ * Fails where statistics would be of one value a channel, as PyTorch does: normalised it is always 0, and nothing before it learns.
+ *
+ * @throws {UserError}
+ */
+function requireSeveral({ shape }: Tensor, splits: number, devices: number): void {
+  const values = devices * shape.slice(0, -1).reduce((product, length) => product * length) / splits;
+  if (values > 1) return;
+  throw new UserError(
+    `batch norm of [${shape}]: expected more than one value a channel in training, found one. Use a larger --batch-size or ` +
+      "--image-size, fewer --bn-splits, or --sync-bn where several ranks share a batch",
+  );
+}
+
 /** The images of each group, in turn: a part of a tensor's first dimension. */
 function groupsOf(lowering: Lowering, tensor: Tensor, splits: number): Tensor[] {
   if (splits === 1) return [tensor];
@@ -87,6 +102,7 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
 
   lower(lowering, node, { momentum = 0, splits = 1, devices = 1 }) {
     const [x, ...running] = node.inputs;
+    requireSeveral(x, splits, devices); // not where a network is traced for its sizes alone
     for (const [i, group] of groupsOf(lowering, x, splits).entries()) {
       // The first group forgets for all of them.
       const keep = i === 0 ? 1 - Math.fround(momentum) : 1;

@@ -1,4 +1,5 @@
-import { assertAlmostEquals, assertEquals, assertLess, assertThrows } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertLess, assertRejects, assertThrows } from "@std/assert";
+import { UserError } from "../../../errors.ts";
 import { differentiate } from "../../../kernels/autodiff.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { Graph } from "../../../kernels/graph.ts";
@@ -381,4 +382,23 @@ Deno.test("batchNorm refuses groups of a batch that devices share, and a run tha
     const statistics = graph.apply(batchStatistics, [x], { devices: 2 });
     using program = await Program.compile(gpu, { label: "test", graph, inputs: [x], outputs: [statistics] });
     assertThrows(() => program.run(), Error, "test: a run waits for other devices; use runSegments()");
+  }));
+
+Deno.test("batchNorm refuses one value a channel, as PyTorch does: nothing before it would learn", () =>
+  withGpu(async (gpu) => {
+    const compile = async (images: number, attributes: { splits?: number; devices?: number }) => {
+      const graph = new Graph();
+      const x = graph.source("x", [images, 1, 1, 4]);
+      const outputs = graph.applyAll(batchStatistics, [x], attributes);
+      using _ = await Program.compile(gpu, { label: "test", graph, inputs: [x], outputs });
+    };
+    for (const [images, attributes] of [[1, {}], [2, { splits: 2 }]] as const) {
+      await assertRejects(
+        () => compile(images, attributes),
+        UserError,
+        `batch norm of [${images},1,1,4]: expected more than one value a channel in training, found one. Use a larger --batch-size`,
+      );
+    }
+    await compile(2, {});
+    await compile(1, { devices: 2 });
   }));
