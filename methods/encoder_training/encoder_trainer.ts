@@ -44,7 +44,7 @@ import type { QueueShape, TrainedBy, TrainedEncoder } from "./trained_encoder.ts
 import { type EncoderTrainingOptions, hasProbeSet, scheduleOf } from "./options.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "./step.ts";
 import { adamwOf, readOptimizer, saveOptimizer } from "./optimizer_state.ts";
-import { initialLossScale, optimizedBy } from "./step_options.ts";
+import { initialLossScale, optimizedBy, resumedLossScale } from "./step_options.ts";
 import type { StepLoss } from "./step_results.ts";
 import { TrainedSteps } from "./trained_steps.ts";
 
@@ -488,12 +488,11 @@ async function readProgress(
   options: EncoderTrainingOptions,
 ): Promise<SavedProgress> {
   const { resume: path } = options;
-  const initial = initialLossScale(options);
-  if (path === null) return { lossScale: initial };
+  if (path === null) return { lossScale: initialLossScale(options) };
   using file = await openCheckpointFile(path);
   const { resume, adamw } = readTrainingCheckpoint(layout, file);
   const fail = (problem: string) => new CheckpointError(path, problem);
-  const lossScale = initial && (readResumeState(resume, fail).lossScale ?? initial);
+  const lossScale = resumedLossScale(options, readResumeState(resume, fail));
   return { lossScale, ...adamw && { steps: await readAdamWSteps(adamw, fail) } };
 }
 

@@ -7,6 +7,7 @@ import {
   type LossScaleRule,
 } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { Encoder } from "../../models/encoder.ts";
+import type { SavedResumeState } from "../../models/checkpoint/resume_state.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
 import type { OptimizerOptions } from "../../models/training_step.ts";
 import { UserError } from "../../errors.ts";
@@ -158,6 +159,22 @@ export function isScaled({ amp, onNan }: Pick<StepOptions, "amp" | "onNan">): bo
 export function initialLossScale(options: Pick<StepOptions, "amp" | "onNan">): LossScale | undefined {
   if (!isScaled(options)) return undefined;
   return options.amp ? INITIAL_LOSS_SCALE : { ...INITIAL_LOSS_SCALE, scale: 1 };
+}
+
+/**
+ * What loss scaling goes on from. The scale of a run in mixed precision is none for a run without, and the other way round: such
+ * a run begins with its own, and counts the skipped steps on.
+ *
+ * @param saved of the checkpoint
+ */
+export function resumedLossScale(
+  options: Pick<StepOptions, "amp" | "onNan">,
+  { lossScale, terms }: Pick<SavedResumeState, "lossScale" | "terms">,
+): LossScale | undefined {
+  const fresh = initialLossScale(options);
+  if (fresh === undefined || lossScale === undefined) return fresh;
+  const wasMixed = terms?.get("amp") ?? options.amp;
+  return wasMixed === options.amp ? lossScale : { ...fresh, skipped: lossScale.skipped };
 }
 
 /** The optimizer of a step, with gradients that must be finite: SGD as the originals have it, or AdamW. */

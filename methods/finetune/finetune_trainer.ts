@@ -41,7 +41,7 @@ import {
   readOptimizer,
   saveOptimizer,
 } from "../encoder_training/optimizer_state.ts";
-import { initialLossScale, optimizedBy } from "../encoder_training/step_options.ts";
+import { initialLossScale, optimizedBy, resumedLossScale } from "../encoder_training/step_options.ts";
 import { TrainedSteps } from "../encoder_training/trained_steps.ts";
 import { cropRatioOf } from "../encoder_views.ts";
 import { factsOf } from "../terms.ts";
@@ -454,7 +454,14 @@ async function readInitialState(options: FinetuneOptions, classes: number): Prom
   const saved = readFinetuneCheckpoint(file);
   await take(saved.tensors);
   const optimizer = await readOptimizer(path, saved);
-  return { values, optimizer, counters, normalization, input, lossScale: saved.resume.lossScale };
+  return {
+    values,
+    optimizer,
+    counters,
+    normalization,
+    input,
+    lossScale: resumedLossScale(options, saved.resume),
+  };
 }
 
 export default defineTrainer<FinetuneTrainer, FinetuneTrainerConfig>(async (trainer, config, context) => {
@@ -464,8 +471,7 @@ export default defineTrainer<FinetuneTrainer, FinetuneTrainerConfig>(async (trai
   const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange, options.compress);
   const initial = await readInitialState(options, classes);
   const { values, normalization, optimizer } = initial;
-  const fresh = initialLossScale(options);
-  const lossScale = fresh && (initial.lossScale ?? fresh);
+  const lossScale = initial.lossScale ?? initialLossScale(options);
   const classifier = { encoder: findEncoder(arch), classes, batch, imageSize, normalization };
   const optimized = optimizedBy(options, lossScale, optimizer.steps);
   const step = await FinetuneStep.create(trainer.gpu, {

@@ -749,9 +749,14 @@ const DATA: readonly Mutant[] = [
       "methods/moco/step_test.ts",
     ],
   ),
-  mutant("kernels/ops/loss_scale/update.wgsl", "max(state.x * factor, LEAST_SCALE)", "state.x * factor", [
-    "kernels/ops/loss_scale_test.ts",
-  ]),
+  mutant(
+    "kernels/ops/loss_scale/update.wgsl",
+    "clamp(state.x * factor, LEAST_SCALE, MOST_SCALE)",
+    "state.x * factor",
+    [
+      "kernels/ops/loss_scale_test.ts",
+    ],
+  ),
   mutant("kernels/ops/conv2d/generator.ts", "max(first_column, past_column)", "past_column", [
     "kernels/ops/conv2d_test.ts",
   ]),

@@ -6,6 +6,8 @@ struct Params { found: u32, growth: f32, backoff: f32, growth_interval: f32 }
 const LANES = 64u;
 /// The scale stays this large, so that gradients can be divided by it.
 const LEAST_SCALE = 0x1p-120;
+/// The scale stays this small, so that it is a number, and so is one divided by it.
+const MOST_SCALE = 0x1p126;
 var<workgroup> overflows: array<f32, LANES>;
 
 /// One workgroup.
@@ -24,7 +26,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   let grows = is_good && state.y + 1.0 >= p.growth_interval;
   let factor = select(select(1.0, p.growth, grows), p.backoff, !is_good);
   loss_scale[0] = vec4<f32>(
-    max(state.x * factor, LEAST_SCALE),
+    clamp(state.x * factor, LEAST_SCALE, MOST_SCALE),
     select(0.0, state.y + 1.0, is_good && !grows),
     state.z + select(1.0, 0.0, is_good),
     state.w + select(0.0, 1.0, is_good),

@@ -84,6 +84,11 @@ for (const kind of ["software", "hardware"]) {
         first: 0,
         second: 0,
       });
+      // And however many are not, the scale stays a number.
+      assertEquals(
+        (await step({ scale: 2 ** 126, goodSteps: 1999, skipped: 0 }, 0, 7, 0)).after,
+        { scale: 2 ** 126, goodSteps: 0, skipped: 0 },
+      );
       const largest = 3.4e38;
       assertEquals(
         (await step({ scale: 8, goodSteps: 0, skipped: 0 }, -largest, 1, largest)).after.skipped,
