@@ -2,17 +2,21 @@
 import { dirname, join } from "node:path";
 import { cacheFolder } from "../data/cache_folder.ts";
 import { replaceTextFile } from "../data/replace_file.ts";
-import { openGpu } from "../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { measureTuning } from "../kernels/tuning/measure.ts";
 import { formatTuning, parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 
 /** Kernels of another version may be fast at other things. */
 const VERSION = 4;
 
-/** The file that has an adapter's table, by its name as the driver gives it. */
-function fileOf(adapter: string, folder: string | undefined): string | undefined {
-  const name = adapter.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-|-$/g, "");
-  return folder && join(folder, `tuning-${VERSION}-${name}-deno-${Deno.version.deno}.json`);
+/**
+ * The file that has an adapter's table, by its name as the driver gives it. A software adapter has the same name on OpenGL, where
+ * it has no subgroups.
+ */
+function fileOf({ adapter, target }: Gpu, folder: string | undefined): string | undefined {
+  const name = adapter.name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-|-$/g, "");
+  const lacks = target.isSoftware && !target.hasSubgroups ? "-no-subgroups" : "";
+  return folder && join(folder, `tuning-${VERSION}-${name}${lacks}-deno-${Deno.version.deno}.json`);
 }
 
 /** Options for {@linkcode tuneAdapter}. */
@@ -36,7 +40,7 @@ export async function tuneAdapter(
 ): Promise<Tuning> {
   const gpu = await openGpu("tuning");
   try {
-    const path = fileOf(gpu.adapter.name, folder);
+    const path = fileOf(gpu, folder);
     if (path !== undefined) {
       try {
         return parseTuning(await Deno.readTextFile(path), path);

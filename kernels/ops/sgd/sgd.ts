@@ -39,8 +39,10 @@ export const sgd: Op<SgdAttributes> = {
   lower(lowering, node, { momentum, weightDecay }) {
     const [weights, , velocity, , lossScale] = node.inputs;
     const vec4s = paddedCount(weights) / 4;
-    // A buffer that is written cannot be bound for reading too, but a copy of it can.
-    const isCopied = isTextureWorthwhile(lowering.target, vec4s) && fitsTexture(lowering.target, weights);
+    const { target } = lowering;
+    // A buffer that is written cannot be bound for reading too, but a copy of it can: two more textures, and two inputs less.
+    const isCopied = isTextureWorthwhile(target, vec4s) && fitsTexture(target, weights) &&
+      target.maxStorageTexturesPerShaderStage >= node.inputs.length;
     const bindings = isCopied ? [...node.inputs, weights, velocity] : node.inputs;
     const copies = node.inputs.length + 1;
     lowering.dispatch({

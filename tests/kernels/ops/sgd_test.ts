@@ -15,7 +15,18 @@ function tunedForSoftware(gpu: Gpu): Gpu {
   return { ...hardware, target: { ...hardware.target, tuning: softwareTuning(8, false) } };
 }
 
-for (const [kind, as] of [...KINDS, ["kernels for GPUs, tuned elsewhere", tunedForSoftware] as const]) {
+/** A software adapter with so few textures that not all which is read fits into them. */
+function withFewTextures(gpu: Gpu): Gpu {
+  return { ...gpu, target: { ...gpu.target, maxStorageTexturesPerShaderStage: 3 } };
+}
+
+const kinds = [
+  ...KINDS,
+  ["kernels for GPUs, tuned elsewhere", tunedForSoftware] as const,
+  ["few textures", withFewTextures] as const,
+];
+
+for (const [kind, as] of kinds) {
   Deno.test(`sgd takes three steps as a float64 loop does: ${kind}`, () =>
     withGpu(async (gpu) => {
       const graph = new Graph();
