@@ -24,6 +24,7 @@ import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { takeOutputFolder } from "./output_folder.ts";
 import { UserError } from "../errors.ts";
 import { findCheckpointToResume } from "./resume_auto.ts";
+import { withoutUndefined } from "./without_undefined.ts";
 
 /** {@linkcode RunSettings} of a run that several processes may share. */
 export interface RankedSettings extends RunSettings {
@@ -110,9 +111,10 @@ export function startMethod<
   Settings extends OutputSettings,
 >(
   method: Method<Input, Options, Event, Result, Settings>,
-  input: Input,
+  given: Input,
   settings: Settings,
 ): Run<Event, Result> {
+  const input = withoutUndefined(given);
   const work: Work<Event, Result> = async (tell, signal) => {
     checkOptions(method.flags(), input, method.required);
     const options = await method.resolve(input, tell);

@@ -44,6 +44,7 @@ import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
 import type { DistillInput, DistillSettings } from "./seed/mod.ts";
 import type { DistillResult } from "./seed/run.ts";
+import { withoutUndefined } from "./without_undefined.ts";
 
 /**
  * Distils a teacher into a student. Stopping the run saves a checkpoint.
@@ -158,7 +159,8 @@ export interface KnnInput
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
-export function knn(input: KnnInput, settings: RankedSettings = {}): Run<KnnEvent, Accuracy[]> {
+export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEvent, Accuracy[]> {
+  const input = withoutUndefined(given);
   const {
     pretrained = null,
     arch,
@@ -270,7 +272,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRun {
-  const { pretrained, which, arch, stem, weights, heads, feature, ...input } = given;
+  const { pretrained, which, arch, stem, weights, heads, feature, ...input } = withoutUndefined(given);
   const needs = () => ({
     decodes: true,
     computes: true,

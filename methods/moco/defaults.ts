@@ -8,6 +8,7 @@ import {
 } from "../encoder_training/defaults.ts";
 import { encodersNamed } from "../../models/registry.ts";
 import { type TrainedAs, withOptimizer } from "../encoder_training/step_options.ts";
+import { withoutUndefined } from "../without_undefined.ts";
 import type { PretrainOptions } from "./options.ts";
 
 /** Options with the same default on every machine. */
@@ -65,11 +66,12 @@ export function withoutDropPath(encoder: TrainedAs): TrainedAs {
 /**
  * Returns options that pretrain a small encoder on the bundled images.
  *
- * @param changes options that differ; `output` is required
+ * @param given options that differ; `output` is required
  */
 export function samplePretrainOptions(
-  changes: Partial<PretrainOptions> & Pick<PretrainOptions, "output">,
+  given: Partial<PretrainOptions> & Pick<PretrainOptions, "output">,
 ): PretrainOptions {
+  const changes = withoutUndefined(given);
   const options: PretrainOptions = {
     ...PRETRAIN_SAMPLE_DEFAULTS,
     data: SAMPLE_DATA,

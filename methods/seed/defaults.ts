@@ -8,6 +8,7 @@ import {
 } from "../encoder_training/defaults.ts";
 import { encodersNamed } from "../../models/registry.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
+import { withoutUndefined } from "../without_undefined.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** Options whose default is the same on every machine. */
@@ -68,11 +69,12 @@ export const SAMPLE_ADAMW = { lr: 1e-3, weightDecay: 0.05 } as const satisfies P
 /**
  * Returns options that distil the bundled teacher into a small student on the bundled images.
  *
- * @param changes options that differ; `output` is required
+ * @param given options that differ; `output` is required
  */
 export function sampleOptions(
-  changes: Partial<DistillOptions> & Pick<DistillOptions, "output">,
+  given: Partial<DistillOptions> & Pick<DistillOptions, "output">,
 ): DistillOptions {
+  const changes = withoutUndefined(given);
   const options: DistillOptions = {
     ...SAMPLE_DEFAULTS,
     teacherArch: "resnet18",

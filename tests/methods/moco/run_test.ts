@@ -5,6 +5,7 @@ import { StoppedError } from "../../../actors/stopped_error.ts";
 import { UserError } from "../../../errors.ts";
 import { samplePretrainOptions } from "../../../methods/moco/defaults.ts";
 import type { EncoderTrainingPlan } from "../../../methods/encoder_training/events.ts";
+import type { PretrainInput } from "../../../methods/moco/mod.ts";
 import type { PretrainOptions } from "../../../methods/moco/options.ts";
 import { distill, knn, pretrain } from "../../../methods/runs.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
@@ -31,7 +32,7 @@ function optionsOf(folder: RunFolder, name: string, changes: Partial<PretrainOpt
 }
 
 /** Runs a pretraining to its end, or until a step after which it is stopped. */
-async function runToEnd(options: PretrainOptions, stopAfter = Infinity) {
+async function runToEnd(options: PretrainInput, stopAfter = Infinity) {
   const run = pretrain(options);
   const losses: number[] = [];
   const accuracies: [of: string, step: number][] = [];
@@ -117,10 +118,14 @@ Deno.test("a pretrained encoder is evaluated next to training, teaches a student
 Deno.test("where there is no test set, kNN uses held-out labels: the weights are the same, and a resumed run is evaluated alike", async () => {
   using folder = new RunFolder(8 * BATCHES);
   folder.relabel();
-  const settings = { testData: undefined, epochs: 3, knnEvery: 1, seed: 5 };
-  const whole = await runToEnd(optionsOf(folder, "whole", settings));
+  const settings = { epochs: 3, knnEvery: 1, seed: 5 };
+  const withoutTestData = (name: string, changes: Partial<PretrainOptions> = {}): PretrainInput => {
+    const { testData: _, ...input } = optionsOf(folder, name, { ...settings, ...changes });
+    return input;
+  };
+  const whole = await runToEnd(withoutTestData("whole"));
   const { checkpoint, knn: found } = await whole.result;
-  const plain = await runToEnd(optionsOf(folder, "plain", { ...settings, testData: null }));
+  const plain = await runToEnd(optionsOf(folder, "plain", settings));
   assertEquals(await digestFile((await plain.result).checkpoint), await digestFile(checkpoint));
   assertEquals([whole.accuracies.length, plain.accuracies.length], [4, 0]);
   assertEquals(whole.plan!.knn, { bank: 28, queries: 4, heldOut: true });
@@ -130,9 +135,9 @@ Deno.test("where there is no test set, kNN uses held-out labels: the weights are
     "training finished; classifying images with held-out labels with weighted kNN",
   ]);
 
-  const stopped = await runToEnd(optionsOf(folder, "stopped", settings), BATCHES + 1);
+  const stopped = await runToEnd(withoutTestData("stopped"), BATCHES + 1);
   const { checkpoint: resume } = await assertRejects(() => stopped.result, StoppedError);
-  const resumed = await runToEnd(optionsOf(folder, "resumed", { ...settings, resume }));
+  const resumed = await runToEnd(withoutTestData("resumed", { resume }));
   assertEquals((await resumed.result).knn, found);
   assertEquals(resumed.accuracies, whole.accuracies.toSpliced(1, 1)); // that after the first epoch was before the stop
   assertEquals(resumed.top1, whole.top1.toSpliced(1, 1));
