@@ -241,11 +241,7 @@ export async function runEmbedding(
         if (shared !== undefined) throw new UserError(CANNOT_BEGIN_AGAIN);
         consumer.restart(restart.crash);
       },
-      resume: async () => {
-        consumer.connect(pipeline);
-        emit({ type: "actors", actors: system.actors });
-        await pipeline.connect();
-      },
+      resume: connect,
     });
     const { batchSize, imageSize, dimension, maxPixels, leastSide, actors, data, workers } = options;
     const embedder = supervisor.spawn<typeof encoder>("feature_encoder", actorUrl("encoder", actors), () => ({
@@ -283,10 +279,18 @@ export async function runEmbedding(
       }],
       () => embedder.ref,
     );
-    consumer.connect(pipeline);
-    emit({ type: "actors", actors: system.actors });
-    return await abortable(signal, async () => {
+    let isConnected = false;
+    async function connect(): Promise<void> {
+      consumer.connect(pipeline);
+      emit({ type: "actors", actors: system.actors });
       await pipeline.connect();
+      isConnected = true;
+    }
+    return await abortable(signal, async () => {
+      // One that crashes while it starts is started again too, and connected by the restart.
+      await supervisor.retry(async () => {
+        if (!isConnected) await connect();
+      });
       if (shared !== undefined) {
         await requireSame(shared.peers, {
           "--batch-size": batchSize,

@@ -224,7 +224,16 @@ export function checkOptions(table: FlagTable, options: object, required: readon
   }
   for (const [name, value] of Object.entries(options)) {
     const flag = Object.hasOwn(table, name) ? table[name] : undefined;
-    if (flag === undefined || value === undefined || value === null || isFitting(flag, value)) continue;
-    throw new UserError(`${name}: expected ${describeExpected(flag)}, found ${Deno.inspect(value)}`);
+    if (flag !== undefined && value !== undefined && value !== null) checkOption(name, flag, value);
   }
+}
+
+/**
+ * Makes sure that one value is what its flag would let through.
+ *
+ * @throws {UserError} that names it, and says what was expected and found
+ */
+export function checkOption(name: string, flag: Flag, value: unknown): void {
+  if (isFitting(flag, value)) return;
+  throw new UserError(`${name}: expected ${describeExpected(flag)}, found ${Deno.inspect(value)}`);
 }

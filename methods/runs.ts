@@ -17,7 +17,7 @@ import {
   runEmbedding,
 } from "./embedding.ts";
 import { KNN_DEFAULTS, type KnnEvent, type KnnOptions, runKnnEvaluation } from "./knn.ts";
-import { checkOptions, type FlagTable } from "./flag_table.ts";
+import { checkOption, checkOptions, type FlagTable } from "./flag_table.ts";
 import type { FinetuneEvent } from "./finetune/events.ts";
 import type { FinetuneInput, FinetuneSettings } from "./finetune/mod.ts";
 import type { FinetuneResult } from "./finetune/run.ts";
@@ -36,6 +36,7 @@ import {
   imageSizeFlag,
   maxPixelsFlag,
   partFlag,
+  SGD_FLAGS,
   voteFlags,
   workersFlag,
 } from "./shared_flags.ts";
@@ -118,7 +119,18 @@ const EVALUATION_TABLE: FlagTable = {
   evalResize: evalResizeFlag(""),
 };
 const KNN_TABLE: FlagTable = { ...EVALUATION_TABLE, ...voteFlags("") };
-const EMBED_TABLE: FlagTable = { ...EVALUATION_TABLE, part: partFlag(""), workers: workersFlag("", 64) };
+const EMBED_TABLE: FlagTable = {
+  ...EVALUATION_TABLE,
+  part: partFlag(""),
+  workers: workersFlag("", 64),
+  batchSize: SGD_FLAGS.batchSize,
+};
+/** The same of what neighbours are found by, none of which may be left out. */
+const NEIGHBOURS_TABLE = {
+  queries: { kind: "integer", min: 1, group: "", help: "" },
+  k: { kind: "integer", min: 1, group: "", help: "" },
+  seed: { kind: "integer", min: 0, group: "", help: "" },
+} as const satisfies FlagTable;
 
 /** Options for {@linkcode knn}, named as on the command line. All but `data` and the encoder have defaults. */
 export interface KnnInput
@@ -280,6 +292,9 @@ export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRu
   });
   const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
     checkOptions(EMBED_TABLE, given, ["pretrained", "data"]);
+    for (const name of input.neighbours ? ["queries", "k", "seed"] as const : []) {
+      checkOption(`neighbours.${name}`, NEIGHBOURS_TABLE[name], input.neighbours![name]);
+    }
     const data = await resolveDataset(input.data, "train");
     const part = input.part ?? EMBED_DEFAULTS.part;
     using source = await openEncoderSource(pretrained, { arch, stem, which, weights, heads, feature, part });

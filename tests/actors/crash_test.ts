@@ -3,9 +3,11 @@
 import { setOneThread } from "../../actors/one_thread.ts";
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { runDistillation } from "../../methods/seed/run.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
+import { actorUrl } from "../../methods/catalog.ts";
 import { embed } from "../../methods/runs.ts";
 import { digestFile, RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 import { IS_LONG } from "../long.ts";
@@ -233,6 +235,35 @@ Deno.test("an embedding goes on when its actors crash, and gives every row once,
   const whole = await rows([]);
   assertEquals(whole.found, Array.from({ length: 60 }, (_, row) => row));
   assertEquals(await rows(["feature_encoder", "tsv_reader 0"]), whole);
+});
+
+Deno.test("an embedding whose encoder crashes as it starts is begun again, and ends with what it crashed of", async () => {
+  using folder = new RunFolder(8);
+  /** Embeds with an encoder that throws in its first starts. */
+  const embedAfter = (crashes: number) => {
+    const [module, starts] = ["js", "txt"].map((extension) => join(folder.path, `${crashes}.${extension}`));
+    const text = `import builtIn from ${JSON.stringify(actorUrl("encoder").href)};
+      export default {
+        start(config, context) {
+          const starts = ${JSON.stringify(starts)};
+          Deno.writeTextFileSync(starts, ".", { append: true });
+          if (Deno.statSync(starts).size <= ${crashes}) throw new RangeError("my encoder is wrong");
+          return builtIn.start(config, context);
+        },
+      };`;
+    Deno.writeTextFileSync(module, text);
+    return embed({
+      pretrained: TINY_TEACHER,
+      plugins: [TINY_ENCODER],
+      data: join(folder.data, "train.tsv"),
+      imageSize: 32,
+      batchSize: 8,
+      actors: { encoder: pathToFileURL(module).href },
+    }).result;
+  };
+  assertEquals((await embedAfter(1)).images, 8);
+  const crash = await assertRejects(() => embedAfter(9), ActorCrash);
+  assertMatch(crash.message, /^actor "feature_encoder" crashed: RangeError: my encoder is wrong/);
 });
 
 Deno.test("a run ends with the trainer's name when its checkpoint cannot be written", async () => {

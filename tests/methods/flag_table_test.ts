@@ -109,6 +109,24 @@ Deno.test("an option that is missing is named, in every task", async () => {
   );
   const head: EmbedInput = { pretrained: teacher, data, part: "head" as "encoder" };
   await assertRejects(() => embed(head).result, UserError, "part: expected one of backbone, encoder");
+  for (const batchSize of [0, -5, 1.5]) {
+    await assertRejects(
+      () => embed({ pretrained: teacher, data, batchSize }).result,
+      UserError,
+      `batchSize: expected a whole number of at least 1, found ${batchSize}`,
+    );
+  }
+  const neighbours = { queries: 2, k: 3 } as NonNullable<EmbedInput["neighbours"]>;
+  await assertRejects(
+    () => embed({ pretrained: teacher, data, neighbours: { ...neighbours, k: 0 } }).result,
+    UserError,
+    "neighbours.k: expected a whole number of at least 1, found 0",
+  );
+  await assertRejects(
+    () => embed({ pretrained: teacher, data, neighbours }).result,
+    UserError,
+    "neighbours.seed: expected a whole number of at least 0, found undefined",
+  );
   const one: KnnInput = { pretrained: teacher, data, knnK: 5 as unknown as number[] };
   await assertRejects(() => knn(one).result, UserError, "knnK: expected whole numbers of at least 1");
 });
