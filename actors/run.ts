@@ -40,10 +40,12 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
    * Made by the functions of this library, and by other libraries that offer the same interface.
    *
    * @param work does the work of the run, and emits its events through `tell`
+   * @param stoppedBefore the error of a run that is stopped before its work begins, made of the reason. Default: the reason
    */
   constructor(
     work: (tell: (event: Event) => void, signal: AbortSignal) => Promise<Result>,
     { signal }: RunSettings = {},
+    stoppedBefore: (reason: unknown) => unknown = (reason) => reason,
   ) {
     const tell = (event: Event) => {
       for (const { events, wake } of this.#listeners) {
@@ -55,7 +57,7 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     // In a moment, so that who begins to listen at once hears all.
     // An error that nobody waits for, here or in a loop over the events, is an unhandled rejection as any other.
     this.result = Promise.resolve().then(() => {
-      stopped.throwIfAborted();
+      if (stopped.aborted) throw stoppedBefore(stopped.reason);
       return work(tell, stopped);
     }).finally(() => {
       this.#hasEnded = true;

@@ -18,6 +18,7 @@ import { checkOptions, type FlagTable } from "./flag_table.ts";
 import { explainPermissions, type Needs } from "./permissions.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
+import { StoppedError } from "../actors/stopped_error.ts";
 import { type FolderLock, RELAUNCH_PATIENCE_MS } from "../data/folder_lock.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
@@ -104,7 +105,7 @@ export function withPlugins<Event, Result>(
 
 /** Starts a run of a method, in its output folder. */
 export function startMethod<
-  Input extends { plugins?: string[] },
+  Input extends { plugins?: string[]; resume?: string | null },
   Options extends MethodOptions,
   Event,
   Result,
@@ -135,7 +136,12 @@ export function startMethod<
       },
     );
   };
-  return new Run(withPlugins(input.plugins, () => method.needs(input), work), settings);
+  const { resume } = input;
+  return new Run(
+    withPlugins(input.plugins, () => method.needs(input), work),
+    settings,
+    (reason) => new StoppedError(reason, resume === "auto" ? null : resume ?? null),
+  );
 }
 
 /** The checkpoint that a run goes on from, where `resume` leaves it to the folder. */
