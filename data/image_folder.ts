@@ -353,7 +353,7 @@ class Walk {
       yield* Deno.readDirSync(whole);
     } catch (error) {
       if (isUnreadableName(path, error)) this.unreadable.push(path.slice(0, -1));
-      else throw new UserError(`${whole} cannot be read: ${describeError(error)}.`);
+      else throw new UserError(`${whole} cannot be read: ${describeError(error)}.`, { cause: error });
     }
   }
 }

@@ -222,7 +222,7 @@ export async function openLineIndex(
       return await readLineIndex(indexPath, tsvPath, newer ? SAMPLES_WHEN_NEWER : SAMPLES);
     } catch (error) {
       if (error instanceof Deno.errors.PermissionDenied) {
-        throw new UserError(`${indexPath} cannot be read: ${error.message}.`);
+        throw new UserError(`${indexPath} cannot be read: ${error.message}.`, { cause: error });
       }
       if (!(error instanceof LineIndexError)) throw error;
       // Only we write the kept one, so that it is another TSV's that had the same path.

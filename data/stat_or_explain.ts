@@ -13,7 +13,7 @@ export async function statOrExplain(path: string): Promise<Deno.FileInfo> {
     return await Deno.stat(path);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
-      throw new UserError(`${path} cannot be read: ${(error as Error).message}.`);
+      throw new UserError(`${path} cannot be read: ${(error as Error).message}.`, { cause: error });
     }
     throw new UserError(`${path} does not exist. ${await describeSurroundings(path)}`);
   }

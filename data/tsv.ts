@@ -56,7 +56,7 @@ export class TsvFile implements Dataset {
   static async open(path: string, options: LineIndexOptions = {}): Promise<TsvFile> {
     await requireFile(path, "a TSV file");
     const file = await Deno.open(path).catch((error) => {
-      throw new UserError(`${path} cannot be read: ${error.message}.`);
+      throw new UserError(`${path} cannot be read: ${error.message}.`, { cause: error });
     });
     try {
       const offsets = await openLineIndex(path, options);

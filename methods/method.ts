@@ -11,7 +11,7 @@
  * - in place of the last two, if it trains a whole encoder, `encoder_method.ts`: what `encoder_training/` needs to know;
  * - `mod.ts`: all of that as one {@linkcode Method}, for the registry.
  */
-import type { ActorRole } from "../actors/catalog.ts";
+import type { ActorModules, ActorRole } from "../actors/catalog.ts";
 import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { importPlugins } from "../actors/plugins.ts";
 import { checkOptions, type FlagTable } from "./flag_table.ts";
@@ -89,13 +89,13 @@ type Work<Event, Result> = (tell: (event: Event) => void, signal: AbortSignal) =
 
 /** Returns the work of any run: the plugins are imported before it, and a missing permission is said with all it needs. */
 export function withPlugins<Event, Result>(
-  plugins: string[] | undefined,
+  { plugins = [], actors = {} }: { plugins?: string[]; actors?: ActorModules },
   needs: () => Needs,
   work: Work<Event, Result>,
 ): Work<Event, Result> {
   return (tell, signal) =>
     explainPermissions({
-      needs: () => ({ ...needs(), plugins }),
+      needs: () => ({ ...needs(), plugins: [...plugins, ...Object.values(actors)] }),
       async work() {
         await importPlugins(plugins);
         return await work(tell, signal);
@@ -105,7 +105,7 @@ export function withPlugins<Event, Result>(
 
 /** Starts a run of a method, in its output folder. */
 export function startMethod<
-  Input extends { plugins?: string[]; resume?: string | null },
+  Input extends { plugins?: string[]; actors?: ActorModules; resume?: string | null },
   Options extends MethodOptions,
   Event,
   Result,
@@ -138,7 +138,7 @@ export function startMethod<
   };
   const { resume } = input;
   return new Run(
-    withPlugins(input.plugins, () => method.needs(input), work),
+    withPlugins(input, () => method.needs(input), work),
     settings,
     (reason) => new StoppedError(reason, resume === "auto" ? null : resume ?? null),
   );

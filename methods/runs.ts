@@ -220,7 +220,7 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
     const options = { ...rest, ...views, ...images, ...vote, mixedPrecision };
     return await runKnnEvaluation(encoder, options, tell, signal, settings.ranks);
   };
-  return new Run(withPlugins(input.plugins, needs, work), settings);
+  return new Run(withPlugins(input, needs, work), settings);
 }
 
 /** Options for {@linkcode embed}. All but `pretrained` and `data` have defaults. */
@@ -309,5 +309,5 @@ export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRu
       settings.ranks,
     );
   };
-  return new EmbedRun(withPlugins(input.plugins, needs, work), settings);
+  return new EmbedRun(withPlugins(input, needs, work), settings);
 }
