@@ -10,6 +10,7 @@ export interface RunSettings {
 interface Listener<Event> {
   /** Told, and not yet taken. */
   readonly events: Event[];
+  hasLeft: boolean;
   wake(): void;
 }
 
@@ -18,7 +19,7 @@ interface Listener<Event> {
  *
  * Every `for await` and every {@linkcode stream} gets the events from its own start on, in order. Started right after
  * the run, it misses none. It ends with the run, and throws if the run fails. Events that nobody iterates over are
- * not kept.
+ * not kept. An error that nobody gets, from a loop under way or from `result`, is an unhandled rejection.
  *
  * ```ts ignore
  * await using run = distill({ data, distill: teacher, output });
@@ -55,12 +56,13 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     };
     const stopped = AbortSignal.any([this.#abort.signal, ...signal === undefined ? [] : [signal]]);
     // In a moment, so that who begins to listen at once hears all.
-    // An error that nobody waits for, here or in a loop over the events, is an unhandled rejection as any other.
     this.result = Promise.resolve().then(() => {
       if (stopped.aborted) throw stoppedBefore(stopped.reason);
       return work(tell, stopped);
     }).finally(() => {
       this.#hasEnded = true;
+      // A loop ends with the error. One that nobody waits for, here or in a loop, is an unhandled rejection as any other.
+      if (this.#listeners.size > 0) this.result.catch(() => {});
       for (const { wake } of this.#listeners) wake();
     });
   }
@@ -72,10 +74,19 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
 
   /** Returns the events from now on. Leaving the loop early does not stop the run. */
   [Symbol.asyncIterator](): AsyncGenerator<Event, void> {
-    const listener: Listener<Event> = { events: [], wake() {} };
+    const listener: Listener<Event> = { events: [], hasLeft: false, wake() {} };
     this.#listeners.add(listener);
-    this.result.catch(() => {}); // the loop ends with its error, when it has taken what was told before
-    return this.#listen(listener);
+    if (this.#hasEnded) this.result.catch(() => {}); // the loop ends with its error
+    const events = this.#listen(listener);
+    // Of a generator that has not begun no `finally` runs, and one that waits does not hear of it.
+    const leave = events.return.bind(events);
+    events.return = (value) => {
+      this.#listeners.delete(listener);
+      listener.hasLeft = true;
+      listener.wake();
+      return leave(value);
+    };
+    return events;
   }
 
   async *#listen(listener: Listener<Event>): AsyncGenerator<Event, void> {
@@ -83,6 +94,7 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
       for (;;) {
         yield* listener.events.splice(0);
         if (listener.events.length > 0) continue;
+        if (listener.hasLeft) return;
         if (this.#hasEnded) break;
         await new Promise<void>((resolve) => listener.wake = resolve);
       }

@@ -79,7 +79,8 @@ Deno.test("Run is ended by its signal, before it began too", async () => {
   await assertRejects(() => run.result, Error, "time is up");
 });
 
-Deno.test("Run keeps no error from a program that neither waits for it nor listens", async () => {
+/** Returns the message of the next error that nobody takes. */
+async function unhandledError(begin: () => unknown): Promise<string> {
   const unhandled = Promise.withResolvers<unknown>();
   const listener = (event: PromiseRejectionEvent) => {
     event.preventDefault();
@@ -87,9 +88,41 @@ Deno.test("Run keeps no error from a program that neither waits for it nor liste
   };
   addEventListener("unhandledrejection", listener);
   try {
-    countToThree(new Error("no four"));
-    assertEquals((await unhandled.promise as Error).message, "no four");
+    await begin();
+    return (await unhandled.promise as Error).message;
   } finally {
     removeEventListener("unhandledrejection", listener);
   }
+}
+
+Deno.test("Run keeps no error from a program that neither waits for it nor listens", async () => {
+  const fail = () => countToThree(new Error("no four"));
+  assertEquals(await unhandledError(fail), "no four");
+  const leave = async () => {
+    for await (const _ of fail()) break;
+  };
+  assertEquals(await unhandledError(leave), "no four", "of a loop that was left");
+  assertEquals(
+    await unhandledError(() => fail().stream().cancel()),
+    "no four",
+    "of a stream that nobody read",
+  );
+});
+
+Deno.test("Run leaves an error to who waits for its result when a loop was left", async () => {
+  const run = countToThree(new Error("no four"));
+  for await (const _ of run) break;
+  await assertRejects(() => run.result, Error, "no four");
+  await assertRejects(() => Array.fromAsync(run), Error, "no four", "a loop that begins when it has ended");
+});
+
+Deno.test("Run lets go of an iterator at once that is left while it waits", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const run = new Run<never, void>(() => promise);
+  const events = run[Symbol.asyncIterator]();
+  const next = events.next();
+  assertEquals(await events.return(), { done: true, value: undefined });
+  assertEquals(await next, { done: true, value: undefined });
+  resolve();
+  await run.result;
 });
