@@ -19,6 +19,7 @@ import { explainPermissions, type Needs } from "./permissions.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import { StoppedError } from "../actors/stopped_error.ts";
+import { FolderLostError } from "../data/folder_identity.ts";
 import { type FolderLock, RELAUNCH_PATIENCE_MS } from "../data/folder_lock.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
@@ -163,7 +164,8 @@ async function findResume(
 
 /**
  * Makes the output folder, where the checkpoint to resume from is there, and does the work of a run that writes to it: no other
- * run may, and the run ends as soon as the folder is removed, moved or replaced.
+ * run may, and the run ends as soon as the folder is removed, moved or replaced. A folder that was made for a run that fails before
+ * it writes anything is removed.
  *
  * @throws {UserError} where the folder holds another run, or there is no such checkpoint
  * @throws {FolderLostError}
@@ -174,16 +176,22 @@ async function inOutputFolder<T>(
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  if (caller === undefined) {
-    if (resume !== null && resume !== "auto") (await openCheckpointFile(resume))[Symbol.dispose]();
-    await Deno.mkdir(output, { recursive: true });
+  const workIn = async ({ identity }: FolderLock) => {
+    using lost = identity.watch();
+    const result = await work(AbortSignal.any([signal, lost.signal]));
+    identity.check();
+    return result;
+  };
+  if (caller !== undefined) return await workIn(caller);
+  if (resume !== null && resume !== "auto") (await openCheckpointFile(resume))[Symbol.dispose]();
+  const isNew = await Deno.stat(output).then(() => false, (error) => error instanceof Deno.errors.NotFound);
+  await Deno.mkdir(output, { recursive: true });
+  try {
+    using lock = takeOutputFolder(output, resume, ranks && RELAUNCH_PATIENCE_MS);
+    return await workIn(lock);
+  } catch (error) {
+    // What is in its place if it is lost is somebody else's.
+    if (isNew && !(error instanceof FolderLostError)) await Deno.remove(output).catch(() => {}); // where it is empty
+    throw error;
   }
-  using own = caller === undefined
-    ? takeOutputFolder(output, resume, ranks && RELAUNCH_PATIENCE_MS)
-    : undefined;
-  const { identity } = (caller ?? own)!;
-  using lost = identity.watch();
-  const result = await work(AbortSignal.any([signal, lost.signal]));
-  identity.check();
-  return result;
 }

@@ -1,5 +1,12 @@
 // The library refuses a folder that holds another run, as the command line does.
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { basename, dirname, join } from "node:path";
 import { takeOutputFolder } from "../../methods/output_folder.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
@@ -30,6 +37,23 @@ Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, an
     UserError,
     "already holds a run (2 checkpoints)",
   );
+});
+
+Deno.test("a run that cannot begin leaves no folder that it made, and one that was there", async () => {
+  using folder = new RunFolder(8);
+  const options = folder.options("there", { batchSize: 64 });
+  const output = join(folder.path, "made");
+  for (const changes of [{}, { data: join(folder.path, "no.tsv") }, { batchSize: 4, queue: 2 }]) {
+    await assertRejects(() => distill({ ...options, ...changes, output }).result, Error);
+    assertThrows(() => Deno.statSync(output), Deno.errors.NotFound);
+  }
+  await assertRejects(() => distill(options).result, UserError);
+  assertEquals([...Deno.readDirSync(options.output)], []);
+  // What a run has written stays.
+  const stopped = distill({ ...options, batchSize: 4, epochs: 100, output });
+  for await (const event of stopped) if (event.type === "step") break;
+  await stopped.stop();
+  assertNotEquals(await listCheckpoints(output), []);
 });
 
 Deno.test("linearProbe() refuses a folder that holds a run", async () => {
