@@ -188,3 +188,36 @@ export function requireSize(
 export function sampleSize({ sizes }: Encoder): number {
   return sizes?.usual ?? 64;
 }
+
+/**
+ * Traces an encoder whose outputs are read. Fails where they do not have the declared length: their rows would be read at the wrong
+ * places.
+ *
+ * @param readsEmbedding whether the embedding is read too, and not the feature alone
+ * @throws {UserError} that names the encoder, and as {@linkcode Encoder.trace}
+ */
+export function traceOutputs(
+  encoder: Encoder,
+  builder: EncoderBuilder,
+  images: Tensor,
+  head: HeadOptions,
+  { readsEmbedding = true } = {},
+): EncoderOutputs {
+  const outputs = encoder.trace(builder, images, head);
+  const { name, features } = encoder;
+  const require = (what: "feature" | "embedding", length: number, declared: string) => {
+    const [expected, found] = [[images.shape[0], 1, 1, length], outputs[what].shape].map((of) =>
+      of.join(", ")
+    );
+    if (found === expected) return;
+    throw new UserError(
+      `the ${what} of the encoder "${name}" has the shape [${found}], expected [${expected}]: images, 1, 1 and ` +
+        declared,
+    );
+  };
+  require("feature", features, "the encoder's `features`");
+  if (!readsEmbedding) return outputs;
+  if (head.kind === "none") require("embedding", features, "the encoder's `features`, as it has no head");
+  else require("embedding", head.dimension, "the head's `dimension`");
+  return outputs;
+}

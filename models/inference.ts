@@ -14,7 +14,7 @@ import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, type Normalization, traceImages } from "./images.ts";
 import { ParameterStore, type ReadEntry } from "./parameter_store.ts";
 import { UserError } from "../errors.ts";
-import type { Encoder, EncoderOutputs } from "./encoder.ts";
+import { type Encoder, type EncoderOutputs, traceOutputs } from "./encoder.ts";
 import { usualHead } from "./registry.ts";
 
 /** What {@linkcode FrozenEncoder.create} needs. */
@@ -74,7 +74,8 @@ function trace(options: FrozenEncoderOptions, batch: number, limit: number): Tra
     maxWeightBytes: Math.min(limit, LARGEST_WEIGHT_BYTES),
     halfWeights: options.mixedPrecision,
   });
-  const outputs = encoder.trace(builder, images, head);
+  const readsEmbedding = output === "embedding" || output === "normalized";
+  const outputs = traceOutputs(encoder, builder, images, head, { readsEmbedding });
   const result = output === "feature"
     ? outputs.feature
     : output === "embedding"

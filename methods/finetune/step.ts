@@ -10,7 +10,7 @@ import { crossEntropy } from "../../kernels/ops/cross_entropy/cross_entropy.ts";
 import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { Program } from "../../kernels/program.ts";
 import { RepeatedRun } from "../../kernels/repeated_run.ts";
-import type { Encoder } from "../../models/encoder.ts";
+import { type Encoder, traceOutputs } from "../../models/encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import type { DeviceParameter, EncoderMode, StateEntry } from "../../models/encoder_layers.ts";
 import { partsOf } from "../../models/encoder_parts.ts";
@@ -105,7 +105,7 @@ function trace(
     devices: options.syncBn ? options.ranks : 1,
     ...options.dropoutSeed !== undefined && { dropoutSeed },
   });
-  const { feature } = encoder.trace(trunk, images, usualHead(encoder));
+  const { feature } = traceOutputs(encoder, trunk, images, usualHead(encoder), { readsEmbedding: false });
   graph.keepOnly(feature); // without its head, whose batch norm would go on to count
   const head = new EncoderBuilder(graph, mode, { maxWeightBytes });
   const logits = head.convolve(feature, head.linear("fc", encoder.features, classes, INITIAL_CLASSIFIER));

@@ -13,6 +13,7 @@ import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { Program } from "../../kernels/program.ts";
 import { recomputeActivations } from "../../kernels/recompute.ts";
+import { traceOutputs } from "../../models/encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import type { DeviceParameter, StateEntry } from "../../models/encoder_layers.ts";
 import { type ImageInput, traceImages } from "../../models/images.ts";
@@ -87,7 +88,7 @@ function traceStep(options: MocoStepOptions): TracedStep {
       dropPath: name === "query" ? dropPath : 0, // as DINO's teacher, the key encoder drops no branches
     });
     const { source, images } = traceImages(graph, input, batch, imageSize);
-    const outputs = encoder.trace(builder, images, head);
+    const outputs = traceOutputs(encoder, builder, images, head);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     return { builder, dropoutSeed, images: source, embedding };
   };

@@ -13,6 +13,7 @@ import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { Program } from "../../kernels/program.ts";
 import { recomputeActivations } from "../../kernels/recompute.ts";
 import type { Schedule } from "../../kernels/schedule.ts";
+import { traceOutputs } from "../../models/encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import type { Initial, StateEntry } from "../../models/encoder_layers.ts";
 import type { StateValues } from "../../models/initialize.ts";
@@ -122,7 +123,7 @@ function traceStep(options: StudentStepOptions): TracedStep {
     const teacher = graph.source(`teacher embeddings${name}`, [rows, 1, 1, head.dimension]);
     const queue = graph.source(`queue${name}`, [1, 1, padTo4(queueSize), head.dimension]);
     const builder = new EncoderBuilder(graph, "train", { ...withDropout, share, dropPath, devices });
-    const outputs = encoder.trace(builder, images, head);
+    const outputs = traceOutputs(encoder, builder, images, head);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     // Small views are compared by their embeddings alone.
     const map = options.teacherMap && share === undefined

@@ -7,7 +7,7 @@ import { EncoderBuilder } from "../encoder_builder.ts";
 import type { DeviceParameter } from "../encoder_layers.ts";
 import type { HeadOptions } from "../heads.ts";
 import { traceImages } from "../images.ts";
-import type { Encoder } from "../encoder.ts";
+import { type Encoder, traceOutputs } from "../encoder.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { translateNode } from "./onnx_rules.ts";
 import { ONNX_FLOAT, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from "./onnx_schema.ts";
@@ -70,7 +70,9 @@ export function traceOnnxModel(options: OnnxModelOptions): TracedOnnxModel {
   const graph = new Graph();
   const { images } = traceImages(graph, "normalized", 1, imageSize);
   const builder = new EncoderBuilder(graph, "eval");
-  const { feature, embedding } = encoder.trace(builder, images, head);
+  const { feature, embedding } = traceOutputs(encoder, builder, images, head, {
+    readsEmbedding: part === "encoder",
+  });
   const outputs = part === "backbone" ? { feature } : normalize
     // SimCLR's and SWAV's are normalised as they are.
     ? {

@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../errors.ts";
 import { Graph } from "../../kernels/graph.ts";
-import { describeImageSize, type Encoder } from "../../models/encoder.ts";
+import { describeImageSize, type Encoder, traceOutputs } from "../../models/encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import type { HeadOptions } from "../../models/heads.ts";
 import {
   ENCODERS,
   encodersNamed,
@@ -77,4 +78,36 @@ Deno.test("images that are too small for an encoder are refused by the flag's na
     "efficientnet_b0 takes images of 32 x 32 pixels or more, found 31 x 31 (--image-size)",
   );
   assertEquals(freshEncoder("efficientnet_b0", "cifar", 16).name, "efficientnet_b0_cifar");
+});
+
+Deno.test("an encoder whose outputs are not of the declared length is refused by its name", () => {
+  const trace = (encoder: Encoder, head: HeadOptions, options?: { readsEmbedding: boolean }) => {
+    const graph = new Graph();
+    traceOutputs(
+      encoder,
+      new EncoderBuilder(graph, "eval"),
+      graph.source("images", [2, 64, 64, 3]),
+      head,
+      options,
+    );
+  };
+  const resnet = findEncoder("resnet18");
+  const linear: HeadOptions = { kind: "linear", dimension: 16 };
+  trace(resnet, linear);
+  trace(resnet, { kind: "none", dimension: 16 });
+  for (const features of [1024, 256]) {
+    const { message } = assertThrows(() => trace({ ...resnet, name: "mine", features }, linear), UserError);
+    assertEquals(
+      message,
+      `the feature of the encoder "mine" has the shape [2, 1, 1, 512], expected [2, 1, 1, ${features}]: images, 1, 1 and ` +
+        "the encoder's `features`",
+    );
+  }
+  const fixed: Encoder = { ...resnet, trace: (b, images) => resnet.trace(b, images, linear) };
+  assertThrows(
+    () => trace(fixed, { kind: "linear", dimension: 32 }),
+    UserError,
+    "has the shape [2, 1, 1, 16], expected [2, 1, 1, 32]",
+  );
+  trace(fixed, { kind: "linear", dimension: 32 }, { readsEmbedding: false });
 });
