@@ -5,6 +5,7 @@
  * convolution is followed by a batch norm with the batch's statistics; at inference the running statistics are folded
  * into the convolution's weight and bias (in float64), so that batch norm costs nothing. So is LayerScale.
  */
+import { UserError } from "../errors.ts";
 import { byteLength, type Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows } from "../kernels/layout.ts";
 import { activate, type Activation } from "../kernels/ops/activation/activation.ts";
@@ -54,6 +55,8 @@ export class EncoderBuilder {
   readonly state: StateEntry[] = [];
   /** Parameters on the device, in order of first use. */
   readonly parameters: readonly DeviceParameter[];
+  /** Of {@linkcode EncoderBuilder.state}. Traces that share parameters declare the same keys, each in a builder of its own. */
+  readonly #keys = new Set<string>();
   readonly #maxWeightBytes: number;
   readonly #splits: number;
   readonly #onEntry: ((entry: StateEntry) => void) | undefined;
@@ -122,6 +125,12 @@ export class EncoderBuilder {
 
   #declare(...entries: StateEntry[]): void {
     for (const entry of entries) {
+      if (this.#keys.has(entry.key)) {
+        throw new UserError(
+          `two layers have the key "${entry.key}": a checkpoint can hold one of them; give each layer a key of its own`,
+        );
+      }
+      this.#keys.add(entry.key);
       this.state.push(entry);
       this.#onEntry?.(entry);
     }
