@@ -45,9 +45,31 @@ export function lossNames(): string[] {
   return [...losses.keys()];
 }
 
-/** The loss of a name. Throws a {@linkcode UserError} that lists the known ones. */
+/**
+ * Returns the loss of a name. It throws a {@linkcode UserError} where it does not return a tensor [1]: the gradient of more numbers
+ * is that of no loss.
+ *
+ * @throws {UserError} for an unknown name; the message lists the known ones
+ */
 export function findLoss(name: string): Loss {
-  return find(name).loss;
+  const { loss } = find(name);
+  return (graph, inputs) => {
+    const traced = loss(graph, inputs);
+    const found = describeOtherThanLoss(traced);
+    if (found === undefined) return traced;
+    throw new UserError(
+      `the loss "${name}" returned ${found}, expected a tensor of shape [1]; the op mean makes one of the losses of images`,
+    );
+  };
+}
+
+/** What a loss returned, which may come from outside, where it is no tensor [1]; else `undefined`. */
+function describeOtherThanLoss(returned: unknown): string | undefined {
+  if (returned instanceof Promise) return "a promise";
+  if (typeof returned !== "object" || returned === null) return String(returned);
+  const { shape } = returned as Partial<Tensor>;
+  if (!Array.isArray(shape)) return "no tensor";
+  return shape.length === 1 && shape[0] === 1 ? undefined : `a tensor of shape [${shape.join(", ")}]`;
 }
 
 /** Whether the loss of a name compares feature maps. Throws as {@linkcode findLoss} does. */

@@ -5,8 +5,9 @@ import type { Gpu } from "../../../kernels/gpu.ts";
 import { Graph } from "../../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../../kernels/layout.ts";
 import { l2Normalize } from "../../../kernels/ops/l2_normalize/l2_normalize.ts";
+import { rowSum } from "../../../kernels/ops/row_sum/row_sum.ts";
 import { Program } from "../../../kernels/program.ts";
-import { findLoss, lossNames, readsQueue } from "../../../models/loss/losses.ts";
+import { findLoss, type Loss, lossNames, readsQueue, registerLoss } from "../../../models/loss/losses.ts";
 import { asHardware, relativeError, withGpu } from "../../kernels/check_op.ts";
 import { formulaTensor } from "../../reference.ts";
 import { skip } from "../../skip.ts";
@@ -26,6 +27,30 @@ Deno.test("readsQueue() finds in a loss's graph whether it compares with the que
   const sizes = { batch: 4, dimension: 8, queueSize: 6 };
   const found = lossNames().filter((name) => readsQueue(name, sizes));
   assertEquals(found, ["seed", "tokens"]); // the first term of `tokens` is SEED's loss
+});
+
+Deno.test("a loss that returns anything but one number is refused by its name", () => {
+  const returned: [name: string, loss: unknown, found: string][] = [
+    [
+      "rows",
+      ((graph, { student }) => graph.apply(rowSum, [student], {})) satisfies Loss,
+      "a tensor of shape [4, 1, 1, 1]",
+    ],
+    ["nothing", () => undefined, "undefined"],
+    ["later", () => Promise.resolve(), "a promise"],
+    ["value", () => ({ value: 1 }), "no tensor"],
+  ];
+  for (const [name, loss, found] of returned) {
+    registerLoss(name, loss as Loss);
+    const { message } = assertThrows(
+      () => readsQueue(name, { batch: 4, dimension: 8, queueSize: 6 }),
+      UserError,
+    );
+    assertEquals(
+      message,
+      `the loss "${name}" returned ${found}, expected a tensor of shape [1]; the op mean makes one of the losses of images`,
+    );
+  }
 });
 
 const dot = (a: readonly number[], b: readonly number[]) =>
