@@ -7,7 +7,7 @@ import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { DINOV3_CONVNEXT } from "./dinov3_convnext.ts";
 import { efficientNet } from "./efficientnet.ts";
-import { cifarName, type Encoder, requireSize, type Stem, traceOutputs } from "./encoder.ts";
+import { cifarName, type Encoder, requireSize, type Stem } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
@@ -183,7 +183,7 @@ export function summarize(
 ): EncoderSummary {
   const graph = new Graph();
   const builder = new EncoderBuilder(graph, "train");
-  traceOutputs(encoder, builder, graph.source("images", [1, imageSize, imageSize, 3]), head);
+  encoder.trace(builder, graph.source("images", [1, imageSize, imageSize, 3]), head);
   let multiplyAccumulates = 0;
   for (const node of graph.nodes) {
     if (node.op !== conv2d && node.op !== depthwiseConv2d) continue;

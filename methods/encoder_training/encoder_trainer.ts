@@ -466,12 +466,11 @@ export class EncoderTraining<
 
   /** An encoder's values as its state_dict has them, with the batches that batch norm has seen. */
   #named(values: StateValues): NamedTensor[] {
-    return this.#step.state.map(({ key, shape }) => {
-      const data = values.get(key);
-      return data === undefined
+    return this.#step.state.map(({ key, shape, kind }) =>
+      kind === "counter"
         ? { key, shape, dtype: "int64", data: BigInt64Array.of(BigInt(this.#steps.step)) }
-        : { key, shape, data };
-    });
+        : { key, shape, data: values.get(key)! }
+    );
   }
 }
 

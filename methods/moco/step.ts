@@ -28,6 +28,7 @@ import {
 } from "../../models/training_step.ts";
 import { KeyQueue } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
+import { requireAllUsed } from "../encoder_training/require_all_used.ts";
 import { sharedLoss } from "../encoder_training/shared_loss.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "../encoder_training/step.ts";
 import { optimizerOf } from "../encoder_training/step_options.ts";
@@ -89,6 +90,7 @@ function traceStep(options: MocoStepOptions): TracedStep {
     });
     const { source, images } = traceImages(graph, input, batch, imageSize);
     const outputs = traceOutputs(encoder, builder, images, head);
+    requireAllUsed(encoder, builder, [outputs.feature, outputs.embedding]);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     return { builder, dropoutSeed, images: source, embedding };
   };

@@ -30,6 +30,7 @@ import {
 } from "../../models/training_step.ts";
 import { KeyQueue } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
+import { requireAllUsed } from "../encoder_training/require_all_used.ts";
 import { sharedLoss } from "../encoder_training/shared_loss.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "../encoder_training/step.ts";
 import { optimizerOf } from "../encoder_training/step_options.ts";
@@ -129,12 +130,18 @@ function traceStep(options: StudentStepOptions): TracedStep {
     const map = options.teacherMap && share === undefined
       ? graph.source("teacher maps", [rows, ...options.teacherMap])
       : undefined;
+    const studentMap = map && mapOf(encoder, outputs);
+    requireAllUsed(encoder, builder, [
+      outputs.feature,
+      outputs.embedding,
+      ...studentMap === undefined ? [] : [studentMap],
+    ]);
     // It is gathered only where the loss reads it.
     const batchTeacher = ranks === 1 ? teacher : graph.apply(allGather, [teacher], { devices: ranks });
     const ownLoss = findLoss(options.loss ?? DEFAULT_LOSS)(graph, {
       ...{ student: embedding, teacher, batchTeacher, queue, queueSize, temperature, teacherTemperature },
       ...{ tokenTemperature, tokenWeight },
-      ...map && { maps: mapsOf(builder, mapOf(encoder, outputs), map) },
+      ...studentMap && { maps: mapsOf(builder, studentMap, map!) },
     });
     const loss = sharedLoss(graph, ownLoss, ranks);
     const set = { images: source, teacher, ...map && { map }, embedding, loss, queue, stride: views };
