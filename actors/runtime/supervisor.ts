@@ -296,6 +296,9 @@ export class Supervisor {
   async #restart(): Promise<void> {
     const incarnation = this.#incarnation;
     const isMine = () => incarnation === this.#incarnation && !this.#host.isStopping;
+    /** Children that have started again, of which no hook knows yet. */
+    const started = new Set<Child>();
+    const namesOf = (children: readonly Child[]) => children.flatMap(({ names }) => names);
     while (this.#down.size > 0 && isMine()) {
       const down = this.#children.filter((child) => this.#down.has(child));
       let known = down.length;
@@ -305,18 +308,24 @@ export class Supervisor {
         if (this.#down.size > known) continue; // another one crashed meanwhile
         const restart = {
           crash: this.#crash!,
-          actors: down.flatMap(({ names }) => names),
+          actors: namesOf(down),
           count: this.#restarts,
         };
         await this.#options.prepare?.(restart);
         if (!isMine()) return;
         if (this.#down.size > known) continue;
-        this.#down.clear();
-        known = 0;
-        for (const child of down) child.start();
-        await this.#options.resume?.(restart);
+        for (const child of down) {
+          child.start(); // throws where its configuration refers to an actor that is down itself
+          // From here on its crash is news, and no echo.
+          this.#down.delete(child);
+          known--;
+          started.add(child);
+        }
+        const actors = namesOf(this.#children.filter((child) => started.has(child)));
+        started.clear();
+        await this.#options.resume?.({ ...restart, actors });
       } catch (error) {
-        // Somebody that a hook spoke to has ended; the report of that may still be on its way.
+        // Somebody that a hook spoke to, or a configuration refers to, has ended; the report of that may still be on its way.
         const isOfActor = error instanceof ActorCrash || error instanceof ActorStopped;
         if (error instanceof ActorCrash) this.#host.take(error.actor, error);
         if (!isMine()) return;

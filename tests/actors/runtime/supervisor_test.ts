@@ -255,6 +255,61 @@ Deno.test("hooks that meet another supervisor's restart leave it to that one, or
     assertEquals(await incarnations(), [1, 3, 4, 4]);
   }));
 
+Deno.test("an actor whose configuration refers to one that another supervisor restarts waits for that one", () =>
+  withSystem(async (system) => {
+    const gate = Promise.withResolvers<void>();
+    const other = system.supervise({ strategy: "one-for-one", prepare: () => gate.promise });
+    const b = spawnMortal(other, "b");
+    const { notes, restarts, ...hooks } = noteRestarts();
+    let attempts = 0;
+    const supervisor = system.supervise({ strategy: "one-for-all", ...hooks });
+    const a = spawnMortal(supervisor, "a");
+    const dependent = supervisor.spawn<typeof mortal>("dependent", fixture("mortal.ts"), () => {
+      attempts++;
+      return { incarnation: attempts, next: b.ref };
+    });
+    const last = spawnMortal(supervisor, "last");
+    await Promise.all([b, a, last].map((actor) => actor.incarnation()));
+    await b.crash();
+    await until(() => !system.actors.has("b"));
+    await a.crash();
+    await until(() => attempts >= 3, 5000);
+    gate.resolve();
+    await until(() => restarts.length === 1, 5000);
+    // Those that had started in the meantime are told of with the others.
+    assertEquals(notes.at(-1), "resume a,dependent,last");
+    assertEquals(await Promise.all([b, a, last].map((actor) => actor.incarnation())), [2, 2, 2]);
+    assertEquals(await supervisor.retry(() => dependent.ref.ask("incarnation")), attempts);
+    assertEquals([...system.actors.keys()].toSorted(), ["a", "b", "dependent", "last"]);
+    // A crash of one that has started again is no echo.
+    await a.crash();
+    assertEquals(await a.incarnation(), 3);
+  }));
+
+Deno.test("an actor that crashes while others cannot start yet is restarted with them", () =>
+  withSystem(async (system) => {
+    const gate = Promise.withResolvers<void>();
+    const b = spawnMortal(system.supervise({ strategy: "one-for-one", prepare: () => gate.promise }), "b");
+    const supervisor = system.supervise({ strategy: "rest-for-one" });
+    const a = spawnMortal(supervisor, "a");
+    let attempts = 0;
+    supervisor.spawn<typeof mortal>("dependent", fixture("mortal.ts"), () => {
+      attempts++;
+      return { incarnation: attempts, next: b.ref };
+    });
+    await Promise.all([b, a].map((actor) => actor.incarnation()));
+    await b.crash();
+    await until(() => !system.actors.has("b"));
+    await a.crash();
+    await until(() => attempts >= 2, 5000);
+    await until(() => a.ref.ask("incarnation").then((found) => found === 2, () => false), 5000);
+    await a.crash();
+    await until(() => a.ref.ask("incarnation").then((found) => found === 3, () => false), 5000);
+    gate.resolve();
+    assertEquals(await a.incarnation(), 3);
+    await until(() => system.actors.size === 3, 5000);
+  }));
+
 Deno.test("a hook that throws ends the run", async () => {
   const error = await assertRejects(() =>
     withSystem(async (system) => {
