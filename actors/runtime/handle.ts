@@ -5,6 +5,7 @@ import { within } from "./host.ts";
 import type { Protocol } from "./protocol.ts";
 import { ActorRef, type Endpoint, Link, loseIncarnation } from "./ref.ts";
 import type { ActorStats } from "./stats.ts";
+import { setTimer } from "./timer.ts";
 import type { TraceSpan } from "./trace.ts";
 import { SameThread, type Thread } from "./same_thread.ts";
 import { pack } from "./transfer.ts";
@@ -102,7 +103,7 @@ export class Actor<P extends Protocol<P>> {
       event.preventDefault();
       this.#die(new Error(event.message));
     };
-    this.#startTimer = startTimeoutMs === Infinity ? undefined : setTimeout(() => {
+    this.#startTimer = setTimer(() => {
       events.onCrash({ actor: name, failure: describeFailure(new StartTimeout(name, startTimeoutMs)) });
     }, startTimeoutMs);
 

@@ -5,6 +5,7 @@ import { ActorCrash, ActorStopped, blame, type Crash, describeFailure, type Fail
 import { Mailbox } from "./mailbox.ts";
 import { ActorRef, type Endpoint, Link, loseIncarnation, waitAt } from "./ref.ts";
 import { type ActorStats, Meter } from "./stats.ts";
+import { setTimer } from "./timer.ts";
 import { Tracer, type TraceSpan } from "./trace.ts";
 
 /** What an actor said before its end comes another way than the news of it. */
@@ -189,7 +190,7 @@ export class ActorHost {
 /** Waits for a promise, but not for ever; returns whether it settled in time. */
 export async function within(timeoutMs: number, promise: Promise<unknown>): Promise<boolean> {
   const { promise: late, resolve } = Promise.withResolvers<boolean>();
-  const timer = setTimeout(() => resolve(false), timeoutMs);
+  const timer = setTimer(() => resolve(false), timeoutMs);
   try {
     return await Promise.race([promise.then(() => true), late]);
   } finally {

@@ -3,6 +3,7 @@
 import { ActorCrash, ActorStopped, AskTimeout } from "./failure.ts";
 import type { Message, MessageName, Protocol } from "./protocol.ts";
 import type { LinkStats, Meter } from "./stats.ts";
+import { setTimer } from "./timer.ts";
 import type { Tracer } from "./trace.ts";
 import { pack, SHARE, type Shared, unpack } from "./transfer.ts";
 import type { Payload, Request, Response } from "./wire.ts";
@@ -186,14 +187,11 @@ export class Link {
       },
       reject,
     };
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    if (timeoutMs !== Infinity) {
-      timer = setTimeout(() => {
-        this.#pending.delete(id);
-        this.#queue = this.#queue.filter((waiting) => waiting !== outgoing);
-        reject(new AskTimeout(this.actor, name, timeoutMs));
-      }, timeoutMs);
-    }
+    const timer = setTimer(() => {
+      this.#pending.delete(id);
+      this.#queue = this.#queue.filter((waiting) => waiting !== outgoing);
+      reject(new AskTimeout(this.actor, name, timeoutMs));
+    }, timeoutMs);
     this.#submit(outgoing);
     return waitAt(this.#endpoint, `${name} of ${this.actor}`, promise).finally(() => clearTimeout(timer));
   }

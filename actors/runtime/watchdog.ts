@@ -1,6 +1,7 @@
 /** Notices when a system stands still, and says where. */
 
 import type { ActorStats } from "./stats.ts";
+import { LONGEST_TIMER_MS } from "./timer.ts";
 
 /** Cause of a stall. */
 export type StallKind =
@@ -70,7 +71,7 @@ export class Watchdog {
     this.#actors = actors;
     this.#options = options;
     this.#patienceMs = options.patienceMs ?? 60_000;
-    this.#timer = setInterval(() => this.#check(), this.#patienceMs / 6);
+    this.#timer = setInterval(() => this.#check(), Math.min(this.#patienceMs / 6, LONGEST_TIMER_MS));
     Deno.unrefTimer(this.#timer as unknown as number);
   }
 
