@@ -8,7 +8,7 @@ import type { ActorStats } from "./stats.ts";
 import { setTimer } from "./timer.ts";
 import type { TraceSpan } from "./trace.ts";
 import { SameThread, type Thread } from "./same_thread.ts";
-import { pack } from "./transfer.ts";
+import { pack, postPacked } from "./transfer.ts";
 import type { Control, Report } from "./wire.ts";
 
 /** How long `onStop` hooks may take after the grace period, before a Worker counts as one that does not answer. */
@@ -82,7 +82,8 @@ export class Actor<P extends Protocol<P>> {
   constructor(settings: ActorSettings, endpoint: Endpoint, events: ActorEvents) {
     const { name, incarnation, url, config, credits, startTimeoutMs, graceMs, imports, traces, oneThread } =
       settings;
-    const { transfer, ...payload } = pack(`configuration of actor "${name}"`, config, []);
+    const what = `configuration of actor "${name}"`;
+    const packed = pack(what, config, []);
     this.name = name;
     this.#incarnation = incarnation;
     this.#endpoint = endpoint;
@@ -108,20 +109,19 @@ export class Actor<P extends Protocol<P>> {
     }, startTimeoutMs);
 
     const { port1, port2 } = new MessageChannel();
-    const start: Control = {
+    const start = {
       kind: "start",
       name,
       incarnation,
       url,
-      config: payload,
       credits,
       graceMs,
       imports,
       traces,
       port: port2,
-    };
+    } as const;
     try {
-      this.#post(start, [...transfer, port2]);
+      postPacked(what, packed, (config, transfer) => this.#post({ ...start, config }, [...transfer, port2]));
     } catch (error) { // something in the configuration cannot be sent
       clearTimeout(this.#startTimer);
       this.#thread.terminate();

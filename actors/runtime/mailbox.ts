@@ -4,7 +4,7 @@ import type { Handler, Handlers, MessageContext, UrgentHandler } from "./actor.t
 import type { Crash } from "./failure.ts";
 import { ActorRef, type Endpoint, Link } from "./ref.ts";
 import type { InboundLinkStats } from "./stats.ts";
-import { pack, unpack } from "./transfer.ts";
+import { pack, postPacked, unpack } from "./transfer.ts";
 import type { Payload, Request, Response } from "./wire.ts";
 
 /** Default number of messages that each holder of a reference may have in flight. */
@@ -223,9 +223,12 @@ export class Mailbox {
       const reply = await handle(payload, Object.assign(Object.create(context), { from: link.from, defer }));
       this.#handled.set(name, (this.#handled.get(name) ?? 0) + 1);
       const credit = !isDeferred && pay();
-      if (id !== undefined) {
-        const { transfer, ...payload } = pack(`reply of "${name}" to "${link.from}"`, reply);
-        this.#post(link, { kind: "reply", id, payload, credit }, transfer);
+      // A reply to a sender that let go is not packed: nobody would get its references.
+      if (id !== undefined && this.#inbound.has(link)) {
+        const what = `reply of "${name}" to "${link.from}"`;
+        postPacked(what, pack(what, reply), (payload, transfer) => {
+          this.#post(link, { kind: "reply", id, payload, credit }, transfer);
+        });
       } else if (credit) {
         this.#post(link, { kind: "credit" });
       }

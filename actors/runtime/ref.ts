@@ -5,7 +5,7 @@ import type { Message, MessageName, Protocol } from "./protocol.ts";
 import type { LinkStats, Meter } from "./stats.ts";
 import { setTimer } from "./timer.ts";
 import type { Tracer } from "./trace.ts";
-import { pack, SHARE, type Shared, unpack } from "./transfer.ts";
+import { CLOSE, pack, postPacked, SHARE, type Shared, unpack } from "./transfer.ts";
 import type { Payload, Request, Response } from "./wire.ts";
 
 /** Default timeout of an `ask`, in ms. */
@@ -167,8 +167,10 @@ export class Link {
   tell(name: string, payload: unknown, transfer?: Transferable[]): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const send = () => {
-      const { transfer: moved, ...packed } = pack(this.#describe(name), payload, transfer);
-      this.#post({ kind: "tell", name, payload: packed }, moved);
+      const what = this.#describe(name);
+      postPacked(what, pack(what, payload, transfer), (payload, moved) => {
+        this.#post({ kind: "tell", name, payload }, moved);
+      });
       resolve();
     };
     const waits = this.#submit({ name, send, reject });
@@ -181,8 +183,10 @@ export class Link {
     const outgoing: Outgoing = {
       name,
       send: () => {
-        const { transfer: moved, ...packed } = pack(this.#describe(name), payload, transfer);
-        this.#post({ kind: "ask", id, name, payload: packed }, moved);
+        const what = this.#describe(name);
+        postPacked(what, pack(what, payload, transfer), (payload, moved) => {
+          this.#post({ kind: "ask", id, name, payload }, moved);
+        });
         this.#pending.set(id, { resolve, reject });
       },
       reject,
@@ -206,7 +210,7 @@ export class Link {
 
   /** Ends the link from this side. */
   close(reason: Error): void {
-    if (this.#gone === undefined) this.#post({ kind: "close" });
+    if (this.#gone === undefined) this.#post(CLOSE);
     this.lose(reason);
   }
 

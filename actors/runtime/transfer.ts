@@ -6,6 +6,9 @@
 /** Objects with this method travel as the port that it returns, e.g. references to actors. */
 export const SHARE = Symbol("share");
 
+/** Last message on a port, of a holder of a reference who lets go of it. */
+export const CLOSE = { kind: "close" } as const;
+
 /** A port that stands for an actor. */
 export interface Shared {
   /** Of the actor: see `Endpoint`. */
@@ -88,12 +91,52 @@ export function pack(what: string, payload: unknown, transfer?: Transferable[]):
   };
 
   walk(payload);
-  const shared = slots.map(({ path, value }) => ({ path, ...value[SHARE]() }));
+  const shared: SharedSlot[] = [];
+  try {
+    for (const { path, value } of slots) shared.push({ path, ...value[SHARE]() });
+  } catch (error) { // one of the actors has ended
+    release(shared);
+    throw error;
+  }
   return {
-    payload: shared.reduce((rest, { path }) => replaceAt(rest, path, null), payload),
+    payload: slots.length === 0 ? payload : withoutReferences(payload, new Map()),
     shared,
     transfer: [...(transfer ?? found), ...shared.map(({ port }) => port)],
   };
+}
+
+/**
+ * Posts what was packed. Where it cannot be cloned, its references are let go of: nobody will get them.
+ *
+ * @param what names the message in errors
+ * @throws {DOMException} where it cannot be cloned
+ */
+export function postPacked(what: string, { transfer, ...payload }: Packed, send: Post): void {
+  try {
+    send(payload, transfer);
+  } catch (error) {
+    release(payload.shared);
+    if (!(error instanceof DOMException)) throw error;
+    const { name, message } = error;
+    throw new DOMException(
+      `${what}: ${
+        message.replace(/\.$/, "")
+      }; functions cannot be sent, and references to actors only in plain objects and ` +
+        "arrays, not in a Map, a Set or an instance of a class",
+      name,
+    );
+  }
+}
+
+/** Calls `postMessage`. */
+type Post = (payload: Omit<Packed, "transfer">, transfer: Transferable[]) => void;
+
+/** Lets go of references that are not sent, as `Link.close()` does: their actors would wait for more on these ports. */
+function release(shared: readonly Shared[]): void {
+  for (const { port } of shared) {
+    port.postMessage(CLOSE);
+    port.close();
+  }
 }
 
 /** Puts the references back; `open` makes one of a port. The payload is changed in place. */
@@ -121,11 +164,22 @@ function where(path: (string | number)[]): string {
   return path.length === 0 ? "its root" : `"${path.join(".")}"`;
 }
 
-/** A copy with another value at a path; what does not lie on the path is shared with the original. */
-function replaceAt(value: unknown, path: (string | number)[], replacement: unknown): unknown {
-  if (path.length === 0) return replacement;
-  const [key, ...rest] = path;
-  const copy = (Array.isArray(value) ? [...value] : { ...(value as object) }) as Record<string, unknown>;
-  copy[key] = replaceAt(copy[key], rest, replacement);
+/**
+ * A copy with `null` in the place of each reference. What is in several places of the payload is so in the copy: then it is cloned
+ * once, and gets its references back once.
+ *
+ * @param copies of objects that were met before
+ */
+function withoutReferences(value: unknown, copies: Map<object, unknown>): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (SHARE in value) return null;
+  if (!Array.isArray(value) && !isPlain(value)) return value;
+  const known = copies.get(value);
+  if (known !== undefined) return known;
+  const copy: Record<string, unknown> | unknown[] = Array.isArray(value) ? new Array(value.length) : {};
+  copies.set(value, copy);
+  for (const [key, inner] of Object.entries(value)) {
+    (copy as Record<string, unknown>)[key] = withoutReferences(inner, copies);
+  }
   return copy;
 }

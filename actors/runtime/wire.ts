@@ -7,7 +7,7 @@
 import type { Crash, Failure } from "./failure.ts";
 import type { ActorStats } from "./stats.ts";
 import type { TraceSpan } from "./trace.ts";
-import type { Packed } from "./transfer.ts";
+import type { CLOSE, Packed } from "./transfer.ts";
 
 /** A payload as it travels: references to actors are taken out of it and go beside it, as ports. */
 export type Payload = Omit<Packed, "transfer">;
@@ -22,7 +22,7 @@ export type Request =
   | { kind: "connect"; port: MessagePort }
   /** Answers `refuse`: nothing that needs a credit comes after this. */
   | { kind: "last" }
-  | { kind: "close" };
+  | typeof CLOSE;
 
 /** From a mailbox to the reference at the other end of its port. */
 export type Response =

@@ -1,10 +1,19 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   ActorCrash,
   type ActorRef,
   ActorStopped,
   type ActorSystem,
   AskTimeout,
+  type Handlers,
   type Message,
 } from "../../../actors/runtime/mod.ts";
 import type probe from "./fixtures/probe.ts";
@@ -12,6 +21,9 @@ import type { Probe } from "./fixtures/probe.ts";
 import type source from "./fixtures/ring.ts";
 import type stage from "./fixtures/stage.ts";
 import { fixture, sleep, until, withSystem } from "./helpers.ts";
+
+/** A grace period that no machine needs. */
+const GRACE_MS = 20_000;
 
 Deno.test("ActorRef.tell() keeps the order of 500 messages, and ask() stays behind them", () =>
   withSystem(async (system) => {
@@ -177,6 +189,28 @@ Deno.test("ActorRef cannot be cloned by accident", () =>
     assertThrows(() => structuredClone(new Map([["ref", ref]])), DOMException, "could not be cloned");
     return Promise.resolve();
   }));
+
+Deno.test("a message or configuration that cannot be cloned says so, and its references hold up no stop", async () => {
+  const start = performance.now();
+  await withSystem(async (system) => {
+    const listener = system.listen<Probe>("listener", {} as Handlers<Probe>);
+    const { ref } = system.spawn<typeof probe>("a", fixture("probe.ts"), {});
+    await ref.ask("progress");
+    const payload = { to: listener, count: 1, references: new Map([["listener", listener]]) };
+    const reason =
+      "could not be cloned; functions cannot be sent, and references to actors only in plain objects and " +
+      "arrays, not in a Map, a Set or an instance of a class";
+    for (const send of [() => ref.tell("sendNotes", payload), () => ref.ask("sendNotes", payload)]) {
+      const { name, message } = await assertRejects(send, DOMException);
+      assertEquals(name, "DataCloneError");
+      assertMatch(message, /^message "sendNotes" to actor "a": /);
+      assertStringIncludes(message, reason);
+    }
+    const config = { log: listener, references: new Set([listener]) } as never;
+    assertThrows(() => system.spawn<typeof probe>("b", fixture("probe.ts"), config), DOMException, reason);
+  }, { graceMs: GRACE_MS });
+  assertLess(performance.now() - start, GRACE_MS);
+});
 
 Deno.test("ActorRef.tell() from a Worker reaches a listener on the main thread", () =>
   withSystem(async (system) => {

@@ -1,5 +1,6 @@
 import { assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { MAX_VALUES, pack, SHARE, unpack } from "../../../actors/runtime/transfer.ts";
+import { MAX_VALUES, pack, postPacked, SHARE, unpack } from "../../../actors/runtime/transfer.ts";
+import { until } from "./helpers.ts";
 
 Deno.test("pack() finds buffers under views, in objects and arrays, each once", () => {
   const a = new ArrayBuffer(8);
@@ -73,4 +74,43 @@ Deno.test("unpack() puts what was shared back where it was, and pack() leaves th
   assertEquals(unpack(pack("m", reference), ({ actor }) => `<${actor}>`), "<teacher>");
   port1.close();
   port2.close();
+});
+
+Deno.test("a reference in an object that a payload has twice, or that contains itself, comes back in both places", () => {
+  const { port1, port2 } = new MessageChannel();
+  const reference = { [SHARE]: () => ({ actor: "monitor", incarnation: 1, port: port1 }) };
+  const common: Record<string, unknown> = { reference, bytes: new Uint8Array(4) };
+  common.self = common;
+  const payload = { train: common, test: [{ common }] };
+  const { transfer, ...packed } = pack("m", payload);
+  assertEquals(packed.shared.map(({ path }) => path), [["train", "reference"]]);
+  const received = unpack(
+    structuredClone(packed, { transfer }),
+    ({ actor }) => `<${actor}>`,
+  ) as typeof payload;
+  assertEquals(received.train.reference, "<monitor>");
+  assertStrictEquals(received.test[0].common, received.train);
+  assertStrictEquals(received.train.self, received.train);
+  assertStrictEquals(common.reference, reference);
+  port2.close();
+});
+
+Deno.test("references that were packed are let go of where another one's actor has ended, or nothing can be sent", async () => {
+  const closed: unknown[] = [];
+  const share = () => {
+    const { port1, port2 } = new MessageChannel();
+    port2.onmessage = ({ data }) => {
+      closed.push(data);
+      port2.close();
+    };
+    return { actor: "monitor", incarnation: 1, port: port1 };
+  };
+  const ended = () => {
+    throw new TypeError("it has ended");
+  };
+  assertThrows(() => pack("m", [{ [SHARE]: share }, { [SHARE]: ended }]), TypeError, "it has ended");
+  const packed = pack("m", [{ [SHARE]: share }]);
+  assertThrows(() => postPacked("m", packed, ended), TypeError, "it has ended");
+  await until(() => closed.length === 2, 5000);
+  assertEquals(closed, [{ kind: "close" }, { kind: "close" }]);
 });
