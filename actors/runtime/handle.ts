@@ -3,7 +3,7 @@
 import { ActorCrash, ActorStopped, type Crash, describeFailure, StartTimeout } from "./failure.ts";
 import { within } from "./host.ts";
 import type { Protocol } from "./protocol.ts";
-import { ActorRef, type Endpoint, Link, loseIncarnation } from "./ref.ts";
+import { ActorRef, type Endpoint, type EndReason, Link, loseIncarnation } from "./ref.ts";
 import type { ActorStats } from "./stats.ts";
 import { setTimer } from "./timer.ts";
 import type { TraceSpan } from "./trace.ts";
@@ -47,7 +47,7 @@ export interface ActorEvents {
   onTrace(spans: TraceSpan[]): void;
   onEnd(wasTerminated: boolean): void;
   /** What to reject with whatever still waits for an actor that has ended. */
-  endReason(): Error;
+  endReason(): EndReason;
 }
 
 /** A spawned actor and its thread: a Worker, or that of its system. */

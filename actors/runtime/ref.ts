@@ -1,6 +1,6 @@
 /** The sender's side of a link: typed references, credits, replies. */
 
-import { ActorCrash, ActorStopped, AskTimeout } from "./failure.ts";
+import { ActorCrash, ActorStopped, AskTimeout, type Crash } from "./failure.ts";
 import type { Message, MessageName, Protocol } from "./protocol.ts";
 import type { LinkStats, Meter } from "./stats.ts";
 import { setTimer } from "./timer.ts";
@@ -102,13 +102,20 @@ export interface Endpoint {
   /** Where all is to be traced. */
   readonly tracer?: Tracer;
   readonly links: Set<Link>;
-  /** Lives that are known to be over, and what a link to them rejects with. */
-  readonly ended: Map<number, Error>;
+  /**
+   * Incarnations that are known to be over: who it was, or the crash. For good, as a reference to one may come late; so no error is
+   * kept, which holds on to its stack.
+   */
+  readonly ended: Map<number, string | Crash>;
 }
 
+/** What links to an incarnation that is over reject with. */
+export type EndReason = ActorCrash | ActorStopped;
+
 /** An incarnation is over: its links are lost, those too that are on their way here. */
-export function loseIncarnation({ links, ended }: Endpoint, incarnation: number, reason: Error): void {
-  ended.set(incarnation, reason);
+export function loseIncarnation({ links, ended }: Endpoint, incarnation: number, reason: EndReason): void {
+  const { actor } = reason;
+  ended.set(incarnation, reason instanceof ActorCrash ? { actor, failure: reason.failure } : actor);
   for (const link of links) if (link.incarnation === incarnation) link.lose(reason);
 }
 
@@ -160,8 +167,8 @@ export class Link {
     endpoint.links.add(this);
     port.onmessage = (event: MessageEvent<Response>) => this.#receive(event.data);
     this.#post({ kind: "hello", from: endpoint.name, incarnation: endpoint.incarnation });
-    const reason = endpoint.ended.get(incarnation);
-    if (reason !== undefined) this.lose(reason);
+    const end = endpoint.ended.get(incarnation);
+    if (end !== undefined) this.lose(typeof end === "string" ? new ActorStopped(end) : new ActorCrash(end));
   }
 
   tell(name: string, payload: unknown, transfer?: Transferable[]): Promise<void> {

@@ -16,6 +16,9 @@ import {
   type Handlers,
   type Message,
 } from "../../../actors/runtime/mod.ts";
+import { describeFailure } from "../../../actors/runtime/failure.ts";
+import { type Endpoint, Link, loseIncarnation } from "../../../actors/runtime/ref.ts";
+import { Meter } from "../../../actors/runtime/stats.ts";
 import type probe from "./fixtures/probe.ts";
 import type { Probe } from "./fixtures/probe.ts";
 import type source from "./fixtures/ring.ts";
@@ -308,4 +311,25 @@ Deno.test("ActorRef that is handed over while its actor ends rejects, on the mai
     crash.message,
     'ActorStopped: actor "second" has stopped and accepts no more messages',
   );
+});
+
+Deno.test("no error is kept of an actor that has ended, and a link that comes late rejects with one like it", async () => {
+  const endpoint: Endpoint = {
+    name: "here",
+    incarnation: 0,
+    meter: new Meter(),
+    links: new Set(),
+    ended: new Map(),
+  };
+  const failure = describeFailure(new RangeError("too far"));
+  const reasons = [new ActorStopped("first"), new ActorCrash({ actor: "second", failure })];
+  for (const [incarnation, reason] of reasons.entries()) loseIncarnation(endpoint, incarnation, reason);
+  assert(!endpoint.ended.values().some((kept) => (kept as unknown) instanceof Error));
+  for (const [incarnation, { actor, constructor, message }] of reasons.entries()) {
+    const { port1, port2 } = new MessageChannel();
+    const late = new Link({ actor, incarnation, port: port1 }, endpoint);
+    const error = await assertRejects(() => late.tell("note", 1));
+    assertEquals([(error as Error).constructor, (error as Error).message], [constructor, message]);
+    port2.close();
+  }
 });
