@@ -104,7 +104,9 @@ export class ActorHost {
     const run = async () => {
       try {
         const { start } = await define();
-        this.#behaviour = await start(config, this.context);
+        const behaviour: unknown = await start(config, this.context);
+        requireBehaviour(behaviour);
+        this.#behaviour = behaviour;
       } catch (error) {
         this.fail(error);
       }
@@ -185,6 +187,18 @@ export class ActorHost {
       outgoing: [...this.endpoint.links].map((link) => link.stats()),
     };
   }
+}
+
+/** Modules from outside may forget it. */
+// deno-lint-ignore no-explicit-any -- of whatever protocol
+function requireBehaviour(returned: unknown): asserts returned is Behaviour<any> {
+  const isObject = typeof returned === "object" && returned !== null;
+  const { handlers } = isObject ? returned as Partial<Behaviour<never>> : {};
+  if (typeof handlers === "object" && handlers !== null) return;
+  const found = isObject ? "an object without `handlers`" : String(returned);
+  throw new TypeError(
+    `the function passed to defineActor() returned ${found}, expected an object with \`handlers\``,
+  );
 }
 
 /** Waits for a promise, but not for ever; returns whether it settled in time. */

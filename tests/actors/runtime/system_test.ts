@@ -75,6 +75,29 @@ Deno.test("ActorSystem.run() rejects when a start throws, with a UserError too",
   assertEquals(error.cause.message, "teacher.pth: expected a file, found none");
 });
 
+Deno.test("ActorSystem.run() rejects at once when a start returns no handlers", async () => {
+  const returned = {
+    "() => {}": "undefined",
+    "async () => null": "null",
+    "() => ({})": "an object without `handlers`",
+  };
+  for (const [start, found] of Object.entries(returned)) {
+    const url = `data:text/javascript,${encodeURIComponent(`export default { start: ${start} };`)}`;
+    for (const oneThread of [false, true]) {
+      const system = new ActorSystem({ oneThread });
+      const error = await assertRejects(
+        () => system.run(() => system.spawn("bad", url, {}, { startTimeoutMs: 10_000 }).ready),
+        ActorCrash,
+      );
+      assertEquals(
+        error.message,
+        `actor "bad" crashed: TypeError: the function passed to defineActor() returned ${found}, expected an object with ` +
+          "`handlers`",
+      );
+    }
+  }
+});
+
 Deno.test("ActorSystem.run() keeps the causes of an error, and takes text for one", async () => {
   const wrapped = (await crashIn("throwWrapped")).cause as Error;
   assertEquals((wrapped.cause as Error).name, "TypeError");
