@@ -16,7 +16,7 @@ import { Watchdog, type WatchdogOptions } from "./watchdog.ts";
 export interface SystemOptions {
   /** Stops all actors when aborted, for example by Ctrl-C. */
   signal?: AbortSignal;
-  /** How long a stopping actor may continue before its Worker is terminated, in ms. Default: 3000. */
+  /** How long a stopping actor may continue before its Worker is terminated, in ms; `Infinity` for as long as it likes. Default: 3000. */
   graceMs?: number;
   /** Options for a watchdog that detects stalls. */
   watchdog?: WatchdogOptions;
