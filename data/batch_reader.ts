@@ -47,8 +47,9 @@ export interface BatchReaderOptions extends DecodeOptions {
 export class BatchReader {
   #dataset: Dataset;
   #options: BatchReaderOptions;
-  /** Rows that are known to be broken, and those of them that were told of. */
+  /** Rows that are known to be broken. */
   #broken = new Set<number>();
+  /** Those of them that were told of. */
   #reported = new Set<number>();
 
   /** A reader of data that the caller opened and will close. */

@@ -50,10 +50,9 @@ export interface InterruptSignal extends Disposable {
 
 /**
  * Listens for SIGINT, SIGTERM, SIGQUIT, SIGHUP (a closed terminal) and SIGUSR2 (what Slurm and mpirun can send some time before a
- * job's end). The first one aborts the signal and says so; the next
- * one ends the program at once, with its exit code. A SIGHUP never does that: a terminal that closes sends several, and
- * nobody is there who would want the program to hurry. With `SEED_NOHUP=1`, which
- * `./seed` sets where `nohup` started it, the program goes on.
+ * job's end). The first one aborts the signal and says so; the next one ends the program at once, with its exit code. A SIGHUP
+ * never does that: a terminal that closes sends several, and nobody is there who would want the program to hurry. With
+ * `SEED_NOHUP=1`, which `./seed` sets where `nohup` started it, the program goes on.
  *
  * @param say shows a line to the person, on stderr by default
  *

@@ -150,7 +150,7 @@ chmod +x "$3/node_modules/@deno/linux/deno"`;
 async function writeSlowNpm({ root, bin }: Place): Promise<() => Promise<string>> {
   await Deno.symlink("/bin/chmod", join(bin, "chmod"));
   await writeProgram(join(bin, "npm"), slowNpm);
-  for (const folder of ["new-1", "node_modules/@deno/linux", "lock-Deno"]) {
+  for (const folder of ["new-99999999", "node_modules/@deno/linux", "lock-Deno"]) {
     await Deno.mkdir(join(root, ".deno", folder), { recursive: true });
   }
   await Deno.writeTextFile(join(root, ".deno/node_modules/@deno/linux/deno"), "half of it");
