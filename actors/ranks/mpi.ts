@@ -21,6 +21,8 @@ const RTLD_NOW_GLOBAL = 0x102;
 const THREAD_MULTIPLE = 3;
 /** Tag of the messages that say that a rank lives. */
 export const BEAT_TAG = 7;
+/** Tag of the message that a rank was stopped by a signal. */
+export const STOP_TAG = 8;
 /** Largest count of numbers in one call: C's `int`. */
 const LARGEST_COUNT = 2 ** 30;
 
@@ -342,17 +344,20 @@ export class Mpi {
     return request;
   }
 
-  /** Takes what was sent to this process and is not wanted any more. */
-  discard(count: number, tag: number): void {
-    const flag = int32s(1);
+  /** Takes what others have sent to this process by now: who, and so many numbers of each message. */
+  takeAll(count: number, tag: number): { from: number; values: Int32Array<ArrayBuffer> }[] {
+    const taken: { from: number; values: Int32Array<ArrayBuffer> }[] = [];
+    const hasCome = int32s(1);
     for (let from = 0; from < this.size; from++) {
       for (;;) {
-        this.#calls.MPI_Iprobe(from, tag, this.#handles.world, flag, this.#handles.ignoreStatus);
-        if (flag[0] === 0) break;
+        this.#calls.MPI_Iprobe(from, tag, this.#handles.world, hasCome, this.#handles.ignoreStatus);
+        if (hasCome[0] === 0) break;
         const request = this.receive(count, from, tag);
         while (!request.test());
+        taken.push({ from, values: request.data });
       }
     }
+    return taken;
   }
 
   /** Gives up a request. */

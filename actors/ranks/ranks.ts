@@ -47,11 +47,15 @@ export function rowsOf(batchSize: number, ranks: Ranks | undefined): number {
   return batchSize / (ranks?.size ?? 1);
 }
 
-/** Why a training ended: another rank was stopped. */
+/** Why a run ended: another rank was stopped. */
 export class StoppedByRank extends Error {
   override name = "StoppedByRank";
+  /** The exit code of that rank, where it is known. */
+  readonly code?: number;
 
-  constructor() {
-    super("another rank of the run was stopped");
+  /** @param rank which one, where it is known */
+  constructor(rank?: number, code?: number) {
+    super(`${rank === undefined ? "another rank" : `rank ${rank}`} of the run was stopped`);
+    this.code = code;
   }
 }

@@ -1,8 +1,8 @@
 /** The processes of a job that run a command together, as PyTorch's process group: this one's part, and what all agree on. */
 import { UserError } from "../../errors.ts";
 import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher, readVariable } from "./launcher.ts";
-import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest } from "./mpi.ts";
-import { nameRanks, type Ranks, type RankSettings } from "./ranks.ts";
+import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest, STOP_TAG } from "./mpi.ts";
+import { nameRanks, type Ranks, type RankSettings, StoppedByRank } from "./ranks.ts";
 
 /** How long the first rank waits for the others at the end, in ms. */
 const LAST_MS = 60_000;
@@ -10,12 +10,17 @@ const LAST_MS = 60_000;
 /** How often a process asks whether the others have come, in ms: what it waits for takes seconds. */
 const POLL_MS = 5;
 
+/** How often the first rank asks whether another one was stopped, in ms. */
+const HEAR_MS = 200;
+
 /** The job that a launcher started, which this process has joined. */
 export class World implements Ranks {
   readonly rank: number;
   readonly size: number;
   readonly launched: LaunchedProcess;
   readonly #mpi: Mpi;
+  readonly #stopped = new AbortController();
+  #hearing: ReturnType<typeof setInterval> | undefined;
   #onMachine = 1;
   #name: string;
 
@@ -51,6 +56,32 @@ export class World implements Ranks {
   get settings(): RankSettings {
     const exchange = { library: this.#mpi.path };
     return { rank: this.rank, size: this.size, exchange, onMachine: this.#onMachine };
+  }
+
+  /** Aborts with a {@linkcode StoppedByRank} where another process says that it was stopped, in one that hears it. */
+  get stopped(): AbortSignal {
+    return this.#stopped.signal;
+  }
+
+  /** Has the first process hear from now on whether others were stopped. */
+  hearStops(): void {
+    this.#hearing = setInterval(() => {
+      const [told] = this.#mpi.takeAll(1, STOP_TAG);
+      if (told !== undefined) this.#stopped.abort(new StoppedByRank(told.from, told.values[0]));
+    }, HEAR_MS);
+  }
+
+  /**
+   * Tells the first process that this one was stopped, and waits for the end that it then makes.
+   *
+   * @param code the exit code of this process
+   * @param withinMs how long
+   */
+  async endByFirst(code: number, withinMs: number): Promise<void> {
+    const told = this.#mpi.send([code], 0, STOP_TAG);
+    const last = performance.now() + withinMs;
+    await this.#done(told, withinMs);
+    await new Promise<void>((resolve) => setTimeout(resolve, last - performance.now()));
   }
 
   /** Finds out how many of the processes share a machine; all of them call this. */
@@ -120,7 +151,8 @@ export class World implements Ranks {
       const within = `within ${LAST_MS / 1000} s of the first one's`;
       throw new UserError(`not all ranks came to their end ${within}; what it wrote is whole`);
     }
-    this.#mpi.discard(1, BEAT_TAG); // that nobody waited for, since its receiver had ended
+    clearInterval(this.#hearing);
+    for (const tag of [BEAT_TAG, STOP_TAG]) this.#mpi.takeAll(1, tag); // what nobody waited for, since its receiver had ended
     this.#mpi.finalize();
   }
 

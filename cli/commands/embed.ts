@@ -121,7 +121,7 @@ export async function main(world?: World): Promise<void> {
   for (const path of written) await requireWritable(path);
   const options = await checkEmbedInputs(command.request);
   const adapter = await describeAdapter();
-  using interrupt = interruptSignal();
+  using interrupt = interruptSignal(undefined, world?.stopped);
   const started = performance.now();
   let result: Awaited<ReturnType<typeof run>>;
   {

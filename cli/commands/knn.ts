@@ -21,7 +21,7 @@ export async function main(world?: World): Promise<void> {
   const input = await checkKnnInputs(command.request);
   await describeAdapter(); // so that a missing one is said at once, and the command's end knows whether it is hardware
   const isFirst = (world?.rank ?? 0) === 0;
-  using interrupt = interruptSignal(isFirst ? undefined : () => {});
+  using interrupt = interruptSignal(isFirst ? undefined : () => {}, world?.stopped);
   const run = knn(input, { signal: interrupt.signal, ranks: world?.settings });
   let arch: string | undefined;
   {

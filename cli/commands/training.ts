@@ -240,7 +240,7 @@ async function lead<Event extends { type: string }, Result extends object, Befor
   if (isResuming && !evaluate) await removeLeftovers(options.output);
   const start = world && await beginTogether(world, options, training.before, folder.isKept);
   const before = start === undefined ? await training.before() : start.before;
-  using interrupt = interruptSignal();
+  using interrupt = interruptSignal(undefined, world?.stopped);
   const started = performance.now();
   // An evaluation takes its own time, not that of the training before it.
   const startsBefore = evaluate ? undefined : await readStartsBefore(task, options.resume);

@@ -1,6 +1,7 @@
 /** Ctrl-C and its kin: the first one asks the run to stop in good order, the second one ends it. */
 
 import { readVariable } from "../../actors/ranks/launcher.ts";
+import type { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { UserError } from "../../errors.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
 
@@ -55,6 +56,8 @@ export interface InterruptSignal extends Disposable {
  * `SEED_NOHUP=1`, which `./seed` sets where `nohup` started it, the program goes on.
  *
  * @param say shows a line to the person, on stderr by default
+ * @param elsewhere aborts with a {@linkcode StoppedByRank} where a signal came to another process of the run: it does as one to
+ * this process
  *
  * @example
  * ```ts ignore
@@ -63,7 +66,10 @@ export interface InterruptSignal extends Disposable {
  * interrupt.signal.throwIfAborted();
  * ```
  */
-export function interruptSignal(say: (line: string) => void = sayOnLine): InterruptSignal {
+export function interruptSignal(
+  say: (line: string) => void = sayOnLine,
+  elsewhere?: AbortSignal,
+): InterruptSignal {
   const controller = new AbortController();
   let firstAt = 0;
   const onSignal = (name: keyof typeof CODES) => {
@@ -73,6 +79,14 @@ export function interruptSignal(say: (line: string) => void = sayOnLine): Interr
       controller.abort(new Interrupted(CODES[name]));
     } else if (name !== "SIGHUP" && performance.now() - firstAt > SAME_KEY_PRESS) Deno.exit(CODES[name]);
   };
+  const onStopElsewhere = () => {
+    if (controller.signal.aborted) return;
+    const { message, code } = elsewhere!.reason as StoppedByRank;
+    say(`stopping: ${message}`);
+    controller.abort(new Interrupted(code));
+  };
+  elsewhere?.addEventListener("abort", onStopElsewhere);
+  if (elsewhere?.aborted) onStopElsewhere();
   const names = Deno.build.os === "windows"
     ? ["SIGINT"] as const
     : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"] as const;
@@ -85,6 +99,7 @@ export function interruptSignal(say: (line: string) => void = sayOnLine): Interr
   return {
     signal: controller.signal,
     [Symbol.dispose]() {
+      elsewhere?.removeEventListener("abort", onStopElsewhere);
       for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
     },
   };

@@ -15,14 +15,14 @@ const READ_MS = 200;
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-/** How long the others leave it to the first rank to save what it has and to end all, where a signal stops them, in ms. */
+/** How long a rank that a signal stops leaves it to the first one, which it tells, to save what there is and to end all, in ms. */
 const SAVING_MS = 30_000;
 
 /** How ranks end where a signal stops them. */
 export interface RankedOptions {
   /**
    * `together`: a signal to one of them is told to all, which end at the same step, in good order; this is left to the command.
-   * `at once`: the first one ends all, when it has saved what it has; a signal to another one alone ends all a little later.
+   * `at once`: the first one, which others tell, ends all when it has saved what it has.
    * A function is asked when a signal has come.
    */
   stop?: RankedStop | (() => RankedStop);
@@ -66,6 +66,7 @@ export function onRanks(
     const world = await join();
     if (world === undefined) return await main(undefined);
     if (world.rank > 0) speakAs(world);
+    else if (stop !== "together") world.hearStops();
     let code: number | void;
     try {
       await world.findNeighbours();
@@ -76,8 +77,9 @@ export function onRanks(
       const report = reportError(error);
       const isStopped = error instanceof Interrupted;
       if (!isStopped || (typeof stop === "string" ? stop : stop()) === "at once") {
-        const leaveItMs = isStopped ? SAVING_MS : FIRST_RANK_MS;
-        if (world.rank > 0) await sleep(leaveItMs);
+        if (world.rank > 0) {
+          await (isStopped ? world.endByFirst(report.code, SAVING_MS) : sleep(FIRST_RANK_MS));
+        }
         console.error(report.text);
         await sleep(READ_MS);
         world.abort(report.code);

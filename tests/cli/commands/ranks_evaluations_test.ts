@@ -15,6 +15,16 @@ async function runRanks(launcher: string, task: string, args: readonly string[])
   return await ended(launch(launcher, 2, [...taskFlags(path).slice(1), path, ...args]));
 }
 
+/** Waits for the first step of an epoch. */
+async function untilIn(epoch: number, output: string): Promise<void> {
+  const isThere = async () =>
+    await Deno.readTextFile(join(output, "metrics.jsonl")).then(
+      (text) => text.includes(`"epoch":${epoch}`),
+      () => false,
+    );
+  while (!await isThere()) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 mpiTest(
   "embed and knn of two ranks write and say what one process does, and others run once",
   async (launcher) => {
@@ -66,15 +76,29 @@ mpiTest(
 ); // in one process, and from rank to rank, it is resumed in every run of the tests
 
 mpiTest(
+  "lincls of two ranks saves its last whole epoch where a signal stops the second one",
+  async (launcher) => {
+    using folder = new RunFolder(40, 20);
+    const output = join(folder.path, "linear");
+    const args = [...TINY, "--output", output, "-b", "8", "-j", "1", "--lr", "0.1", folder.data];
+    const ended = runRanks(launcher, "lincls", [...args, "--epochs", "10000"]);
+    await untilIn(2, output);
+    Deno.kill(pidOf(1, output)!, "SIGTERM");
+    const { code, stdout, stderr } = await ended;
+    assertEquals(code, 130, stderr);
+    assertMatch(stderr, /^stopping: rank 1 of the run was stopped$/m); // the first rank, which was told
+    assertMatch(stdout, /^checkpoint saved to lincls_checkpoint_\d+\.pth\.tar/m);
+  },
+);
+
+mpiTest(
   "lincls --finetune of two ranks saves where a signal stops it, and goes on by itself",
   async (launcher) => {
     using folder = new RunFolder(40, 20);
     const output = join(folder.path, "tuned");
     const args = [...TINY, "--finetune", "--output", output, "-b", "4", "-j", "1", "-p", "1", folder.data];
     const ended = runRanks(launcher, "lincls", [...args, "--epochs", "100"]);
-    const isBegun = async () =>
-      await Deno.readTextFile(join(output, "metrics.jsonl")).then((text) => text !== "", () => false);
-    while (!await isBegun()) await new Promise((resolve) => setTimeout(resolve, 20));
+    await untilIn(0, output);
     Deno.kill(pidOf(1, output)!, "SIGTERM");
     const { code, stdout, stderr } = await ended;
     assertEquals(code, 130, stderr);
