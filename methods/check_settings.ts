@@ -15,6 +15,8 @@ export interface CheckedSettings {
   scale: number;
   /** Epochs of warm-up. */
   warmupEpochs: number;
+  /** Whether the rate falls after the warm-up, and not before. */
+  fallsAfterWarmup?: boolean;
   /** Keys in the queue; left out where the method has none. */
   queue?: number;
   /** The flag of the queue; `--queue` where it is left out. */
@@ -94,12 +96,17 @@ function noteQueue(
     (most >= least ? ", at most a quarter of the images" : " and a smaller --batch-size, or more images");
 }
 
-function noteWarmup({ warmupEpochs, epochs, scale }: CheckedSettings): string | undefined {
-  if (scale === 1 || warmupEpochs < epochs) return undefined; // without scaling a warm-up changes nothing
+function noteWarmup(
+  { warmupEpochs, epochs, scale, fallsAfterWarmup = false }: CheckedSettings,
+): string | undefined {
+  if (warmupEpochs < epochs) return undefined;
+  const rises = scale !== 1;
+  if (!rises && !fallsAfterWarmup) return undefined; // then a warm-up changes nothing
   return `the warm-up of ${
     counted(warmupEpochs, "epoch")
-  } takes the whole run of ${epochs}: the learning rate never ` +
-    `reaches its scaled value. Use --warmup-epochs ${Math.floor(epochs / 10)}, or more --epochs`;
+  } takes the whole run of ${epochs}: the learning rate never ${
+    rises ? "reaches its scaled value" : "begins to fall"
+  }. Use --warmup-epochs ${Math.floor(epochs / 10)}, or more --epochs`;
 }
 
 function noteSteps(

@@ -369,12 +369,14 @@ export function withAdamW(note: string, value: number, bundled = value): string 
   return `${note}; with AdamW: ${value}${bundled === value ? "" : ` and ${bundled}`}`;
 }
 
-/** Flags of the original about processes and devices that do not exist here; `reason` says why. */
-export function processFlags(reason: string): Record<string, RetiredFlag> {
-  const valued = ["local-rank", "world-size", "rank", "dist-url", "dist-backend"];
-  return {
-    ...Object.fromEntries(valued.map((name) => [name, { takesValue: true, reason }])),
-    "multiprocessing-distributed": { takesValue: false, reason },
-    "gpu": { takesValue: true, reason: "the default WebGPU adapter is used" },
-  };
-}
+const BY_LAUNCHER = "mpirun or srun starts the ranks (docs/scaling.md)";
+
+/** Flags of the originals about processes and devices that have no place here. */
+export const PROCESS_FLAGS: Readonly<Record<string, RetiredFlag>> = {
+  ...Object.fromEntries(
+    ["local-rank", "world-size", "rank", "dist-url", "dist-backend"]
+      .map((name) => [name, { takesValue: true, reason: BY_LAUNCHER }]),
+  ),
+  "multiprocessing-distributed": { takesValue: false, reason: BY_LAUNCHER },
+  "gpu": { takesValue: true, reason: "the default WebGPU adapter is used" },
+};

@@ -240,7 +240,7 @@ export class ParameterStore implements Disposable {
   /** Values of all parameters and running statistics by key, in PyTorch's layout. */
   async save(): Promise<StateValues> {
     const values = await this.#download((p) => this.rangeOf(p.tensor), this.#parameters);
-    for (const [key, constant] of this.#constants) values.set(key, constant);
+    for (const [key, constant] of this.#constants) values.set(key, constant.slice()); // whoever is given them may transfer them
     return values;
   }
 

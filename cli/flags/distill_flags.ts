@@ -132,6 +132,8 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     imageSize: undefined,
     evalResize: undefined,
     ...recipe && RECIPES[recipe],
+    // All views are drawn alike, and small ones as SWAV draws them.
+    ...flags.smallViews && { augmentation: undefined },
     ...flags,
     ...shared,
     distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),

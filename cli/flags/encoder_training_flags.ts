@@ -76,7 +76,7 @@ export function checkTraining(
     warnings.push("--momentum has no effect with AdamW: add --optimizer sgd to use it");
   }
   warnOfResumeAnyway(given, warnings);
-  if (given.resume !== undefined && given.startEpoch !== undefined) {
+  if (given.resume !== undefined && given.resume !== "auto" && given.startEpoch !== undefined) {
     warnings.push("--start-epoch has no effect with --resume: the checkpoint sets the epoch");
   }
   return warnings;

@@ -18,12 +18,16 @@ const KNN_OPTIONS = [
   "teacherArch",
   "studentArch",
   "arch",
+  "weights",
   "imageSize",
+  "teacherSize",
   "maxPixels",
   "fastDecode",
+  "evalResize",
   "knnK",
   "knnImages",
   "knnT",
+  "seed", // it chooses the images of a sample, and those whose labels are held out
 ] as const;
 
 /** What is needed of a row of `metrics.jsonl`. */
@@ -86,8 +90,10 @@ export async function readStartsBefore(task: string, resume: string | null): Pro
   return { ...before, seconds: before.seconds + (Number.isFinite(seconds) ? seconds : 0) };
 }
 
-/** Options that name the encoders of a run. */
-type NamedEncoders = Partial<Record<"distill" | "teacherArch" | "studentArch" | "arch", string>>;
+/** Options that name the encoders of a run, and say what a teacher sees. */
+type NamedEncoders =
+  & Partial<Record<"distill" | "teacherArch" | "studentArch" | "arch" | "weights", string>>
+  & { teacherSize?: number };
 
 /** What is known of the run that is resumed; `undefined` where the checkpoint's folder says nothing of it. */
 export async function readRunSoFar(
@@ -103,10 +109,8 @@ export async function readRunSoFar(
   if (!await isIn(output, resume!)) return { accuracies: [], losses, isUnfinished: false };
   const config = await readRecord(join(folder, "config.json"), CONFIG) ?? {};
   const isUnfinished = record.status !== "finished";
-  // The seed chooses whose labels are held out.
-  const names = options.testData === HELD_OUT ? [...KNN_OPTIONS, "seed" as const] : KNN_OPTIONS;
   const known: Record<string, unknown> = { fast_decode: false, ...config }; // runs of before have no such setting
-  const isSameKnn = names.every((name) => known[snakeCase(name)] === options[name]) &&
+  const isSameKnn = KNN_OPTIONS.every((name) => known[snakeCase(name)] === options[name]) &&
     await hasSameTestData(record, options);
   const scores = isSameKnn ? await readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;

@@ -28,9 +28,10 @@ import { buildResumeState, readResumeState } from "../../models/checkpoint/resum
 import type { SavedInput } from "../../models/checkpoint/saved_input.ts";
 import type { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
 import { inputOf } from "../../models/encoder_input.ts";
-import type { StateValues } from "../../models/initialize.ts";
+import { LOSS_LAYER } from "../../models/heads.ts";
+import { initialize, type StateValues } from "../../models/initialize.ts";
 import { distillLearningRate } from "../../models/optim/schedule.ts";
-import { lastingBuffers } from "../../models/training_step.ts";
+import { isLast, lastingBuffers } from "../../models/training_step.ts";
 import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { similarityMap } from "../../models/similarity_map.ts";
@@ -213,7 +214,15 @@ export class EncoderTraining<
       const weights = new Map(await initialWeights(encoder, options.seed, step.state));
       const read = (key: string) => weights.get(key)!;
       await step.load(read, read);
-    } else await loadCheckpoint(method, step, options.resume);
+    } else {
+      const fresh = await loadCheckpoint(method, step, options.resume, options.seed);
+      if (fresh.length > 0) {
+        const text = `${options.resume} has no layers of this loss (${
+          fresh.join(", ")
+        }): they begin untrained`;
+        await config.monitor.tell("event", { type: "warning", text, isCommon: true });
+      }
+    }
     step.queues[0].load(queue.keys);
     if (queue.local !== undefined) step.queues[1].load(queue.local);
     const training = new EncoderTraining(config, trainer, { ...duties, method }, saved, exchange);
@@ -286,7 +295,8 @@ export class EncoderTraining<
     const settings = { learningRate: lr, queuePointer, step, group, takesStats };
     const loss = this.#trainer.begin(() => this.#duties.submit(batch, settings));
     this.#queuePointer = (queuePointer + options.batchSize) % this.#queue.size;
-    const shown = this.#isSnapshotDue
+    // Only then are the keys in the queue, those of this batch among them.
+    const shown = this.#isSnapshotDue && isLast(group)
       ? this.#effort.attempt("the snapshot of a step", () => this.#copyShown(batch))
       : undefined;
     await this.#trainer.giveBack(batch);
@@ -495,19 +505,36 @@ async function readProgress(
   return { lossScale, ...adamw && { steps: await readAdamWSteps(adamw, fail) } };
 }
 
-/** Loads the encoders from the checkpoint of an earlier run: weights, running statistics, and what the optimizer keeps. */
+/**
+ * Loads the encoders from the checkpoint of an earlier run: weights, running statistics, and what the optimizer keeps. Layers of a
+ * loss that the checkpoint does not have, as that run had another loss or another teacher, are drawn anew.
+ *
+ * @param seed of what is drawn
+ * @returns the keys of what was drawn
+ */
 async function loadCheckpoint(
   { layout }: Pick<TrainedBy<never>, "layout">,
   step: EncoderStep,
   path: string,
-): Promise<void> {
+  seed: number,
+): Promise<string[]> {
   using file = await openCheckpointFile(path);
   const saved = readTrainingCheckpoint(layout, file);
   const { encoder, beside } = saved;
+  const fresh = initialize(
+    step.state.filter(({ key, shape }) =>
+      key.startsWith(LOSS_LAYER) && encoder.get(key)?.shape.join() !== shape.join()
+    ),
+    seed,
+  );
   await step.load(
-    (key) => readFinite(path, key, encoder.get(key)!),
+    (key) => fresh.get(key) ?? readFinite(path, key, encoder.get(key)!),
     (key) => readFinite(path, layout.beside + key, beside.get(key)!),
   );
   const { arenas } = await readOptimizer(path, saved);
-  for (const [arena, values] of arenas) step.parameters.loadArena(arena, values);
+  for (const [arena, values] of arenas) {
+    const kept = new Map([...values].filter(([key]) => !fresh.has(key)));
+    step.parameters.loadArena(arena, kept);
+  }
+  return [...fresh.keys()];
 }

@@ -88,7 +88,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   });
   if (queue < batchSize * accumulate) {
     throw new UserError(
-      `--queue ${queue} is too small: expected at least ${
+      `${method.flags.queue} ${queue} is too small: expected at least ${
         accumulate === 1
           ? `--batch-size, ${batchSize}`
           : `--batch-size times --accumulate, ${batchSize * accumulate}`

@@ -113,6 +113,7 @@ function planOf<Options extends EncoderTrainingOptions>(
     ...cifar && sizes && { patches: (options.imageSize / sizes.multiple) ** 2 },
     learningRates: [options.lr],
     scale: scheduleOf(options).scale,
+    fallsAfterWarmup: options.cos || options.schedule.some((epoch) => epoch < options.epochs),
     queue: method.readsQueue?.(options) === false ? undefined : method.queue(options).size,
     queueFlag: method.flags.queue,
   };

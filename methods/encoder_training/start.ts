@@ -112,7 +112,8 @@ export async function findStart<Options extends EncoderTrainingOptions>(
       `holds a ${saved.arch}, but ${flags.arch} is ${encoder.arch}; use ${flags.arch} ${saved.arch}`,
     );
   }
-  checkEncoder(saved.encoder, encoder, flags, fail);
+  checkEncoder(saved.encoder, encoder, "", flags, fail);
+  if (method.trainsBoth) checkEncoder(saved.beside, encoder, layout.beside, flags, fail);
   await requireFiniteTraining(resume, saved);
   requireOptimizer(
     { ...saved, hasOptimizer: (saved.sgd ?? saved.adamw) !== undefined },
@@ -164,13 +165,14 @@ export async function findStart<Options extends EncoderTrainingOptions>(
 function checkEncoder(
   found: ReadonlyMap<string, { shape: readonly number[] }>,
   encoder: TrainedEncoder,
+  prefix: string,
   flags: FlagsOfEncoder,
   fail: Fail,
 ): void {
   const differing = stateOf(encoder).filter(({ key, kind, shape }) =>
     kind !== "counter" && found.get(key)?.shape.join() !== shape.join()
   ).map(({ key, shape }) =>
-    `${key} is ${found.has(key) ? `[${found.get(key)!.shape}]` : "missing"}, not [${shape}]`
+    `${prefix}${key} is ${found.has(key) ? `[${found.get(key)!.shape}]` : "missing"}, not [${shape}]`
   );
   if (differing.length === 0) return;
   const shown = differing.slice(0, 4).join("; ") +

@@ -36,6 +36,8 @@ export interface TrainedBy<Options> {
   readonly noun: string;
   /** What they call the one beside it: `teacher`. */
   readonly besideNoun: string;
+  /** Whether that one is trained too, as the same encoder: a run that is resumed goes on with it. Default: false. */
+  readonly trainsBoth?: boolean;
   readonly layout: CheckpointLayout;
   readonly flags: FlagsOfEncoder;
   /** Returns the encoder that is trained. */

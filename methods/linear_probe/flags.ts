@@ -17,7 +17,7 @@ import {
   HEADS_DEFAULT_NOTE,
   imageSizeFlag,
   maxPixelsFlag,
-  processFlags,
+  PROCESS_FLAGS,
   SGD_FLAGS,
   STEM_DEFAULT_NOTE,
   testDataFlag,
@@ -147,6 +147,4 @@ export const LINEAR_DEFAULT_NOTES = {
 };
 
 /** Flags of the original that have no place here. */
-export const LINEAR_RETIRED: Readonly<Record<string, RetiredFlag>> = processFlags(
-  "linear evaluation runs in one process, on one device",
-);
+export const LINEAR_RETIRED: Readonly<Record<string, RetiredFlag>> = PROCESS_FLAGS;

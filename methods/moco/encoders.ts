@@ -14,6 +14,7 @@ export const MOCO_CHECKPOINT: CheckpointLayout = {
 export const PRETRAINED: TrainedBy<PretrainOptions> = {
   noun: "query encoder",
   besideNoun: "key encoder",
+  trainsBoth: true,
   layout: MOCO_CHECKPOINT,
   flags: { arch: "--arch", head: "--mlp", dimension: "--moco-dim", queue: "--moco-k" },
   encoder: ({ arch, mlp, mocoDim: dimension }) => ({

@@ -7,7 +7,7 @@ import {
   encoderFlag,
   type EncoderNames,
   pluginFlag,
-  processFlags,
+  PROCESS_FLAGS,
   stemFlag,
   STEP_DEFAULT_NOTES,
   withAdamW,
@@ -118,6 +118,4 @@ export const PRETRAIN_DEFAULT_NOTES = {
 };
 
 /** Flags of main_moco.py that have no place here. */
-export const PRETRAIN_RETIRED: Readonly<Record<string, RetiredFlag>> = processFlags(
-  "one machine and one GPU do the training",
-);
+export const PRETRAIN_RETIRED: Readonly<Record<string, RetiredFlag>> = PROCESS_FLAGS;

@@ -12,7 +12,10 @@ export function pretrainTerms(options: PretrainOptions): Term[] {
   return [
     ...Object.entries(essential).map(([property, value]) => termOf(property, value, true)),
     fastDecodeTerm(options),
-    { ...termOf("augmentation", augmentationOf(options), true), flag: "--aug-plus" },
+    {
+      ...termOf("augmentation", augmentationOf(options), true),
+      flags: { mocov2: "--aug-plus", mocov1: "--no-aug-plus" },
+    },
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
     ...cos ? [] : [termOf("schedule", schedule, false)],
     ...rareTerms(options),

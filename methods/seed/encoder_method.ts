@@ -14,7 +14,7 @@ import { mapShape } from "../../models/inference.ts";
 import { requireSize } from "../../models/encoder.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
-import { DEFAULT_LOSS, readsQueue } from "../../models/loss/losses.ts";
+import { DEFAULT_LOSS, type LossSizes, readsQueue } from "../../models/loss/losses.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
 import { contentTerm } from "../terms.ts";
 import { augmentationOf, localViewsOf, teacherMapOf, teacherSizeOf } from "./augmentation.ts";
@@ -98,9 +98,10 @@ function spawn(
   return { trainer: student, entry: () => teacher.ref, profiled: [teacher] };
 }
 
-/** Fails where the loss compares feature maps, and the student or the teacher gives none. */
-function requireMaps(options: DistillOptions): void {
-  if (teacherMapOf(options) !== undefined) mapShape(findEncoder(options.studentArch), options.imageSize);
+/** Shapes of the feature maps that the loss compares, if it does. Fails where the student or the teacher gives none. */
+function mapsOf(options: DistillOptions): LossSizes["maps"] {
+  const teacher = teacherMapOf(options);
+  return teacher && { teacher, student: mapShape(findEncoder(options.studentArch), options.imageSize) };
 }
 
 function mapLengthOf(options: DistillOptions): { mapLength?: number } {
@@ -124,12 +125,14 @@ export const DISTILLATION: EncoderMethod<DistillOptions> = {
     embeddingLength: options.dim,
   }),
   async identify(options, emit) {
-    requireMaps(options);
+    mapsOf(options);
     return [contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights")];
   },
   terms: distillTerms,
-  readsQueue: ({ loss = DEFAULT_LOSS, batchSize: batch, dim: dimension, queue: queueSize }) =>
-    readsQueue(loss, { batch, dimension, queueSize }),
+  readsQueue(options) {
+    const { loss = DEFAULT_LOSS, batchSize: batch, dim: dimension, queue: queueSize } = options;
+    return readsQueue(loss, { batch, dimension, queueSize, maps: mapsOf(options) });
+  },
   teacher: ({ teacherArch: arch, distill: path, weights }) => ({ arch, path, weights }),
   spawn,
 };

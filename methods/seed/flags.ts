@@ -13,7 +13,7 @@ import {
   headsFlag,
   imageSizeFlag,
   pluginFlag,
-  processFlags,
+  PROCESS_FLAGS,
   stemFlag,
   STEP_DEFAULT_NOTES,
   WEIGHTS_DEFAULT_NOTE,
@@ -216,11 +216,9 @@ export const DISTILL_DEFAULT_NOTES = {
   saveEvery: "default: only at the end of each epoch",
 };
 
-const BY_LAUNCHER = "mpirun or srun starts the ranks (docs/scaling.md)";
-
 /** Flags of the original and of MoCo that have no place here. */
 export const DISTILL_RETIRED: Readonly<Record<string, RetiredFlag>> = {
-  ...processFlags(BY_LAUNCHER),
-  "distributed": { takesValue: true, reason: BY_LAUNCHER },
+  ...PROCESS_FLAGS,
+  "distributed": PROCESS_FLAGS["rank"],
   "info": { takesValue: true, reason: "the original ignores it too" },
 };

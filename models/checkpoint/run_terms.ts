@@ -15,6 +15,8 @@ export interface Term {
   readonly name: string;
   /** The flag that sets it, such as `--temp`. */
   readonly flag: string;
+  /** Where each value has a flag of its own: the flags by value. */
+  readonly flags?: Readonly<Record<string, string>>;
   /** Value in this run. */
   readonly value: TermValue;
   /** Whether another value makes it another run; if not, the value may change when the run is resumed. */
@@ -73,16 +75,20 @@ function readTerm(value: TorchValue, { name, value: like }: Term, fail: Fail): T
 }
 
 /** A sentence about a difference, without a full stop: `--temp is 0.2, was 0.1`. */
-export function describeDifference({ flag, value, then, content }: TermDifference): string {
+export function describeDifference({ flag, flags, value, then, content }: TermDifference): string {
   if (content !== undefined) {
     return `${flag} has different ${content} (fingerprint ${short(value)}, was ${short(then)})`;
+  }
+  if (flags !== undefined) {
+    return `${flags[String(value)]} is given, was ${flags[String(then)] ?? show(then)}`;
   }
   return `${flag} is ${show(value)}, was ${show(then)}`;
 }
 
 /** What to write on a command line to have it as it was. */
-export function giveBack({ flag, then, content, usual }: TermDifference): string {
+export function giveBack({ flag, flags, then, content, usual }: TermDifference): string {
   if (content !== undefined) return `${flag} with the original ${content}`;
+  if (flags?.[String(then)] !== undefined) return flags[String(then)];
   if (then === false && usual === false) return `no ${flag}`;
   if (typeof then === "boolean") return then ? flag : flag.replace(/^--/, "--no-");
   return `${flag} ${show(then)}`;

@@ -85,15 +85,21 @@ function find(name: string): { loss: Loss } & LossNeeds {
   return found;
 }
 
+/** The sizes of what a loss is given. */
+export interface LossSizes {
+  batch: number;
+  dimension: number;
+  queueSize: number;
+  /** Height, width and channels of the feature maps, where the loss uses them. */
+  maps?: Readonly<Record<"student" | "teacher", readonly [number, number, number]>>;
+}
+
 /**
  * Returns whether a loss compares with the queue, as its graph says.
  *
  * @throws {UserError} for an unknown name, and what the loss throws for that batch
  */
-export function readsQueue(
-  name: string,
-  { batch, dimension, queueSize }: { batch: number; dimension: number; queueSize: number },
-): boolean {
+export function readsQueue(name: string, { batch, dimension, queueSize, maps }: LossSizes): boolean {
   const graph = new Graph();
   const queue = graph.source("queue", [1, 1, padTo4(queueSize), dimension]);
   const [student, teacher] = ["student", "teacher"].map((label) =>
@@ -108,6 +114,13 @@ export function readsQueue(
     queueSize,
     ...temperatures,
     tokenWeight: 1,
+    ...maps && {
+      maps: {
+        student: graph.source("student's map", [batch, ...maps.student]),
+        teacher: graph.source("teacher's map", [batch, ...maps.teacher]),
+        linear: (name, x, outputs) => graph.source(name, [...x.shape.slice(0, -1), outputs]),
+      },
+    },
   });
   return graph.nodes.some(({ inputs }) => inputs.includes(queue));
 }

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parseDistillFlags } from "../../cli/flags/distill_flags.ts";
 import { parseLinclsFlags } from "../../cli/flags/lincls_flags.ts";
 import { parsePretrainFlags } from "../../cli/flags/pretrain_flags.ts";
@@ -56,6 +56,9 @@ for (
       assert(command.help === undefined);
       const isRetired = command.warnings.some((warning) => warning.startsWith(`${name} is ignored:`));
       assertEquals(isRetired, here === "not needed", name);
+      // There are ranks, and who asks for them by the original's flags is told how they are started.
+      const ofProcesses = /^--(world-size|rank|local_rank|dist-\S+|multiprocessing-\S+)$/.test(name);
+      if (ofProcesses) assertMatch(command.warnings.join(), /mpirun or srun starts the ranks/);
     }
   });
 }

@@ -53,6 +53,13 @@ Deno.test("checkSettings() says that a warm-up does not end before the run, wher
     "--warmup-epochs 2, or more --epochs",
   ]);
   assertEquals([of(19, 0.5), of(20, 1)], [[], []]);
+  // It also puts off a schedule that falls after it alone.
+  const falling = { ...SOUND, epochs: 20, warmupEpochs: 20, fallsAfterWarmup: true };
+  assertStringIncludes(
+    checkSettings(falling, DATA)[0],
+    "the warm-up of 20 epochs takes the whole run of 20: the learning rate never begins to fall. Use --warmup-epochs 2",
+  );
+  assertEquals(checkSettings({ ...falling, warmupEpochs: 19 }, DATA), []);
 });
 
 Deno.test("checkSettings() says that a run has few steps, unless that is what was asked for", () => {

@@ -197,6 +197,9 @@ vitTest("the periods of rotary positions are saved as they were loaded", () =>
     const saved = await store.save();
     assertEquals(saved.get("rope_embed.periods"), periods);
     assertEquals([...saved.keys()].toSorted(), builder.state.map(({ key }) => key).toSorted());
+    // Whoever is given values may transfer them.
+    structuredClone(saved, { transfer: [...saved.values()].map(({ buffer }) => buffer) });
+    assertEquals((await store.save()).get("rope_embed.periods"), periods);
   }));
 
 vitTest("the biases of DINOv3's keys count for nothing", () =>

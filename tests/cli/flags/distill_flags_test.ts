@@ -120,6 +120,13 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
   assertEquals(warnings, ["--local_rank is ignored: mpirun or srun starts the ranks (docs/scaling.md)"]);
 });
 
+Deno.test("parseDistillFlags() has small views drawn as SWAV draws them, whatever a recipe says of the others", () => {
+  const of = (...args: string[]) =>
+    parse("--data", "d", "--distill", "t", "--recipe", "dinov2-vits14", ...args).options.augmentation;
+  assertEquals([of(), of("--small-views", "2"), of("--small-views", "0")], ["mocov2", undefined, "mocov2"]);
+  assertEquals(of("--small-views", "2", "--augmentation", "mocov2"), "mocov2");
+});
+
 Deno.test("parseDistillFlags() takes --cache as a word, or as a path from the current folder", () => {
   const cacheOf = (...args: string[]) => parse(...args).options.cache;
   assertEquals(cacheOf(), "auto");
@@ -154,6 +161,7 @@ Deno.test("parseDistillFlags() warns of flags that have no effect", () => {
     parse("--resume", "a.pth.tar", "--start-epoch", "1").warnings.join(),
     /--start-epoch has no effect/,
   );
+  assertEquals(parse("--output", "o", "--resume", "auto", "--start-epoch", "1").warnings, []); // there may be no checkpoint
   assertMatch(parse("--resume-anyway").warnings.join(), /--resume-anyway has no effect without --resume/);
   const { warnings, options } = parse("--resume", "a.pth.tar", "--resume-anyway");
   assertEquals([warnings, options.resumeAnyway], [[], true]);

@@ -112,6 +112,31 @@ Deno.test("evaluations on held-out labels are known to a resumed run of the same
   assertEquals(await known({}), []);
 });
 
+Deno.test("evaluations are made again where a resumed run would make others", async () => {
+  using run = new RecordedRun();
+  const score = { of: "student", by: "knn", step: 8, top1: 30, top5: 90 };
+  Deno.writeTextFileSync(join(run.path, "scores.jsonl"), JSON.stringify(score) + "\n");
+  const options = { ...optionsOf(run), testData: null };
+  run.write(
+    "config.json",
+    Object.fromEntries(Object.entries(options).map(([name, value]) => [snakeCase(name), value])),
+  );
+  run.write("run.json", recordOf());
+  const known = async (changes: Partial<DistillOptions>) =>
+    (await readRunSoFar("distill", { ...options, ...changes }))!.accuracies as unknown[];
+  assertEquals(await known({}), [score]);
+  assertEquals(await known({ lr: 1, workers: 3 }), [score]);
+  const others: Partial<DistillOptions>[] = [
+    { evalResize: "torchvision" },
+    { knnImages: 7 },
+    { seed: options.seed + 1 }, // it chooses those images
+    { weights: "module.teacher" },
+    { teacherSize: 64 },
+    { fastDecode: true },
+  ];
+  for (const changes of others) assertEquals(await known(changes), [], JSON.stringify(changes));
+});
+
 Deno.test("a run that is resumed in another folder keeps the losses of its beginning, and scores are made again", async () => {
   using run = new RecordedRun();
   await run.writeAll();

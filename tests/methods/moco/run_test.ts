@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
 import type { ActorSystem } from "../../../actors/runtime/mod.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
@@ -8,6 +15,9 @@ import type { EncoderTrainingPlan } from "../../../methods/encoder_training/even
 import type { PretrainInput } from "../../../methods/moco/mod.ts";
 import type { PretrainOptions } from "../../../methods/moco/options.ts";
 import { distill, knn, pretrain } from "../../../methods/runs.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import type { TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { digestFile, RunFolder, sampleRows, TINY_ENCODER } from "../../actors/small_run.ts";
 
@@ -78,6 +88,40 @@ Deno.test("pretrain() gives the same bits for any number of readers, and when it
     UserError,
   );
   assertStringIncludes(other.message, "--moco-t 0.2");
+  const { message: augmented } = await assertRejects(
+    () => pretrain(optionsOf(folder, "v1", { epochs, resume: error.checkpoint, augPlus: false })).result,
+    UserError,
+  );
+  assertStringIncludes(augmented, "--no-aug-plus is given, was --aug-plus. To resume, use --aug-plus;");
+
+  // A file that lacks one of the two encoders is refused before anything is started.
+  const half = join(folder.path, "half.pth.tar");
+  {
+    using file = await openCheckpointFile(error.checkpoint!);
+    const root = file.value as TorchDict;
+    const weights = root.get("state_dict") as TorchDict;
+    weights.delete([...weights.keys()].find((key) => String(key).startsWith("module.encoder_k.fc"))!);
+    await writeTorchFile(half, root);
+  }
+  const { message: lacking } = await assertRejects(
+    () => pretrain(optionsOf(folder, "lacking", { epochs, resume: half })).result,
+    UserError,
+  );
+  assertMatch(
+    lacking,
+    /does not fit the encoder that the flags describe: module\.encoder_k\.fc\S* is missing/,
+  );
+});
+
+Deno.test("a pretraining names its own flag where its queue is too small for a step", async () => {
+  using folder = new RunFolder(8 * BATCHES);
+  const options = optionsOf(folder, "short");
+  const { batchSize, mocoK } = options;
+  const { message } = await assertRejects(
+    () => pretrain({ ...options, accumulate: mocoK / batchSize + 1 }).result,
+    UserError,
+  );
+  assertStringIncludes(message, `--moco-k ${mocoK} is too small: expected at least --batch-size times`);
 });
 
 Deno.test("a pretrained encoder is evaluated next to training, teaches a student, and either of its sides can be chosen", async () => {

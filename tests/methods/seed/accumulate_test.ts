@@ -74,6 +74,21 @@ Deno.test("runDistillation() with batches that accumulate ends and stops between
   assertEquals(await digestFile(resumed.checkpoint), await digestFile(whole.checkpoint));
 });
 
+Deno.test("a snapshot of a run that accumulates shows the image's own key", async () => {
+  using folder = new RunFolder(64);
+  const own: number[] = [];
+  await runDistillation(
+    folder.options("shown", { accumulate: 5, limitSteps: 10, seed: 1, queue: 64, insight: true }),
+    hear<DistillEvent>({
+      snapshot({ similarities }) {
+        own.push(similarities.own);
+      },
+    }),
+  );
+  assertGreater(own.length, 0);
+  assertEquals(own, own.map(() => 0)); // nothing is as similar to the image's embedding as itself
+});
+
 Deno.test("runDistillation() refuses a queue that the keys of a step do not fit into", async () => {
   using folder = new RunFolder(ROWS);
   const options = folder.options("out", { ...SETTINGS, accumulate: 5, queue: 16 });

@@ -6,6 +6,7 @@ import { type DistillResult, runDistillation } from "../../../methods/seed/run.t
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import { NothingToDoError } from "../../../methods/nothing_to_do.ts";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
+import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { TensorValue, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
@@ -126,6 +127,31 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   // What it is now is what its own checkpoint says.
   const again = { ...resumed, data: other, temp: 0.3, resume: insisted.result.checkpoint, epochs: 2 };
   assertEquals(changesOf((await run(again)).warnings), []);
+});
+
+Deno.test("layers of a loss that a checkpoint does not have, or for another teacher, begin untrained", async () => {
+  using folder = new RunFolder(16);
+  const { result: { checkpoint: plain } } = await run(folder.options("plain", { limitSteps: 2 }));
+  const tokens = { loss: "tokens", limitSteps: 1 };
+  const insisted = await run(
+    folder.options("tokens", { ...tokens, resume: plain, resumeAnyway: true, maxRestarts: 0 }),
+  );
+  assertStringIncludes(
+    insisted.warnings.join("\n"),
+    "has no layers of this loss (loss_tokens.weight, loss_tokens.bias): they begin untrained",
+  );
+  assertEquals(insisted.result.steps, 1);
+  // They are kept from then on.
+  const again = await run(folder.options("again", { ...tokens, resume: insisted.result.checkpoint }));
+  assertEquals(again.warnings, []);
+
+  const wider = folder.options("wider", {
+    ...{ distill: SAMPLE_TEACHER, teacherArch: "resnet18", teacherSize: 64 },
+    ...{ ...tokens, resume: insisted.result.checkpoint, resumeAnyway: true, maxRestarts: 0 },
+  });
+  const { result, warnings } = await run(wider);
+  assertStringIncludes(warnings.join("\n"), "has no layers of this loss (loss_tokens.weight, ");
+  assert(Number.isFinite(result.firstLoss));
 });
 
 Deno.test("an epoch that would have another order is begun anew where one insists, and checkpoints of before resume", async () => {

@@ -27,6 +27,15 @@ Deno.test("readsQueue() finds in a loss's graph whether it compares with the que
   const sizes = { batch: 4, dimension: 8, queueSize: 6 };
   const found = lossNames().filter((name) => readsQueue(name, sizes));
   assertEquals(found, ["seed", "tokens"]); // the first term of `tokens` is SEED's loss
+  const maps = { student: [2, 2, 16], teacher: [3, 3, 12] } as const;
+  assertEquals(readsQueue("tokens", { ...sizes, maps }), true);
+  // One that compares maps alone, and needs them.
+  registerLoss("maps alone", (graph, { maps }) => {
+    const student = maps!.linear("to_teacher", maps!.student, maps!.teacher.shape[3]);
+    assertEquals([student.shape, maps!.teacher.shape], [[4, 2, 2, 12], [4, 3, 3, 12]]);
+    return graph.source("some loss", [1]);
+  }, { usesMaps: true });
+  assertEquals(readsQueue("maps alone", { ...sizes, maps }), false);
 });
 
 Deno.test("a loss that returns anything but one number is refused by its name", () => {
