@@ -111,7 +111,7 @@ export async function readRunSoFar(
   const isUnfinished = record.status !== "finished";
   const known: Record<string, unknown> = { fast_decode: false, ...config }; // runs of before have no such setting
   const isSameKnn = KNN_OPTIONS.every((name) => known[snakeCase(name)] === options[name]) &&
-    await hasSameTestData(record, options);
+    await hasSameImages(record, options);
   const scores = isSameKnn ? await readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
   return {
@@ -122,14 +122,21 @@ export async function readRunSoFar(
   };
 }
 
-/** Whether the images to classify are those of the record; where it was killed before it had looked at them, they may be. */
-async function hasSameTestData(
+/**
+ * Whether the images to classify, and those that vote, are those of the record; where it was killed before it had looked at them,
+ * they may be.
+ */
+async function hasSameImages(
   { inputs }: RunRecord,
   { data, testData }: Pick<EncoderTrainingOptions, "data" | "testData">,
 ): Promise<boolean> {
-  const isHeldOut = testData === HELD_OUT;
-  const known = inputs.find(({ role }) => role === (isHeldOut ? "images" : "test images"))?.fingerprint;
-  if (known === undefined || testData === null) return true;
-  using dataset = await openDataset(isHeldOut ? await resolveDataset(data, "train") : testData);
-  return await fingerprintDataset(dataset) === known;
+  if (testData === null) return true;
+  const isSame = async (role: string, path: string) => {
+    const known = inputs.find((input) => input.role === role)?.fingerprint;
+    if (known === undefined) return true;
+    using dataset = await openDataset(path);
+    return await fingerprintDataset(dataset) === known;
+  };
+  return await isSame("images", await resolveDataset(data, "train")) &&
+    (testData === HELD_OUT || await isSame("test images", testData));
 }

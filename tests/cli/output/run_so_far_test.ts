@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { SAMPLE_DATA } from "../../../data/sample.ts";
 import { fingerprintDataset } from "../../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../../data/open_dataset.ts";
 import { HELD_OUT } from "../../../methods/held_out.ts";
@@ -116,7 +117,7 @@ Deno.test("evaluations are made again where a resumed run would make others", as
   using run = new RecordedRun();
   const score = { of: "student", by: "knn", step: 8, top1: 30, top5: 90 };
   Deno.writeTextFileSync(join(run.path, "scores.jsonl"), JSON.stringify(score) + "\n");
-  const options = { ...optionsOf(run), testData: null };
+  const options = { ...optionsOf(run), testData: join(SAMPLE_DATA, "test.tsv") };
   run.write(
     "config.json",
     Object.fromEntries(Object.entries(options).map(([name, value]) => [snakeCase(name), value])),
@@ -135,6 +136,10 @@ Deno.test("evaluations are made again where a resumed run would make others", as
     { fastDecode: true },
   ];
   for (const changes of others) assertEquals(await known(changes), [], JSON.stringify(changes));
+  for (const [role, fingerprint] of [["images", "0"], ["test images", "0"]]) {
+    run.write("run.json", { ...recordOf(), inputs: [{ role, path: options.data, fingerprint }] });
+    assertEquals(await known({}), [], role);
+  }
 });
 
 Deno.test("a run that is resumed in another folder keeps the losses of its beginning, and scores are made again", async () => {
