@@ -122,7 +122,7 @@ Deno.test("evaluations are made again where a resumed run would make others", as
     "config.json",
     Object.fromEntries(Object.entries(options).map(([name, value]) => [snakeCase(name), value])),
   );
-  run.write("run.json", recordOf());
+  run.write("run.json", { ...recordOf(), inputs: [] });
   const known = async (changes: Partial<DistillOptions>) =>
     (await readRunSoFar("distill", { ...options, ...changes }))!.accuracies as unknown[];
   assertEquals(await known({}), [score]);
