@@ -190,6 +190,7 @@ export type { QueueView, SimilarityMap } from "./models/similarity_map.ts";
 export * from "./actors/runtime/mod.ts";
 export { FolderIdentity, FolderLostError } from "./data/folder_identity.ts";
 export { FolderLock } from "./data/folder_lock.ts";
+export { takeOutputFolder } from "./methods/output_folder.ts";
 export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";
 export {
   BrokenImageError,

@@ -86,8 +86,8 @@ async function checkText(path: string): Promise<void> {
 }
 
 /**
- * Finds the data set that a path stands for. A file stands for itself. A folder stands for what it has for the split,
- * such as `train.tsv`, `train/` or the files of CIFAR. For training, a folder of images stands for itself.
+ * Finds the data set that a path stands for. A file stands for itself in training, and has no test set. A folder stands for what it has for
+ * the split, such as `train.tsv`, `train/` or the files of CIFAR. For training, a folder of images stands for itself.
  *
  * @returns a path for {@linkcode openDataset}; `undefined` if the folder has nothing for the split
  * @throws {UserError} if the path does not exist

@@ -151,7 +151,7 @@ export interface KnnInput
   feature?: FeatureKind;
   /** Keep activations and the encoder's weights in float16, as `--amp` does. */
   amp?: boolean;
-  /** Seed of random weights. */
+  /** Seed of random weights, and of the choice of held-out labels where there is no test set. */
   seed?: number;
   /** Images that vote. */
   data: string;

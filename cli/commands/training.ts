@@ -261,7 +261,6 @@ async function lead<Event extends { type: string }, Result extends object, Befor
     for (const line of lines) shown.say(line);
     for (const warning of warnings) shown.warn(warning);
   }
-  shown.tell("start", { task, adapter, output: options.output });
   using files = new DisposableStack();
   const tensorBoard = <T>(work: () => T) => shown.effort.attempt("the TensorBoard event file", work);
   const view = training.show({

@@ -38,6 +38,7 @@ export async function watchRun(
   const recorder = new RunRecorder(folder, { ...facts, effort });
   const onProblem = (error: unknown) => effort.fail("the page", error);
   const page = pageOptions && await servePage([folder.path], { ...pageOptions, onProblem });
+  shown.tell("start", { task: facts.task, adapter: facts.adapter, output: folder.path });
   if (page !== undefined) shown.say(`page      ${page.url}`);
   for (const warning of [...warnings, ...page?.warning === undefined ? [] : [page.warning]]) {
     shown.warn(warning);

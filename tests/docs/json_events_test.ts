@@ -75,6 +75,24 @@ Deno.test("every line of distill --json and lincls --json fits the schema, and a
   const resumed = await run(DISTILL, ...distill, "--resume", "auto", "--no-insight");
   const { seconds, seconds_in_all } = resumed.at(-1)!;
   assert((seconds_in_all as number) > (seconds as number));
+  // What is said before the first step comes after the first line.
+  const warned = await run(
+    DISTILL,
+    ...[
+      ...small,
+      ...teacher,
+      "--data",
+      folder.data,
+      "--epochs",
+      "1",
+      "--schedule",
+      "1",
+      "--limit-steps",
+      "1",
+    ],
+    ...["--ui", "0", "--no-insight", "--output", join(folder.path, "warned")],
+  );
+  assertEquals(warned.slice(0, 3).map(({ type }) => type), ["start", "note", "warning"]);
   // Where nothing is left to do, a program that waits for a last line gets one too.
   const nothing = await run(DISTILL, ...distill, "--resume", "auto");
   assertMatch(String(nothing.at(-2)!.text), /there is nothing left to do/);
