@@ -7,7 +7,7 @@ import type { BestEffort } from "../../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
-import { DIAGNOSTICS, parseRecord } from "../../ui/record_schemas.ts";
+import { DIAGNOSTICS, parseRecord, RUN_RECORD } from "../../ui/record_schemas.ts";
 import type {
   ActorsRecord,
   DiagnosticsRecords,
@@ -218,7 +218,7 @@ export class RunRecorder {
       const report = await writeReport(this.#folder.path);
       // An evaluation in the folder of the run that it evaluates belongs to that one's report.
       const parent = dirname(this.#folder.path);
-      if (await Deno.stat(join(parent, REPORT)).then(() => true, () => false)) await writeReport(parent);
+      if (await isReported(parent)) await writeReport(parent);
       return report;
     });
   }
@@ -253,6 +253,14 @@ export class RunRecorder {
     this.#record.inputs = inputs;
     this.#write();
   }
+}
+
+/** Whether a folder is a run's, with a report: a file of that name elsewhere is somebody's own. */
+async function isReported(folder: string): Promise<boolean> {
+  const hasReport = await Deno.stat(join(folder, REPORT)).then(() => true, () => false);
+  if (!hasReport) return false;
+  const text = await Deno.readTextFile(join(folder, "run.json")).catch(() => ""); // there is none, or it cannot be read
+  return parseRecord(RUN_RECORD, text).problem === undefined;
 }
 
 /** The names that `deno task tsv` leaves beside a TSV file; `undefined` where there are none. */

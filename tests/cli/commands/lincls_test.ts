@@ -21,6 +21,11 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   Deno.mkdirSync(join(folder.path, "run"));
   const report = join(folder.path, "run", "report.html");
   Deno.writeTextFileSync(report, "");
+  const evaluated = { task: "distill", status: "finished", command: "", started_at: "", versions: {} };
+  Deno.writeTextFileSync(
+    join(folder.path, "run", "run.json"),
+    JSON.stringify({ ...evaluated, hardware: {}, inputs: [] }),
+  );
   const plugin = ["--plugin", TINY_ENCODER];
   const flags = [
     ...`--epochs 3 -b 16 --image-size 32 -j 1 --lr 0.03 0.3 --schedule 2 -p 2`.split(" "),

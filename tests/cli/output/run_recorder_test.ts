@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { BestEffort } from "../../../actors/best_effort.ts";
 import type { NeighboursReport, ProbeSet } from "../../../actors/diagnostics.ts";
@@ -54,5 +54,28 @@ Deno.test("RunRecorder removes the neighbours of a probe set that a resumed run 
     assertEquals(await record((recorder) => recorder.probeSet(probeSetOf(60, "/data/other.tsv"))), [
       "gallery.json",
     ]);
+  });
+});
+
+Deno.test("RunRecorder writes anew the report of the run that its folder lies in, and no other page of that name", async () => {
+  await withFolder(async (path) => {
+    const report = join(path, "report.html");
+    Deno.writeTextFileSync(report, "a comparison of runs");
+    /** Has a run end in a folder in there. */
+    const finish = async (name: string) => {
+      using folder = OutputFolder.open(join(path, name));
+      folder.begin({}, null);
+      const effort = new BestEffort((text) => assertEquals(text, ""));
+      const options = { task: "lincls", args: [], adapter: "an adapter", inputs: [], started: 0, effort };
+      const recorder = new RunRecorder(folder, options);
+      recorder.plan({ images: 1, steps_per_epoch: 1, total_steps: 1, first_step: 0, epochs: 1 });
+      await recorder.finish({ status: "finished" });
+      return Deno.readTextFileSync(report);
+    };
+    assertEquals(await finish("first"), "a comparison of runs", "no run.json");
+    Deno.writeTextFileSync(join(path, "run.json"), '{"name":"somebody\'s own"}');
+    assertEquals(await finish("second"), "a comparison of runs", "a run.json that is no record");
+    Deno.copyFileSync(join(path, "first", "run.json"), join(path, "run.json"));
+    assertStringIncludes(await finish("third"), '"name":"third"');
   });
 });
