@@ -70,7 +70,7 @@ const STEP = { actor: "finetune_trainer", message: "encode" };
 export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: number) {
   const { folder, shown } = stage;
   const { tuning: _, ...config } = options;
-  const { evaluate, resume, epochs } = config;
+  const { evaluate, epochs } = config;
   const diagnostics = new RunDiagnostics(stage, options.output, STEP);
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
@@ -102,7 +102,7 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
           besideTraining: false,
         },
       },
-      resume === null ? undefined : isRepeated,
+      stage.isResuming ? isRepeated : undefined,
     );
   }
 

@@ -103,7 +103,7 @@ function figuresOf({ scores, chosen }: LinearResult, took: Took): RunFigure[] {
 export function showLinear(stage: Stage, options: LinearOptions, printFreq: number) {
   const { folder, shown } = stage;
   const { tuning: _, ...config } = options;
-  const { evaluate, resume, epochs, cacheFeatures } = config;
+  const { evaluate, epochs, cacheFeatures } = config;
   let writer: EventWriter | undefined;
   let [stepsPerEpoch, extraSteps] = [1, 0];
 
@@ -133,7 +133,7 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
           besideTraining: false,
         },
       },
-      resume === null ? undefined : isRepeated,
+      stage.isResuming ? isRepeated : undefined,
     );
   }
 

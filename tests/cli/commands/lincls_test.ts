@@ -254,6 +254,24 @@ for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tunin
   });
 }
 
+for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tuning", "--finetune"]]) {
+  Deno.test(`lincls --resume auto has each step of a ${kind} once that ended before its first checkpoint`, async () => {
+    using folder = new RunFolder(16, 8);
+    const output = folder.makeOutput("out");
+    const metrics = join(output, "metrics.jsonl");
+    const first = { epoch: 0, step: 1, loss: 9, lr: 1, images_per_second: null, time: 1 };
+    Deno.writeTextFileSync(metrics, JSON.stringify(first) + '\n{"epoch":0,"st');
+    const small = "--epochs 1 -b 8 --image-size 32 -j 1 --no-tune --no-tensorboard --resume auto".split(" ");
+    const ended = await lincls(
+      ...["--pretrained", TINY_TEACHER, "--plugin", TINY_ENCODER, ...own, ...small],
+      ...["--output", output, folder.data],
+    );
+    assertEquals([ended.code, ended.stderr], [0, ""]);
+    const rows = Deno.readTextFileSync(metrics).trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals([rows.map(({ step }) => step), rows[0].lr !== first.lr], [[1, 2], true]);
+  });
+}
+
 Deno.test("lincls refuses wrong files in one line, and another run's folder", async () => {
   using folder = new RunFolder(20, 10);
   const refuse = async (args: string[], expected: RegExp, code = 1) => {
