@@ -17,6 +17,7 @@ import INDEX from "./page/index.html" with { type: "text" };
 import LINE_CHART from "./page/line_chart.ts" with { type: "text" };
 import NAMES from "./page/names.ts" with { type: "text" };
 import RUNS from "./page/runs.ts" with { type: "text" };
+import RUN_TIMES from "./page/run_times.ts" with { type: "text" };
 import SAVING from "./page/saving.ts" with { type: "text" };
 import SETTINGS from "./page/settings.ts" with { type: "text" };
 import SHOWN_RUNS from "./page/shown_runs.ts" with { type: "text" };
@@ -43,6 +44,7 @@ const SOURCES: Readonly<Record<string, string>> = {
   "line_chart.ts": LINE_CHART,
   "names.ts": NAMES,
   "runs.ts": RUNS,
+  "run_times.ts": RUN_TIMES,
   "saving.ts": SAVING,
   "settings.ts": SETTINGS,
   "shown_runs.ts": SHOWN_RUNS,

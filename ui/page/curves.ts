@@ -6,6 +6,7 @@ import { find } from "page/elements.ts";
 import { Health } from "page/health.ts";
 import { type Line, LineChart, type Range, scaleRange } from "page/line_chart.ts";
 import { shortNames } from "page/names.ts";
+import { secondsAt, secondsOf } from "page/run_times.ts";
 import { cellsOf, lookOf, type ShownRun, type Unit, whyUnseen } from "page/shown_runs.ts";
 import { type Point, smooth } from "page/smoothing.ts";
 import { BY, describeImages, epochsAfter, type Run, type State } from "page/state.ts";
@@ -20,24 +21,6 @@ const MOVE_SHARE = 0.5;
 
 /** The shortest range, as a share of everything. */
 const SHORTEST = 1e-5;
-
-/** Seconds from a run's first step until each of its points; `null` where no time was recorded. */
-function secondsOf({ points }: Run): (number | null)[] {
-  const start = points.find(([, , , , time]) => time !== null)?.[4] ?? null;
-  return points.map(([, , , , time]) => start === null || time === null ? null : time - start);
-}
-
-/** When a step was done, between the points that are known. */
-function secondsAt(run: Run, seconds: readonly (number | null)[], step: number): number | null {
-  const { points } = run;
-  const after = points.findIndex((point) => point[0] >= step);
-  if (after < 0) return seconds.at(-1) ?? null;
-  if (after === 0) return seconds[0] ?? null;
-  const [from, to] = [seconds[after - 1], seconds[after]];
-  if (from === null || to === null) return null;
-  const share = (step - points[after - 1][0]) / (points[after][0] - points[after - 1][0]);
-  return from + share * (to - from);
-}
 
 /** Values over x; points that are at no x are left out. */
 function pointsOf({ run, xs }: ShownRun, value: (point: CurvePoint) => number | null): Point[] {
@@ -130,7 +113,7 @@ export class Curves {
     const chosen = runs.map((run, i) => ({ run, name: names[i], ...lookOf(i) })).filter(({ run }) =>
       run.isShown
     );
-    const seconds = chosen.map(({ run }) => unit === "time" ? secondsOf(run) : []);
+    const seconds = chosen.map(({ run }) => unit === "time" ? secondsOf(run.points) : []);
     const longest = Math.max(...seconds.map((own) => own.at(-1) ?? 0));
     const [time, divisor] = TIMES.find(([, length]) => longest >= 2 * length) ?? TIMES[2];
     const shown = chosen.map((one, i): ShownRun => {
@@ -139,13 +122,13 @@ export class Curves {
       const xOf = (step: number): number | null => {
         if (unit === "step") return step;
         if (unit === "epoch") return plan === undefined ? null : epochsAfter(step, plan);
-        const at = secondsAt(one.run, seconds[i], step);
+        const at = secondsAt(points, seconds[i], step);
         return at === null ? null : at / divisor;
       };
       const xs = unit === "time"
         ? seconds[i].map((at) => at === null ? null : at / divisor)
         : points.map(([step]) => xOf(step));
-      return { ...one, xs, xOf };
+      return { ...one, xs, statsXs: one.run.stats.map(({ step }) => xOf(step)), xOf };
     });
     this.#everything = extentOf(shown);
     const range = this.#zoom ?? this.#everything;

@@ -3,13 +3,11 @@
 import { DASHES } from "page/colours.ts";
 import { find } from "page/elements.ts";
 import { type Line, LineChart, type SharedView } from "page/line_chart.ts";
+import { secondsPerStep } from "page/run_times.ts";
 import { cellsOf, lookOf, type Shown, type ShownRun, whyUnseen } from "page/shown_runs.ts";
 import { smooth } from "page/smoothing.ts";
 import type { Run } from "page/state.ts";
-import type { CurvePoint, StatsRow } from "../records.ts";
-
-/** Points of the curve on either side of a step that say how long steps take there. */
-const TIMED_POINTS = 5;
+import type { StatsRow } from "../records.ts";
 
 /** A line of fewer points has marks: a single one would not be seen. */
 const MARKED_POINTS = 30;
@@ -22,21 +20,6 @@ function totalOf(norms: StatsRow["gradient_norms"]): number | null {
     sum += norm * norm;
   }
   return Math.sqrt(sum);
-}
-
-/**
- * Returns how long a step takes around one, in seconds: the median of the steps near it, so that a pause for an evaluation or
- * a resume does not count. `null` where no time was recorded.
- */
-function secondsPerStep(points: readonly CurvePoint[], step: number): number | null {
-  const found = points.findIndex((point) => point[0] >= step);
-  const at = found < 0 ? points.length - 1 : found;
-  const near = points.slice(Math.max(0, at - TIMED_POINTS), at + TIMED_POINTS + 1);
-  const lengths = near.slice(1).flatMap(([step, , , , time], i) => {
-    const [before, , , , since] = near[i];
-    return time === null || since === null ? [] : [(time - since) / (step - before)];
-  }).toSorted((a, b) => a - b);
-  return lengths.length === 0 ? null : lengths[lengths.length >> 1];
 }
 
 /** What a chart shows of a row. */
@@ -187,13 +170,13 @@ export class Health {
 
 /** Returns a line of a run's values; those that are not finite are gaps. */
 function lineOf(
-  { run, xOf }: ShownRun,
+  { run, statsXs }: ShownRun,
   valueOf: ValueOf,
   smoothing: number,
   look: Pick<Line, "name" | "colour" | "dash">,
 ): Line {
-  const points = run.stats.flatMap((row) => {
-    const x = xOf(row.step);
+  const points = run.stats.flatMap((row, i) => {
+    const x = statsXs[i];
     return x === null ? [] : [[x, valueOf(row, run)] as const];
   });
   return {

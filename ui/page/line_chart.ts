@@ -3,6 +3,7 @@
 import { Chart, type Drawing, formatNumber, styleColour, valueAxis } from "page/charts.ts";
 import { faded, type LegendEntry } from "page/colours.ts";
 import { make, swatch } from "page/elements.ts";
+import { placeOf } from "page/run_times.ts";
 import type { Point } from "page/smoothing.ts";
 
 /** From one value of the x axis to another. */
@@ -64,17 +65,6 @@ const WHEEL_FACTOR = 1.25;
 
 /** Points of a line that are listed, evenly spaced, the newest among them. */
 const LISTED = 12;
-
-/** Place of the first point at x or behind. */
-function placeOf(points: readonly Point[], x: number): number {
-  let [low, high] = [0, points.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (points[middle][0] < x) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
 
 /** The place of the point that is nearest to x and has a value; -1 where there is none. */
 function nearest(points: readonly Point[], x: number): number {

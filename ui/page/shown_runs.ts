@@ -22,6 +22,8 @@ export interface ShownRun extends LegendEntry {
   run: Run;
   /** Of the x axis, for each of the run's points. */
   xs: (number | null)[];
+  /** The same for each of its rows of statistics. */
+  statsXs: (number | null)[];
   /** Of the x axis, for a step. */
   xOf(step: number): number | null;
 }
