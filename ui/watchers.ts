@@ -1,13 +1,11 @@
 /** Sends the news of runs to everyone who has the page open, as server-sent events. */
 import type { ServerResponse } from "node:http";
+import { Client } from "./client.ts";
 import type { PageMessage } from "./records.ts";
 import { CURVE_POINTS, RunReader } from "./run_reader.ts";
 
 /** Between two looks into the folders, while the page is open somewhere. */
 const POLL_MS = 500;
-
-/** How long a client may leave unread what was sent to it. One that is further behind is told everything anew. */
-const MOST_BEHIND_MS = 60_000;
 
 /** Streams that are open at once: more than people need, and little enough for a run that goes on beside them. */
 export const MOST_CLIENTS = 64;
@@ -32,42 +30,6 @@ const HEARTBEAT_MS = 15_000;
 
 /** Finds the folders of runs; those that it finds later are added. */
 export type FindRuns = () => Promise<readonly string[]>;
-
-/** One open page. */
-class Client {
-  /** Number of the run of which it is told all; of others there is no need for images. */
-  readonly run: number;
-  readonly #response: ServerResponse;
-  /** When it left something unread; nothing while it keeps up. */
-  #behindSince: number | undefined;
-  /** Whether it was told everything, so that it can be told the news. */
-  isReady = false;
-
-  constructor(response: ServerResponse, run: number) {
-    this.run = run;
-    this.#response = response;
-    response.on("drain", () => this.#behindSince = undefined);
-  }
-
-  /** Whether it can be told anything. */
-  get isOpen(): boolean {
-    return !this.#response.destroyed && !this.#response.writableEnded;
-  }
-
-  /** Sends bytes, which are shared with the other clients. A client that reads nothing for too long is cut off. */
-  send(bytes: Uint8Array): void {
-    if (!this.isOpen) return;
-    const now = performance.now();
-    if (this.#behindSince !== undefined && now - this.#behindSince > MOST_BEHIND_MS) {
-      this.#response.destroy(); // its page connects again by itself
-    } else if (!this.#response.write(bytes)) this.#behindSince ??= now;
-  }
-
-  /** Ends the stream; what was sent before may still be read. */
-  end(): void {
-    if (this.isOpen) this.#response.end();
-  }
-}
 
 /** All clients, and what they are told. */
 export class Watchers {
@@ -106,11 +68,10 @@ export class Watchers {
     await this.#poll();
     // It may have gone meanwhile, and the page may have been closed.
     if (this.#hasEnded || !client.isOpen) return client.end();
-    client.send(this.#encode([
+    client.begin(this.#encode([
       this.#names(),
       ...this.#readers.flatMap((reader) => reader.everything()).filter((message) => isFor(client, message)),
     ]));
-    client.isReady = true;
     this.#schedule();
   }
 
