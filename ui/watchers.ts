@@ -19,7 +19,7 @@ const MOST_POINTS = 100_000;
 /** Between two looks for runs that have begun, in ms. */
 const FIND_EVERY_MS = 5_000;
 
-/** Of the time, as much at most is spent on looking, however many runs there are. */
+/** Of the time, as much at most is spent on looking, where looks take long one after the other. */
 const MOST_BUSY = 0.1;
 
 /** A line that a page ignores: it is how a client that went away without a word is found out. */
@@ -43,6 +43,8 @@ export class Watchers {
   #toldAt = performance.now();
   #foundAt = -Infinity;
   #delayMs = POLL_MS;
+  /** How long the last look took, in ms. */
+  #lastTook = 0;
   #hasEnded = false;
 
   /** @param onProblem takes an error that is a bug; it goes no further */
@@ -111,7 +113,11 @@ export class Watchers {
           // What cannot be read now may be readable later.
           this.#tellNews(await reader.poll().catch(() => []));
         }
-        this.#delayMs = Math.max(POLL_MS, (performance.now() - start) / MOST_BUSY);
+        // A single long look, as the first one of a long run, has caught up: the next is short again.
+        const took = performance.now() - start;
+        const pause = Math.min(took, this.#lastTook) / MOST_BUSY;
+        this.#delayMs = Math.min(Math.max(POLL_MS, pause), HEARTBEAT_MS);
+        this.#lastTook = took;
         if (performance.now() - this.#toldAt > HEARTBEAT_MS) this.#tell(HEARTBEAT);
       } catch (error) {
         this.#onProblem(error);

@@ -88,6 +88,24 @@ Deno.test("servePage tells of all runs, and images of the one that is asked for;
   await other.return(undefined);
 });
 
+Deno.test("servePage goes on telling news right after a look that took long", async () => {
+  using run = new RecordedRun();
+  run.addSteps(1, 3);
+  let looks = 0;
+  const find = async () => {
+    if (looks++ === 0) await new Promise((resolve) => setTimeout(resolve, 1000));
+    return [run.path];
+  };
+  await using page = await servePage(find, { port: 0 });
+  const news = newsOf(page.url);
+  await take(news, 4); // runs, metrics, scores, stats
+  const start = performance.now();
+  run.addSteps(4, 5);
+  const [metrics] = await take(news, 1);
+  assertEquals([metrics.kind, performance.now() - start < 5000], ["metrics", true]);
+  await news.return(undefined);
+});
+
 Deno.test("servePage gives the page and its files, and nothing else", async () => {
   using run = new RecordedRun();
   await run.writeAll();
