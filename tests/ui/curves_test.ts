@@ -207,6 +207,29 @@ testInBrowser("a zoom stays while a run goes on, whose charts are saved as CSV a
   assertEquals(complaints, []);
 });
 
+testInBrowser(
+  "a zoom over time stays when the unit changes, and goes with the runs that it is of",
+  async (open) => {
+    using run = new RecordedRun();
+    using other = new RecordedRun();
+    run.addSteps(1, 31);
+    other.addSteps(1, 6);
+    await using server = await servePage([run.path, other.path], { port: 0 });
+    const { page, complaints } = await open();
+    await page.goto(server.url);
+    await page.locator("#loss canvas").waitFor();
+    const choose = () => page.locator('#unit [value="time"]').check();
+    assertEquals(await newRange(page, choose), [0, 90], "seconds");
+    assertEquals(await newRange(page, () => page.locator("#zoom-in").click()), [22.5, 67.5]);
+    const minutes = await newRange(page, () => Promise.resolve(run.addSteps(32, 50)));
+    assertEquals(minutes, [22.5 / 60, 67.5 / 60]);
+    assertEquals(await newRange(page, () => page.locator("#zoom-after").click()), [45 / 60, 90 / 60]);
+    const uncheck = () => page.locator("#list [type=checkbox]").first().uncheck();
+    assertEquals(await newRange(page, uncheck), [0, 15], "seconds of the other run");
+    assertEquals(complaints, []);
+  },
+);
+
 stepOnReport("the x axis is step, epoch or time, of points and of evaluations", async (page) => {
   const choose = (unit: string) => newRange(page, () => page.locator(`#unit [value="${unit}"]`).check());
   const last = async (id: string) => (await optionOf(page, id)).series.at(-1)!.data.at(-1)![0];

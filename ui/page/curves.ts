@@ -75,7 +75,11 @@ export class Curves {
   readonly #redraw: () => void;
   /** All there is of the x axis. */
   #everything: Range = [0, 1];
-  /** What is shown of it; nothing for all. */
+  /** What is shown of it. */
+  #range: Range = [0, 1];
+  /** Seconds that a unit of the x axis is; 1 where it counts steps or epochs. */
+  #unitLength = 1;
+  /** What was chosen of it, in seconds where it counts time, whose unit may become another one; nothing for all. */
   #zoom: Range | undefined;
 
   /** @param redraw has them drawn anew */
@@ -100,7 +104,7 @@ export class Curves {
       "zoom-all": () => undefined,
     };
     for (const [id, change] of Object.entries(ranges)) {
-      find(id).addEventListener("click", () => this.#show(change(this.#zoom ?? this.#everything)));
+      find(id).addEventListener("click", () => this.#show(change(this.#range)));
     }
   }
 
@@ -131,7 +135,8 @@ export class Curves {
       return { ...one, xs, statsXs: one.run.stats.map(({ step }) => xOf(step)), xOf };
     });
     this.#everything = extentOf(shown);
-    const range = this.#zoom ?? this.#everything;
+    this.#unitLength = unit === "time" ? divisor : 1;
+    const range = this.#range = this.#zoomed() ?? this.#everything;
     const xName = unit === "time" ? time : unit;
     const formatX = (x: number) => unit === "step" ? String(Math.round(x)) : formatNumber(x);
     const common = { range, xName, formatX };
@@ -182,8 +187,17 @@ export class Curves {
       const from = Math.min(Math.max(range[0], first), last - length);
       range = length === last - first ? undefined : [from, from + length];
     }
-    this.#zoom = range;
+    this.#zoom = range && [range[0] * this.#unitLength, range[1] * this.#unitLength];
     this.#redraw();
+  }
+
+  /** What was chosen of the x axis; one of runs that are no longer drawn is given up. */
+  #zoomed(): Range | undefined {
+    if (this.#zoom === undefined) return undefined;
+    const [from, to] = [this.#zoom[0] / this.#unitLength, this.#zoom[1] / this.#unitLength];
+    const [first, last] = this.#everything;
+    if (from < last && to > first) return [from, to];
+    this.#zoom = undefined;
   }
 }
 
