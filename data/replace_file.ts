@@ -3,6 +3,9 @@ import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
 import { openTemporary } from "./temporary.ts";
 
+/** Characters of a text in parts that are written at once. */
+const WRITTEN_AT_ONCE = 2 ** 20;
+
 /** A file could not be written. What was there before under its name is as it was. */
 export class FileWriteError extends UserError {
   /** Tells people's errors apart in messages and in Workers. */
@@ -72,9 +75,23 @@ export async function replaceTextFile(path: string, text: string): Promise<void>
  * @throws what the system says; the temporary file is gone
  */
 export function replaceTextFileSync(path: string, text: string): void {
+  replacePartsSync(path, [text]);
+}
+
+/** {@linkcode replaceTextFileSync} with a text in parts, which together may be longer than a string can be. */
+export function replacePartsSync(path: string, parts: Iterable<string>): void {
   const target = targetOf(path);
   using temporary = openTemporary(target);
-  writeAll(temporary.file, new TextEncoder().encode(text));
+  let text = "";
+  const flush = () => {
+    writeAll(temporary.file, new TextEncoder().encode(text));
+    text = "";
+  };
+  for (const part of parts) {
+    text += part;
+    if (text.length >= WRITTEN_AT_ONCE) flush();
+  }
+  flush();
   Deno.renameSync(temporary.path, target);
 }
 

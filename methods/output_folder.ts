@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import { FolderLock } from "../data/folder_lock.ts";
 import { counted } from "../data/printable.ts";
+import { readLinesSync } from "../data/read_lines.ts";
 import { UserError } from "../errors.ts";
 import { listCheckpointsSync } from "../models/checkpoint/run_checkpoints.ts";
 
@@ -14,19 +15,17 @@ interface EarlierRun {
 }
 
 function readEarlierRun(folder: string): EarlierRun {
-  let metrics = "";
+  let rows = 0;
   try {
-    metrics = Deno.readTextFileSync(join(folder, "metrics.jsonl"));
+    // What a crash left half written is no row.
+    for (const line of readLinesSync(join(folder, "metrics.jsonl"))) rows += Number(line.endsWith("\n"));
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) {
       throw new UserError(`${join(folder, "metrics.jsonl")} cannot be read: ${(error as Error).message}`);
     }
   }
   const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
-  return {
-    rows: metrics.split("\n").length - 1, // what a crash left half written is no row
-    checkpoints: names.filter((name) => name.endsWith(CHECKPOINT_END)).sort(),
-  };
+  return { rows, checkpoints: names.filter((name) => name.endsWith(CHECKPOINT_END)).sort() };
 }
 
 /**

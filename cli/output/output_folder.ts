@@ -9,7 +9,8 @@ import type { TraceSpan } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
 import { isIn, takeOutputFolder } from "../../methods/output_folder.ts";
 import type { FolderLock } from "../../data/folder_lock.ts";
-import { replaceTextFileSync } from "../../data/replace_file.ts";
+import { readLinesSync } from "../../data/read_lines.ts";
+import { replacePartsSync, replaceTextFileSync } from "../../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../../kernels/tuning/tuning.ts";
 import { METRICS_ROW, parseRecord, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { MetricsRow, ScoreRow, StatsRow } from "../../ui/records.ts";
@@ -61,36 +62,39 @@ function writeWhole(path: string, text: string): void {
   attemptWrite(path, () => replaceTextFileSync(path, text));
 }
 
-function readIfThere(path: string): string {
+/** The lines of a file that is there. */
+function* linesOf(path: string): Generator<string> {
   try {
-    return Deno.readTextFileSync(path);
+    yield* readLinesSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "";
+    if (error instanceof Deno.errors.NotFound) return;
     throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
   }
 }
 
-// One complete line a row: what a crash left half written is no row.
-function splitRows(text: string): string[] {
-  return text.split("\n").slice(0, -1);
-}
-
-/** Leaves the rows of a file that are wanted, and returns how many it took out. */
+/** Leaves the rows of a file that are wanted, and returns how many it took out. What a crash left half written is no row. */
 function dropRows<Row>(
   path: string,
   schema: GenericSchema<unknown, Row>,
   isWanted: (row: Row) => boolean,
 ): number {
-  const text = readIfThere(path);
-  const rows = splitRows(text);
-  const kept = rows.filter((row, i) => {
-    const { value, problem } = parseRecord(schema, row);
-    if (problem === undefined) return isWanted(value);
-    throw new UserError(`${path} line ${i + 1}: ${problem}; correct the line, or move the file away`);
-  });
-  const keptText = kept.map((row) => row + "\n").join("");
-  if (keptText !== text) writeWhole(path, keptText);
-  return rows.length - kept.length;
+  const dropped = new Set<number>();
+  let [place, isCut] = [0, false];
+  for (const line of linesOf(path)) {
+    isCut = !line.endsWith("\n");
+    if (isCut) break;
+    const { value, problem } = parseRecord(schema, line);
+    if (problem !== undefined) {
+      throw new UserError(`${path} line ${place + 1}: ${problem}; correct the line, or move the file away`);
+    }
+    if (!isWanted(value)) dropped.add(place);
+    place++;
+  }
+  if (dropped.size > 0 || isCut) {
+    const isKept = (line: string, i: number) => line.endsWith("\n") && !dropped.has(i);
+    attemptWrite(path, () => replacePartsSync(path, linesOf(path).filter(isKept)));
+  }
+  return dropped.size;
 }
 
 /**

@@ -6,6 +6,7 @@ import { HELD_OUT } from "../../methods/held_out.ts";
 import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
 import { fingerprintDataset } from "../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
+import { readLinesSync } from "../../data/read_lines.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { RunRecord } from "../../ui/records.ts";
 import { snakeCase } from "./snake_case.ts";
@@ -38,11 +39,17 @@ async function readText(path: string): Promise<string> {
 }
 
 /** The rows of a file; a line that is none is named where a resumed run drops rows. */
-async function readRows<Row>(path: string, schema: GenericSchema<unknown, Row>): Promise<Row[]> {
-  return (await readText(path)).split("\n").flatMap((line) => {
-    const { value, problem } = parseRecord(schema, line);
-    return problem === undefined ? [value] : [];
-  });
+function readRows<Row>(path: string, schema: GenericSchema<unknown, Row>): Row[] {
+  const rows: Row[] = [];
+  try {
+    for (const line of readLinesSync(path)) {
+      const { value, problem } = parseRecord(schema, line);
+      if (problem === undefined) rows.push(value);
+    }
+  } catch {
+    // As with a record: there is none, or it cannot be read.
+  }
+  return rows;
 }
 
 /** A record; nothing where there is none, and a warning where it cannot be read. */
@@ -104,7 +111,7 @@ export async function readRunSoFar(
   const record = resume === null ? undefined : await recordOf(task, resume);
   if (record === undefined) return undefined;
   const folder = dirname(resume!);
-  const losses = await readRows(join(folder, "metrics.jsonl"), LOSS_OF_ROW);
+  const losses = readRows(join(folder, "metrics.jsonl"), LOSS_OF_ROW);
   // The scores of another folder are not in this one's files: there the encoders are evaluated again.
   if (!await isIn(output, resume!)) return { accuracies: [], losses, isUnfinished: false };
   const config = await readRecord(join(folder, "config.json"), CONFIG) ?? {};
@@ -112,7 +119,7 @@ export async function readRunSoFar(
   const known: Record<string, unknown> = { fast_decode: false, ...config }; // runs of before have no such setting
   const isSameKnn = KNN_OPTIONS.every((name) => known[snakeCase(name)] === options[name]) &&
     await hasSameImages(record, options);
-  const scores = isSameKnn ? await readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
+  const scores = isSameKnn ? readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
   return {
     accuracies: scores.filter(({ by }) => by === "knn"),

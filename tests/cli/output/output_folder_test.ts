@@ -289,3 +289,23 @@ Deno.test("OutputFolder keeps a second run out, as long as the first has it", ()
     Deno.removeSync(path, { recursive: true });
   }
 });
+
+Deno.test(
+  "OutputFolder takes rows out of a metrics.jsonl that is longer than a string can be",
+  inFolder((path) => {
+    const metrics = join(path, "metrics.jsonl");
+    const rowOf = (step: number) => `{"epoch":0,"step":${step}}`;
+    {
+      // 513 rows of a MiB each.
+      using file = Deno.openSync(metrics, { create: true, write: true });
+      for (let step = 1; step <= 513; step++) {
+        file.writeSync(new TextEncoder().encode(rowOf(step).padEnd(2 ** 20 - 1) + "\n"));
+      }
+    }
+    assertThrows(() => OutputFolder.open(path), UserError, "513 rows in metrics.jsonl");
+    using folder = OutputFolder.open(path, "auto");
+    assertEquals(folder.dropMetricsFrom(0, 2), 511);
+    const kept = Deno.readTextFileSync(metrics).split("\n").map((row) => row.trimEnd());
+    assertEquals(kept, [rowOf(1), rowOf(2), ""]);
+  }),
+);
