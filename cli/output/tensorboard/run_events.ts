@@ -20,8 +20,9 @@ export class RunEvents {
   readonly #extraSteps: number;
   readonly #batchSize: number;
   readonly #now: () => number;
+  /** Of the epoch's losses, and how many these are. */
   #sum = 0;
-  #steps = 0;
+  #losses = 0;
   /** Steps since `#since`; the wait for the run's first step is none of them. */
   #timed = 0;
   #since: number | undefined;
@@ -45,8 +46,7 @@ export class RunEvents {
     this.#stepsPerEpoch = stepsPerEpoch;
     this.#extraSteps = extraSteps;
     this.#batchSize = batchSize;
-    this.#sum = losses.reduce((sum, loss) => sum + loss, 0);
-    this.#steps = losses.length;
+    for (const loss of losses) this.#add(loss);
     this.#now = now;
   }
 
@@ -55,19 +55,25 @@ export class RunEvents {
    * epoch's number, as the original has them; `step_loss` at each step. The rate is of the time from the run's first step on.
    */
   step({ epoch, step, loss, lr }: StepEvent): void {
-    this.#sum += loss;
-    this.#steps++;
+    this.#add(loss);
     this.#writer.scalar("step_loss", loss, step);
     if (this.#since === undefined) this.#since = this.#now();
     else this.#timed++;
     if ((step - this.#extraSteps) % this.#stepsPerEpoch !== 0) return;
     const seconds = (this.#now() - this.#since) / 1000;
-    this.#writer.scalar("train_loss", this.#sum / this.#steps, epoch);
+    this.#writer.scalar("train_loss", this.#sum / this.#losses, epoch);
     this.#writer.scalar("learning_rate", lr, epoch);
     if (this.#timed > 0) {
       this.#writer.scalar("images_per_second", this.#timed * this.#batchSize / seconds, epoch);
     }
-    [this.#sum, this.#steps, this.#timed, this.#since] = [0, 0, 0, this.#now()];
+    [this.#sum, this.#losses, this.#timed, this.#since] = [0, 0, 0, this.#now()];
+  }
+
+  /** Steps that were skipped have no loss. */
+  #add(loss: number): void {
+    if (!Number.isFinite(loss)) return;
+    this.#sum += loss;
+    this.#losses++;
   }
 
   /** What a step tells of itself: norms by group of layers, the device's time, memory. */

@@ -89,6 +89,19 @@ Deno.test("RunEvents writes norms by group of layers, device time and memory, an
   });
 });
 
+Deno.test("RunEvents has the mean of an epoch's finite losses, those before a resume among them", () => {
+  const means: number[] = [];
+  const writer: Pick<EventWriter, "scalar"> = {
+    scalar: (tag, value) => void (tag === "train_loss" && means.push(value)),
+  };
+  const losses = [9, NaN];
+  const events = new RunEvents(writer as EventWriter, { stepsPerEpoch: 4, batchSize: 10, losses });
+  for (const [i, loss] of [NaN, 6, 5, NaN, 4, 3, NaN, NaN, NaN, NaN].entries()) {
+    events.step({ epoch: Math.floor((i + 2) / 4), step: i + 3, loss, lr: 1 });
+  }
+  assertEquals(means, [7.5, 4, NaN]);
+});
+
 Deno.test("RunEvents gives the rate of an epoch without the wait for the run's first step, and none of one step", () => {
   const written: [string, number, number][] = [];
   const writer = {
