@@ -14,7 +14,7 @@ export interface RunRecord {
   status: RunStatus;
   /** What went wrong, where something did. */
   error?: string;
-  /** The command line that does the same, from the project's folder. */
+  /** The command line that does the same, from the project's folder; with `INIT_CWD`, where its paths are meant from another. */
   command: string;
   /** When it was started, and when it ended: ISO 8601, UTC. */
   started_at: string;

@@ -1,7 +1,7 @@
 /** Keeps a run's records (`ui/records.ts`) up to date: what the live page, the report and `deno task compare` read. */
 import { cpus } from "node:os";
 import type { TrainingSnapshot } from "../../methods/encoder_training/events.ts";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { NeighboursReport, ProbeSet } from "../../actors/diagnostics.ts";
 import type { BestEffort } from "../../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
@@ -21,6 +21,7 @@ import type {
 import { makeSprite } from "../../ui/sprite.ts";
 import { REPORT, writeReport } from "../../ui/report.ts";
 import config from "../../deno.json" with { type: "json" };
+import { callersFolder } from "../flags/paths.ts";
 import { Interrupted } from "../terminal/interrupt.ts";
 import { reportError } from "../terminal/run_main.ts";
 import { ActorsWatch } from "./actors_watch.ts";
@@ -59,10 +60,19 @@ export interface RecorderOptions {
   effort: BestEffort;
 }
 
-/** `deno task distill --output "my folder"`. */
-export function quoteCommand(task: string, args: readonly string[]): string {
-  const quoted = args.map((arg) => /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`);
-  return ["deno task", task, ...quoted].join(" ");
+/** Where `deno task` runs commands. */
+const PROJECT = resolve(import.meta.dirname ?? "", "..", "..");
+
+/**
+ * `deno task distill --output 'my folder'`, as it does the same from the project's folder: where the paths in it are meant
+ * from another one, that stands in front of it.
+ *
+ * @param folder where the paths are meant from
+ */
+export function quoteCommand(task: string, args: readonly string[], folder: string): string {
+  const quote = (arg: string) => /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`;
+  const from = resolve(folder) === PROJECT ? [] : [`INIT_CWD=${quote(folder)}`];
+  return [...from, "deno task", task, ...args.map(quote)].join(" ");
 }
 
 function describeHardware(adapter: string): Record<string, string> {
@@ -106,7 +116,7 @@ export class RunRecorder {
     this.#record = {
       task,
       status: "running",
-      command: quoteCommand(task, args),
+      command: quoteCommand(task, args, callersFolder()),
       started_at: new Date().toISOString(),
       before,
       versions: { [config.name]: config.version, deno: Deno.version.deno, v8: Deno.version.v8 },

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { BestEffort } from "../../../actors/best_effort.ts";
 import type { NeighboursReport, ProbeSet } from "../../../actors/diagnostics.ts";
 import { OutputFolder } from "../../../cli/output/output_folder.ts";
-import { RunRecorder } from "../../../cli/output/run_recorder.ts";
+import { quoteCommand, RunRecorder } from "../../../cli/output/run_recorder.ts";
 import { withFolder } from "../../models/checkpoint/fixtures.ts";
 
 /** A probe set of so many images. */
@@ -78,4 +78,34 @@ Deno.test("RunRecorder writes anew the report of the run that its folder lies in
     Deno.copyFileSync(join(path, "first", "run.json"), join(path, "run.json"));
     assertStringIncludes(await finish("third"), '"name":"third"');
   });
+});
+
+Deno.test("quoteCommand() gives a line that does the same from the project's folder", () => {
+  const args = ["--data", "my images", "--output=runs/a"];
+  const project = join(import.meta.dirname!, "..", "..", "..");
+  const line = "deno task distill --data 'my images' --output=runs/a";
+  assertEquals(quoteCommand("distill", args, project), line);
+  assertEquals(quoteCommand("distill", args, project + "/"), line);
+  assertEquals(quoteCommand("distill", args, "/home/me"), `INIT_CWD=/home/me ${line}`);
+  assertEquals(quoteCommand("distill", args, "/it's mine"), `INIT_CWD='/it'\\''s mine' ${line}`);
+});
+
+Deno.test("RunRecorder records the folder that the command's paths are meant from", async () => {
+  const before = Deno.env.get("INIT_CWD");
+  Deno.env.set("INIT_CWD", "/home/me");
+  try {
+    await withFolder(async (path) => {
+      using folder = OutputFolder.open(join(path, "out"));
+      const effort = new BestEffort((text) => assertEquals(text, ""));
+      const options = { task: "distill", args: ["."], adapter: "an adapter", inputs: [], started: 0, effort };
+      const recorder = new RunRecorder(folder, options);
+      recorder.plan({ images: 1, steps_per_epoch: 1, total_steps: 1, first_step: 0, epochs: 1 });
+      await recorder.finish({ status: "finished" });
+      const { command } = JSON.parse(Deno.readTextFileSync(join(path, "out", "run.json")));
+      assertEquals(command, "INIT_CWD=/home/me deno task distill .");
+    });
+  } finally {
+    if (before === undefined) Deno.env.delete("INIT_CWD");
+    else Deno.env.set("INIT_CWD", before);
+  }
 });
