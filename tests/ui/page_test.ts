@@ -336,6 +336,40 @@ testInBrowser(
   },
 );
 
+testInBrowser(
+  "an image keeps the keyboard's focus when a run has newer ones, which it then shows",
+  async (open) => {
+    using run = new RecordedRun();
+    await run.writeAll();
+    await using server = await servePage([run.path], { port: 0 });
+    const { page, complaints } = await open();
+    await page.goto(server.url);
+    await says(page, "neighbours-said", /Nearest neighbours/);
+    const read = (name: string) => JSON.parse(Deno.readTextFileSync(join(run.path, "insight", name)));
+    const isFocused = (name: string) =>
+      page.locator(name).evaluate((element) => element === document.activeElement);
+    await page.locator("#views button").nth(3).focus();
+    run.write("insight/look.json", { ...read("look.json"), step: 195 });
+    await says(page, "look-said", /Step 195\./);
+    assertEquals(await isFocused("#views li:nth-child(4) button"), true);
+
+    const [, , , student] = await page.locator("#alike tbody tr:first-child .set").all();
+    const newest = student.locator("button").nth(1);
+    await newest.focus();
+    assertEquals(await newest.getAttribute("title"), "class 0, cosine 0.50");
+    const { neighbours, ...record } = read("student.json");
+    const last = neighbours.with(1, 1); // of class 1
+    run.write("insight/student.json", { ...record, neighbours: last, step: 210 });
+    await says(page, "map-student-title", /210 steps/);
+    assertEquals(await newest.evaluate((element) => element === document.activeElement), true);
+    assertEquals(await newest.getAttribute("title"), "class 1, cosine 0.50");
+    assertMatch((await newest.getAttribute("class"))!, /other/);
+    await newest.press("Enter");
+    await says(page, "viewer-said", /^class 1, cosine 0\.50 \(2 of 2\)$/);
+    assertEquals(complaints, []);
+  },
+);
+
 testInBrowser("a part of the page that cannot be drawn does not keep the others from it", async (open) => {
   using run = new RecordedRun();
   await run.writeAll({ status: "finished" });

@@ -7,7 +7,7 @@ import { lastParts } from "page/names.ts";
 import type { NeighboursRecord, ProbeSetRecord } from "../records.ts";
 import type { State } from "page/state.ts";
 import { currentTheme } from "page/theme.ts";
-import { image, type Tile, tiles } from "page/viewer.ts";
+import { image, showTiles, type Tile } from "page/viewer.ts";
 
 /** Images whose neighbours are shown, and how many of these. */
 const QUERIES = 10;
@@ -114,16 +114,24 @@ export class Neighbours {
         return cell;
       }),
     );
-    const rows = Array.from({ length: Math.min(QUERIES, gallery.rows.length) }, (_, place) =>
-      make(
-        "tr",
-        {},
-        ...[
-          [tileOf(gallery, place)],
-          ...known.map(([, neighbours]) => neighbourTiles(gallery, neighbours, place)),
-        ].map((set) => make("td", {}, make("div", { className: "set" }, ...tiles(set)))),
-      ));
-    find("alike").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
+    const sets = Array.from({ length: Math.min(QUERIES, gallery.rows.length) }, (_, place) => [
+      [tileOf(gallery, place)],
+      ...known.map(([, neighbours]) => neighbourTiles(gallery, neighbours, place)),
+    ]);
+    const table = find<HTMLTableElement>("alike");
+    const isSame = table.rows.length === 1 + sets.length &&
+      table.tHead?.rows[0].cells.length === 1 + known.length;
+    if (!isSame) {
+      const cell = () => make("td", {}, make("div", { className: "set" }));
+      table.replaceChildren(
+        make("thead"),
+        make("tbody", {}, ...sets.map((row) => make("tr", {}, ...row.map(cell)))),
+      );
+    }
+    table.tHead!.replaceChildren(head);
+    for (const [i, shown] of table.querySelectorAll<HTMLElement>(".set").entries()) {
+      showTiles(shown, sets.flat()[i]);
+    }
   }
 
   #drawMap(chart: Chart, name: string, gallery: ProbeSetRecord, neighbours: NeighboursRecord): void {

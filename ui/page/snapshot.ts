@@ -3,7 +3,7 @@
 import { Chart, formatNumber, styleColour, tooltip, valueAxis } from "page/charts.ts";
 import { find, make } from "page/elements.ts";
 import type { State } from "page/state.ts";
-import { tiles } from "page/viewer.ts";
+import { showTiles } from "page/viewer.ts";
 
 /** Probabilities below are shown as this one: the axis is logarithmic. */
 const LEAST = 1e-6;
@@ -24,13 +24,12 @@ export class Snapshot {
     }. Effective number of keys in the softmax (exponential of its entropy): ${
       formatNumber(Math.exp(student.entropy), 3)
     } for the student, ${formatNumber(Math.exp(teacher.entropy), 3)} for the teacher, of ${keys}.`;
-    find("views").replaceChildren(
-      ...tiles(Array.from({ length: views.count }, (_, index) => ({
-        sprite: views,
-        index,
-        said: `view ${index + 1}${index === 0 ? ", shown below" : ""}`,
-      }))).map((image) => make("li", {}, image)),
-    );
+    const shown = Array.from({ length: views.count }, (_, index) => ({
+      sprite: views,
+      index,
+      said: `view ${index + 1}${index === 0 ? ", shown below" : ""}`,
+    }));
+    showTiles(find("views"), shown, (button) => make("li", {}, button));
     const named = [["teacher", teacher], ["student", student]] as const;
     this.#likeliest.draw(() => ({
       values: [

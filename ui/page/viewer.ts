@@ -63,20 +63,30 @@ export function prepareViewer(): void {
 }
 
 /**
- * Images that can be clicked to be enlarged; in the window the arrow keys go from one to the next. Of them the first alone
- * is a stop of the Tab key.
+ * Shows images in an element that can be clicked to be enlarged; in the window the arrow keys go from one to the next. Of them
+ * the first alone is a stop of the Tab key. While there are as many, their buttons stay, and with them the keyboard's focus.
+ *
+ * @param wrap what a button is put into
  */
-export function tiles(all: readonly Tile[]): HTMLButtonElement[] {
-  return all.map((one, place) => {
-    const button = make("button", { className: `tile ${one.className ?? ""}`, title: one.said });
-    button.type = "button";
+export function showTiles(
+  set: HTMLElement,
+  all: readonly Tile[],
+  wrap: (button: HTMLButtonElement) => HTMLElement = (button) => button,
+): void {
+  let buttons = [...set.querySelectorAll("button")];
+  if (buttons.length !== all.length) {
+    buttons = all.map(() => make("button"));
+    set.replaceChildren(...buttons.map(wrap));
+  }
+  for (const [place, button] of buttons.entries()) {
+    const { said, className = "" } = all[place];
+    Object.assign(button, { type: "button", className: `tile ${className}`, title: said });
     button.tabIndex = place === 0 ? 0 : -1;
-    paint(button, one);
-    button.addEventListener("click", () => {
+    paint(button, all[place]);
+    button.onclick = () => {
       [shownTiles, shownAt] = [all, place];
       show(0);
       find<HTMLDialogElement>("viewer").showModal();
-    });
-    return button;
-  });
+    };
+  }
 }
