@@ -508,6 +508,9 @@ testInBrowser(
     ]);
     assertMatch(ended.results, /No results: the run did not finish/);
     assertEquals(ended.actors, "The run recorded no data about its actors.");
+    failed.addSteps(1, 3);
+    const { results } = await texts(failed);
+    assertStringIncludes(results, "These are the latest values; the run did not finish.");
   },
 );
 

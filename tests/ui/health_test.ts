@@ -155,7 +155,15 @@ testInBrowser("what was not recorded is told in words", async (open) => {
         remove(run);
         run.write("run.json", { ...recordOf(), task: "lincls", status: "finished" });
       },
-      said: "A linear evaluation or a fine-tuning records no norms, device time or memory.",
+      said: "A linear evaluation records no norms, device time or memory.",
+    },
+    {
+      change: (run) => {
+        remove(run);
+        run.write("run.json", { ...recordOf(), task: "lincls", status: "finished" });
+        run.write("config.json", { finetune: true, stats_every: 50 });
+      },
+      said: `The run ended before its first record: ${first}`,
     },
     { change: (run) => write(run, row), said: [untimed, untimed] },
     {

@@ -32,9 +32,12 @@ function drawResults(run: Run | undefined): void {
   const soFar = run === undefined || isOver ? [] : resultsSoFar(run);
   const said = find("results-said");
   said.hidden = isOver;
+  const isRunning = record === undefined || record.status === "running";
   said.textContent = soFar.length > 0
-    ? "These are the latest values; the results are written when the run ends."
-    : record === undefined || record.status === "running"
+    ? `These are the latest values; ${
+      isRunning ? "the results are written when the run ends" : "the run did not finish"
+    }.`
+    : isRunning
     ? "No results yet: they are written when the run ends."
     : "No results: the run did not finish.";
   facts("results-list", [...soFar, ...results]);

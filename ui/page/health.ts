@@ -49,8 +49,8 @@ function stepsBetween({ config }: Run): number | undefined {
 function whyNoStats(runs: readonly Run[]): string | undefined {
   if (runs.some(({ stats }) => stats.length > 0)) return undefined;
   if (runs.length === 0) return "No run is selected.";
-  if (runs.every(({ record }) => record?.task === "lincls")) {
-    return "A linear evaluation or a fine-tuning records no norms, device time or memory.";
+  if (runs.every(({ record, config }) => record?.task === "lincls" && config?.finetune !== true)) {
+    return "A linear evaluation records no norms, device time or memory.";
   }
   const every = runs.map(stepsBetween);
   if (every.every((steps) => steps === 0)) return "Nothing is recorded: --stats-every is 0.";
