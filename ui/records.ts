@@ -231,9 +231,12 @@ export type CurvePoint = [
   time: number | null,
 ];
 
-/** What the page is told, and a report holds. `run` is the number of the run, from 0. */
+/**
+ * What the page is told, and a report holds. `run` is the number of the run, from 0; `now` is when a live page is told, in ms
+ * since 1970, by the clock of the machine that tells it.
+ */
 export type PageMessage =
-  | { kind: "runs"; names: string[]; isLive: boolean }
+  | { kind: "runs"; names: string[]; isLive: boolean; now?: number }
   | { kind: "record"; run: number; record: RunRecord }
   | { kind: "config"; run: number; config: Record<string, unknown> }
   | { kind: "evaluations"; run: number; evaluations: EvaluationRecord[] }

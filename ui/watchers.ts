@@ -141,7 +141,8 @@ export class Watchers {
   }
 
   #names(): PageMessage {
-    return { kind: "runs", names: this.#readers.map(({ folder }) => folder), isLive: true };
+    const names = this.#readers.map(({ folder }) => folder);
+    return { kind: "runs", names, isLive: true, now: Date.now() };
   }
 
   #tellNews(news: readonly PageMessage[]): void {

@@ -1,6 +1,6 @@
 /// <reference lib="dom" />
 import { assert, assertEquals } from "@std/assert";
-import { epochsAfter, State } from "../../ui/page/state.ts";
+import { epochsAfter, silentSince, State, stateOf } from "../../ui/page/state.ts";
 import { recordOf } from "./recorded_run.ts";
 
 Deno.test("a run that ends has its actors drawn anew, also where it recorded nothing of them", () => {
@@ -8,6 +8,19 @@ Deno.test("a run that ends has its actors drawn anew, also where it recorded not
   state.apply({ kind: "runs", names: ["run"], isLive: true });
   const topics = state.apply({ kind: "record", run: 0, record: { ...recordOf(), status: "failed" } });
   assert(topics.includes("actors"), topics.join());
+});
+
+Deno.test("a run is silent by the clock of the machine that tells of it, however wrong the reader's is", () => {
+  const now = Date.parse("2026-01-02T03:04:05.000Z"); // when the run was started
+  const describe = (told: number | undefined) => {
+    const state = new State();
+    state.apply({ kind: "runs", names: ["run"], isLive: true, now: told });
+    state.apply({ kind: "record", run: 0, record: recordOf() });
+    return [silentSince(state.run!, state), stateOf(state.run!, state)];
+  };
+  assertEquals(describe(now + 30_000), [undefined, "running"]);
+  assertEquals(describe(now + 90_000), [now, "silent"]);
+  assertEquals(describe(undefined), [now, "silent"]);
 });
 
 Deno.test("epochsAfter() knows a run that was resumed with another batch size", () => {

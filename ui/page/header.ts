@@ -4,7 +4,15 @@ import { formatNumber } from "page/charts.ts";
 import { duration, find, make } from "page/elements.ts";
 import { lastParts } from "page/names.ts";
 import { describeRun } from "page/settings.ts";
-import { accuracyNow, BY, describeImages, type Run, secondsTaken, type State } from "page/state.ts";
+import {
+  accuracyNow,
+  BY,
+  describeImages,
+  type Run,
+  secondsTaken,
+  silentSince,
+  type State,
+} from "page/state.ts";
 
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
@@ -13,26 +21,12 @@ const SAID: Readonly<Record<string, string>> = {
   failed: "Failed",
 };
 
-/** A run that says it is running, but has not written for so long, is no longer there. */
-const SILENT_MS = 60_000;
-
-/** When a run gave a sign of life that was longer ago than any that runs: in ms since 1970; `undefined` where it does. */
-function silentSince({ record, actors }: Run, isLive: boolean): number | undefined {
-  if (record?.status !== "running" || !isLive) return undefined;
-  const seen = Math.max(Date.parse(record.started_at), Date.parse(actors?.at ?? record.started_at));
-  return Date.now() - seen > SILENT_MS ? seen : undefined;
-}
-
-/** How a run stands, in a word. */
-export function stateOf(run: Run, isLive: boolean): string {
-  return silentSince(run, isLive) === undefined ? run.record?.status ?? "unknown" : "silent";
-}
-
 /** How a run stands, in words, and a word for the style sheet. */
 export function describeStatus(
   run: Run | undefined,
-  { isLive, isConnected, refusal }: State,
+  state: State,
 ): { text: string; status: string } {
+  const { isLive, isConnected, refusal } = state;
   const record = run?.record;
   if (!isConnected && refusal !== undefined) {
     return { text: `No updates: ${refusal}. The page retries automatically.`, status: "lost" };
@@ -43,7 +37,7 @@ export function describeStatus(
     return { text, status: "lost" };
   }
   if (run === undefined || record === undefined) return { text: "Waiting for the run", status: "waiting" };
-  const seen = silentSince(run, isLive);
+  const seen = silentSince(run, state);
   if (seen !== undefined) {
     const since = new Date(seen).toLocaleString();
     return { text: `No updates since ${since}: the run was killed, or hangs`, status: "lost" };

@@ -2,11 +2,10 @@
 /** All runs: searched, sorted, chosen for the curves, and compared by their settings. */
 import { formatNumber } from "page/charts.ts";
 import { duration, find, make, swatch } from "page/elements.ts";
-import { stateOf } from "page/header.ts";
 import { shortNames } from "page/names.ts";
 import { describeRun, differingSettings, formatSetting } from "page/settings.ts";
 import { lookOf } from "page/shown_runs.ts";
-import { accuracyNow, BY, describeImages, type Run, secondsTaken, type State } from "page/state.ts";
+import { accuracyNow, BY, describeImages, type Run, secondsTaken, type State, stateOf } from "page/state.ts";
 
 /** What is known of a run by a column: what is sorted by, and what is shown. */
 interface Cell {
@@ -128,7 +127,8 @@ export class Runs {
 
   /** The runs that are searched for, in order. */
   #found(): Listed[] {
-    const { runs, isLive } = this.#state!;
+    const state = this.#state!;
+    const { runs } = state;
     const names = shortNames(runs.map(({ name }) => name));
     const words = this.#search.value.toLowerCase().split(/\s+/).filter((word) => word !== "");
     const { column, isAscending } = this.#sort;
@@ -140,7 +140,7 @@ export class Runs {
         : String(x).localeCompare(String(y), undefined, { numeric: true });
       return (isAscending ? order : -order) || a.index - b.index;
     };
-    return runs.map((run, index) => ({ run, index, name: names[index], state: stateOf(run, isLive) }))
+    return runs.map((run, index) => ({ run, index, name: names[index], state: stateOf(run, state) }))
       .filter((listed) => {
         const text = COLUMNS.map(([, cellOf]) => cellOf(listed).text).join(" ").toLowerCase();
         return words.every((word) => text.includes(word));

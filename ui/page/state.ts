@@ -88,6 +88,24 @@ export function accuracyNow(
   return { by, top1, held_out, teacher: scores.find(({ of }) => of === "teacher")?.top1 };
 }
 
+/** A run that says it is running, but has not written for so long, is no longer there. */
+const SILENT_MS = 60_000;
+
+/** What tells whether a run is silent. */
+type Clock = Pick<State, "isLive" | "now">;
+
+/** When a run gave a sign of life that was longer ago than any that runs: in ms since 1970; `undefined` where it does. */
+export function silentSince({ record, actors }: Run, { isLive, now }: Clock): number | undefined {
+  if (record?.status !== "running" || !isLive) return undefined;
+  const seen = Math.max(Date.parse(record.started_at), Date.parse(actors?.at ?? record.started_at));
+  return now - seen > SILENT_MS ? seen : undefined;
+}
+
+/** How a run stands, in a word. */
+export function stateOf(run: Run, clock: Clock): string {
+  return silentSince(run, clock) === undefined ? run.record?.status ?? "unknown" : "silent";
+}
+
 /** Everything. */
 export class State {
   runs: Run[] = [];
@@ -95,6 +113,8 @@ export class State {
   focus = 0;
   /** Whether news may come. */
   isLive = false;
+  /** How far this machine's clock is ahead of the one that tells the news, in ms. */
+  #clockAhead = 0;
   /** Whether the one who tells the news is there. */
   isConnected = true;
   /** Why the program tells no news, where it says so. */
@@ -105,11 +125,17 @@ export class State {
     return this.runs[this.focus];
   }
 
+  /** The time by the clock of who tells the news, in ms since 1970. */
+  get now(): number {
+    return Date.now() - this.#clockAhead;
+  }
+
   /** Takes news in, and says what has to be shown anew. */
   apply(message: PageMessage): readonly Topic[] {
     if (message.kind === "runs") {
-      const { names, isLive } = message;
+      const { names, isLive, now } = message;
       this.isLive = isLive;
+      if (now !== undefined) this.#clockAhead = Date.now() - now;
       // Runs that begin are added at the end; another list is of another program.
       const isSame = this.runs.every(({ name }, i) => name === names[i]);
       if (!isSame) this.focus = 0;
