@@ -19,9 +19,17 @@ const LABEL_BYTES = 4096;
 /** What is looked at of a file's only row for line ends of another kind. */
 const LINE_END_BYTES = 16 << 20;
 /** Rows that are looked at to see whether a file has labels. */
-const LABEL_SAMPLE = 256;
+const LABEL_SAMPLE = 16_384;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
 const MAX_RUN_BYTES = 8 << 20;
+
+/** A step by which one comes to each of `count` numbers, around and around, far apart from one to the next. */
+function stepThroughAll(count: number): number {
+  const divisor = (a: number, b: number): number => b === 0 ? a : divisor(b, a % b);
+  let step = Math.max(1, Math.round(count * (Math.sqrt(5) - 1) / 2)); // the golden ratio
+  while (count > 1 && divisor(count, step) > 1) step++;
+  return step;
+}
 
 /** One row, its image as file bytes. */
 export interface TsvRow extends DatasetRow {
@@ -76,13 +84,17 @@ export class TsvFile implements Dataset {
 
   /** Whether any of some rows, spread over the file, has a label from 0 on: where there are no classes it is -1. */
   get hasLabels(): boolean {
-    if (this.#hasLabels === undefined) {
-      const step = Math.max(1, Math.floor(this.rowCount / LABEL_SAMPLE));
-      let row = 0;
-      while (row < this.rowCount && !(this.#readLabel(row)! >= 0)) row += step;
-      this.#hasLabels = row < this.rowCount;
+    return this.#hasLabels ??= this.#findLabel();
+  }
+
+  /** Looks at rows in an order that no pattern of labels has. */
+  #findLabel(): boolean {
+    const { rowCount } = this;
+    const step = stepThroughAll(rowCount);
+    for (let i = 0, row = 0; i < Math.min(LABEL_SAMPLE, rowCount); i++, row = (row + step) % rowCount) {
+      if (this.#readLabel(row)! >= 0) return true;
     }
-    return this.#hasLabels;
+    return false;
   }
 
   /**

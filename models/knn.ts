@@ -313,11 +313,13 @@ export class WeightedKnn {
     const columns = Math.min(PREDICTIONS, this.classes);
     let top1 = 0;
     let top5 = 0;
-    for await (const { first, count, predictions } of this.#classifyBatches(queries, rows)) {
+    for await (const { first, count, scores, predictions } of this.#classifyBatches(queries, rows)) {
       for (let row = 0; row < count; row++) {
-        const place = predictions.subarray(row * columns, (row + 1) * columns).indexOf(labels[first + row]);
+        const label = labels[first + row];
+        const place = predictions.subarray(row * columns, (row + 1) * columns).indexOf(label);
         if (place === 0) top1++;
-        if (place >= 0) top5++;
+        // Classes that nobody voted for may stand among the five, by their number alone.
+        if (place >= 0 && scores[row * this.classes + label] > 0) top5++;
       }
     }
     return { queries: rows, top1, top5 };

@@ -121,7 +121,7 @@ export async function main(): Promise<void> {
   const columns = screenWidth(80);
   console.log(compareResults(runs, columns));
   if (runs.length > 1) {
-    const rows = differing.map((name) => [name, ...runs.map(({ config }) => formatSetting(config[name]))]);
+    const rows = differing.map((name) => [name, ...formatSetting(runs.map(({ config }) => config[name]))]);
     console.log();
     console.log(
       rows.length === 0

@@ -85,12 +85,12 @@ async function run(
 
 /** A line for each query and its nearest neighbours, by name. */
 async function describeNeighbours(
-  data: string,
+  { data, maxPixels }: { data: string; maxPixels?: number },
   sheet: string,
   found: readonly Neighbours[],
 ): Promise<string[]> {
   using dataset = await openDataset(data);
-  const png = await contactSheet(dataset, found);
+  const png = await contactSheet(dataset, found, { maxPixels });
   await replaceFile(sheet, (file) => Promise.resolve(writeAll(file, png)));
   const lines = found.map(({ query, rows, similarities }) => {
     const [asked, ...others] = dataset.readKeys([query, ...rows.slice(0, 3)]);
@@ -142,7 +142,7 @@ export async function main(world?: World): Promise<void> {
       `${options.data}: expected query images for --neighbours, but all that were chosen are broken`,
     );
   }
-  for (const line of await describeNeighbours(options.data, sheet, result.neighbours)) console.log(line);
+  for (const line of await describeNeighbours(options, sheet, result.neighbours)) console.log(line);
 }
 
 if (import.meta.main) await runOnRanks(main, { stop: "at once" });

@@ -36,13 +36,14 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
     request.resume = await shared(world, find) ?? null;
   }
   const options = await checkLinclsInputs(request);
-  const input = { ...options, imageSize: request.imageSize, evalResize: request.evalResize };
+  const { imageSize, evalResize } = request;
   await train({
     ...commonOf(options),
     world,
     options,
     command,
-    run: (settings, isUnfinished) => linearProbe(input, { ...settings, isUnfinished }),
+    run: (settings, isUnfinished) =>
+      linearProbe({ ...options, imageSize, evalResize }, { ...settings, isUnfinished }),
     show: (stage) => showLinear(stage, options, printFreq),
   });
 }
@@ -54,13 +55,14 @@ async function fineTune(command: Command<"finetune">, world: World | undefined):
     request.resume = await shared(world, find) ?? null;
   }
   const options = await checkFinetuneInputs(request);
-  const input = { ...options, imageSize: request.imageSize, evalResize: request.evalResize };
+  const { imageSize, evalResize } = request;
   await train({
     ...commonOf(options),
     world,
     options,
     command,
-    run: (settings, isUnfinished) => finetune(input, { ...settings, isUnfinished, profile, trace }),
+    run: (settings, isUnfinished) =>
+      finetune({ ...options, imageSize, evalResize }, { ...settings, isUnfinished, profile, trace }),
     show: (stage) => showFinetune(stage, options, printFreq),
   });
 }

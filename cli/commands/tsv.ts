@@ -2,7 +2,12 @@
 import { counted, printableLine } from "../../data/printable.ts";
 import { dirname, join } from "node:path";
 import { checkSources, convert, type RowEvents } from "../../data/convert/convert.ts";
-import { closeSources, type OpenedSources, openSources } from "../../data/convert/open_sources.ts";
+import {
+  classNamesOf,
+  closeSources,
+  type OpenedSources,
+  openSources,
+} from "../../data/convert/open_sources.ts";
 import type { RowStatistics } from "../../data/convert/row_statistics.ts";
 import { replaceTextFile } from "../../data/replace_file.ts";
 import { isThere, requireNew } from "../../data/require_new.ts";
@@ -25,22 +30,26 @@ function range([min, max]: readonly [number, number]): string {
 }
 
 /** Lines about rows that were looked at. */
-function describeStatistics(
-  { rows, broken, labels, sizes }: RowStatistics,
+export function describeStatistics(
+  { rows, broken, labels, sizes }: Omit<RowStatistics, "add">,
   classNames: readonly string[] | undefined,
   brokenOnes: string,
 ): string[] {
   const lines = [`rows      ${count(rows)}${broken === 0 ? "" : `, plus ${count(broken)} ${brokenOnes}`}`];
   const known = [...labels.keys()].filter((label) => label !== -1).sort((a, b) => a - b);
   if (known.length > 0) {
-    const each = known.map((label) => labels.get(label)!);
+    const each = known.map((label) => labels.get(label)!).sort((a, b) => a - b);
     const [first, last] = [known[0], known.at(-1)!].map((label) => classNames?.[label]);
-    const names = first === undefined ? "" : first === last ? ` (${first})` : ` (${first} to ${last})`;
+    const names = first === undefined || last === undefined
+      ? ""
+      : first === last
+      ? ` (${first})`
+      : ` (${first} to ${last})`;
     lines.push(
       `labels    ${range([known[0], known.at(-1)!])}${names}, ${
         counted(known.length, "class", "classes")
       }, ` +
-        `rows per class: ${range([Math.min(...each), Math.max(...each)])}`,
+        `rows per class: ${range([each[0], each.at(-1)!])}`,
     );
   }
   const none = labels.get(-1) ?? 0;
@@ -52,7 +61,7 @@ function describeStatistics(
 }
 
 /**
- * Paths of the files to write, `names` for the classes where there are any; refuses to replace any unless that is asked for.
+ * Paths of the files to write, `names` for the classes where there are any, and the folder if it was `made` now; refuses to replace any unless that is asked for.
  *
  * @param onLeftOver called for a file of other images that stays in the folder, where it would count as one of these
  */
@@ -62,7 +71,7 @@ async function prepareOutputs(
   splits: boolean,
   force: boolean,
   onLeftOver: (path: string) => void,
-): Promise<{ train: string; test: string; names: string | null }> {
+): Promise<{ train: string; test: string; names: string | null; made: string | null }> {
   const isFile = output.endsWith(".tsv");
   if (isFile && test.length > 0) {
     throw new UsageError(
@@ -75,19 +84,21 @@ async function prepareOutputs(
   const paths = isFile
     ? { train: output, test: "" }
     : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
-  const names = isFile || train[0].classNames === undefined ? null : join(output, "classes.txt");
+  const names = isFile || classNamesOf(train) === undefined ? null : join(output, "classes.txt");
   const written = splits || test.length > 0 ? [paths.train, paths.test] : [paths.train];
   if (names !== null) written.push(names);
   await requireNew(written, force);
   for (const path of isFile ? [] : [paths.test, join(output, "classes.txt")]) {
     if (!written.includes(path) && await isThere(path)) onLeftOver(path);
   }
+  const folder = dirname(paths.train);
+  const made = await isThere(folder) ? null : folder;
   try {
-    await Deno.mkdir(dirname(paths.train), { recursive: true });
+    await Deno.mkdir(folder, { recursive: true });
   } catch (error) {
-    throw new UserError(`${dirname(paths.train)} cannot be created: ${(error as Error).message}`);
+    throw new UserError(`${folder} cannot be created: ${(error as Error).message}`);
   }
-  return { ...paths, names };
+  return { ...paths, names, made };
 }
 
 async function writeFiles(
@@ -97,15 +108,18 @@ async function writeFiles(
   signal: AbortSignal,
   onWarning: (text: string) => void,
 ): Promise<string[]> {
-  const { train, test, names } = await prepareOutputs(
+  const { train, test, names, made } = await prepareOutputs(
     sources,
     output!,
     options.split !== null,
     force,
     (path) => onWarning(`${path} is from before and stays as it is; remove it if it is of other images`),
   );
-  const written = await convert(sources, { ...options, train, test }, events, signal);
-  const classNames = sources.train[0].classNames;
+  const written = await convert(sources, { ...options, train, test }, events, signal).catch(async (error) => {
+    if (made !== null) await Deno.remove(made).catch(() => {}); // it is kept where anything is in it
+    throw error;
+  });
+  const classNames = classNamesOf(sources.train);
   const lines = written.flatMap(({ path, bytes, statistics }) => [
     `file      ${path}, ${count(bytes)} bytes`,
     ...describeStatistics(statistics, classNames, "broken, left out"),
@@ -129,7 +143,7 @@ async function checkFiles(
     const statistics = await checkSources(part, events, signal, { maxPixels, limit });
     lines.push(
       `data      ${part.map(({ path }) => path).join(", ")}`,
-      ...describeStatistics(statistics, part[0].classNames, "broken"),
+      ...describeStatistics(statistics, classNamesOf(part), "broken"),
     );
   }
   return lines;

@@ -40,7 +40,7 @@ function makeTable(context: EncoderNames) {
       kind: "integer",
       min: 0,
       group: ENCODER,
-      help: "random seed for the weights without --pretrained",
+      help: "random seed for the weights without --pretrained, and for the choice of held-out labels",
     },
     ...voteFlags(VOTE),
     testData: testDataFlag(DATA),

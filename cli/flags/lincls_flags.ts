@@ -244,6 +244,10 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const isSample = data === undefined;
   if (finetune) {
     const defaults = isSample ? FINETUNE_SAMPLE_DEFAULTS : FINETUNE_DEFAULTS;
+    for (const name of ["weights", "heads", "feature"] as const) {
+      if (checkpoint === null || resumesIfThere || given[name] === undefined) continue;
+      warnings.push(`--${name} has no effect with --resume: the checkpoint holds one encoder`);
+    }
     if (lr !== undefined && lr.length > 1) {
       throw new UsageError(`--lr ${lr.join(",")}: --finetune trains one encoder; give one learning rate`);
     }

@@ -1,7 +1,7 @@
 /** Images and the images that are most like them, as one image. */
 import type { Neighbours } from "../../methods/embedding.ts";
 import { BrokenRowError, type Dataset } from "../../data/dataset.ts";
-import { decodeImage } from "../../data/decode.ts";
+import { decodeImage, type DecodeOptions } from "../../data/decode.ts";
 import { loadSharp } from "../../data/sharp.ts";
 import { Canvas, type Colour } from "./canvas.ts";
 
@@ -20,11 +20,13 @@ const OTHER: Colour = [213, 94, 0];
  * A row for each query: the image, a gap, its neighbours. Where there are labels, neighbours of the same class have a
  * blue frame and others an orange one.
  *
+ * @param options of decoding: what was embedded is shown
  * @returns a PNG file
  */
 export async function contactSheet(
   dataset: Dataset,
   found: readonly Neighbours[],
+  options: DecodeOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   const columns = Math.max(...found.map(({ rows }) => rows.length));
   const sheet = new Canvas(TILE + GAP + columns * TILE, found.length * TILE, WHITE);
@@ -37,15 +39,18 @@ export async function contactSheet(
       const isLabelled = column > 0 && row.label >= 0 && asked.label >= 0;
       const colour = !isLabelled ? WHITE : row.label === asked.label ? SAME : OTHER;
       sheet.fill(left, line * TILE, TILE, TILE, colour);
-      sheet.paste(await thumbnail(row.image), SIZE, left + FRAME, line * TILE + FRAME);
+      sheet.paste(await thumbnail(row.image, options), SIZE, left + FRAME, line * TILE + FRAME);
     }
   }
   return await sheet.toPng();
 }
 
 /** RGBA8 [96, 96, 4]: the whole image, on white where it is not square; small ones keep their pixels' edges. */
-async function thumbnail(image: Parameters<typeof decodeImage>[0] | Awaited<ReturnType<typeof decodeImage>>) {
-  const { width, height, pixels } = image instanceof Uint8Array ? await decodeImage(image) : image;
+async function thumbnail(
+  image: Parameters<typeof decodeImage>[0] | Awaited<ReturnType<typeof decodeImage>>,
+  options: DecodeOptions,
+) {
+  const { width, height, pixels } = image instanceof Uint8Array ? await decodeImage(image, options) : image;
   const isLocal = Math.max(width, height) < SIZE;
   const sharp = await loadSharp();
   return await sharp(pixels, { raw: { width, height, channels: 4 } })

@@ -82,6 +82,11 @@ async function openPackage(opened: OpenedSources, folder: TemporaryFolder): Prom
   await openSheetFolder(opened, folder.path);
 }
 
+/** Names of the labels of several sources, of which the first that has any speaks for all. */
+export function classNamesOf(sources: readonly RowSource[]): readonly string[] | undefined {
+  return sources.find(({ classNames }) => classNames !== undefined)?.classNames;
+}
+
 /** Labels of several sources go into one file, so they must mean the same. */
 function checkClassNames({ train, test }: OpenedSources): void {
   const [first, ...others] = [...train, ...test].filter(({ classNames }) => classNames !== undefined);

@@ -344,6 +344,7 @@ class ProbeTraining {
     { progress, learningRate, probes }: Noted,
   ): Promise<void> {
     const { options, classes, features, steps, terms } = this.#config;
+    const { pretrained, resume } = options;
     const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
     const write = (backbone: LinearCheckpoint["backbone"], saved?: SavedInput) =>
       this.#trainer.write(
@@ -362,9 +363,11 @@ class ProbeTraining {
           terms,
         }),
       );
-    if (options.pretrained === null) await write(freshBackbone(options));
+    if (pretrained === null) await write(freshBackbone(options));
     else {
-      using source = await openEncoderSource(options.pretrained, {
+      // Of its own checkpoints only the newest is sure to be there.
+      const newest = pretrained === resume ? this.#written ?? pretrained : pretrained;
+      using source = await openEncoderSource(newest, {
         arch: options.arch,
         which: options.which,
         weights: options.weights,

@@ -77,12 +77,15 @@ export function spawnLinearPipeline(
   const { workers, seed, imageSize, cacheFeatures, evaluate, actors, tuning } = options;
   const batchSize = rowsOf(options.batchSize, peers);
   const share = shareOf(peers);
-  const { pretrained, arch, which, weights } = options;
+  const { arch, which, weights } = options;
+  // Each checkpoint of a linear evaluation has the encoder, and the one that was begun with is removed when there is a newer one.
+  const isOwn = options.pretrained !== null && options.pretrained === options.resume;
+  const encoderFile = () => isOwn ? start().resume : options.pretrained;
   const trainer = supervisor.spawn<typeof linearTrainer>(
     "linear_trainer",
     actorUrl("linear_trainer", actors, import.meta.url),
     () => ({
-      options: { ...options, resume: start().resume },
+      options: { ...options, pretrained: encoderFile(), resume: start().resume },
       features,
       classes,
       keepsQueries: cacheFeatures && !evaluate,
@@ -93,15 +96,18 @@ export function spawnLinearPipeline(
     }),
     trainerSpawnOptions(peers),
   );
-  const embedder = supervisor.spawn<typeof encoder>("feature_encoder", actorUrl("encoder", actors), () => ({
-    encoder: pretrained === null ? { arch, seed } : { path: pretrained, arch, which, weights },
-    output: "feature",
-    batchSize,
-    imageSize,
-    mixedPrecision: options.amp,
-    tuning,
-    next: trainer.ref,
-  }));
+  const embedder = supervisor.spawn<typeof encoder>("feature_encoder", actorUrl("encoder", actors), () => {
+    const path = encoderFile();
+    return {
+      encoder: path === null ? { arch, seed } : { path, arch, which, weights },
+      output: "feature",
+      batchSize,
+      imageSize,
+      mixedPrecision: options.amp,
+      tuning,
+      next: trainer.ref,
+    };
+  });
   const test = testBranch(options, data.test, share);
   const plain = () => {
     const first = { epoch: start().epoch, batch: 0 };

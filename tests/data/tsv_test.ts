@@ -272,4 +272,11 @@ Deno.test("TsvFile.hasLabels looks at some rows, and finds labels from 0 on", as
   assertEquals(some.hasLabels, true);
   using none = await TsvFile.open(folder.write("none.tsv", "x\t-1\tAAAA\ny\tcat\tAAAA\nz\n"));
   assertEquals(none.hasLabels, false);
+  // Whatever pattern they have, and however few they are.
+  const patterns = [(row: number) => row % 2 === 1, (row: number) => row === 599];
+  for (const [i, isLabelled] of patterns.entries()) {
+    const rows = Array.from({ length: 600 }, (_, row) => `x\t${isLabelled(row) ? 3 : -1}\tAAAA\n`);
+    using few = await TsvFile.open(folder.write(`few${i}.tsv`, rows.join("")));
+    assertEquals(few.hasLabels, true);
+  }
 });

@@ -191,6 +191,15 @@ Deno.test("WeightedKnn.accuracy() counts the label among the first and the first
     assertAlmostEquals(top5, 100 * places.filter((place) => place >= 0).length / 41, 1e-9);
   }));
 
+Deno.test("WeightedKnn.accuracy() counts no class that nobody voted for among the five", () =>
+  withGpu(async (gpu) => {
+    using knn = new WeightedKnn(gpu, { dimension: 2, classes: 10, k: 2, batch: 4 });
+    await knn.addToBank(Float32Array.of(1, 0, 0, 1, -1, 0), [7, 8, 9]);
+    const queries = Float32Array.of(1, 0.1, 1, 0.1, 1, 0.1, 1, 0.1);
+    // Of the two nearest rows one has class 7, the other one 8.
+    assertEquals(await knn.accuracy(queries, [7, 8, 0, 1]), { top1: 25, top5: 50 });
+  }));
+
 Deno.test("WeightedKnn says which label or feature is wrong, and adds nothing then", () =>
   withGpu(async (gpu) => {
     using knn = new WeightedKnn(gpu, { dimension: 2, classes: 3 });

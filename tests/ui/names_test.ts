@@ -21,11 +21,14 @@ Deno.test("lastParts are the end of a path", () => {
 Deno.test("differingSettings are those that are not the same everywhere, but for where files are", () => {
   const runs = [{ lr: 0.1, queue: 64, output: "/a" }, { lr: 0.2, queue: 64, output: "/b", amp: true }];
   assertEquals(differingSettings(runs), ["lr", "amp"]);
-  assertEquals([formatSetting("/data/x.tsv"), formatSetting([1, 2]), formatSetting(undefined)], [
-    "x.tsv",
-    "[1,2]",
-    "",
+  assertEquals(formatSetting(["/data/x.tsv", [1, 2], undefined]), ["x.tsv", "[1,2]", ""]);
+  // Other files of one name are told apart.
+  assertEquals(formatSetting(["/runs/a/c.pth", "/runs/b/c.pth", "/runs/a/c.pth"]), [
+    "a/c.pth",
+    "b/c.pth",
+    "a/c.pth",
   ]);
+  assertEquals(formatSetting(["cosine", "seed", "cosine"]), ["cosine", "seed", "cosine"]);
 });
 
 Deno.test("describeRun says who learns from whom, on what", () => {

@@ -232,7 +232,9 @@ export class Runs {
               "tr",
               {},
               heading("row", setting),
-              ...shown.map(({ config }) => make("td", { textContent: formatSetting(config[setting]) })),
+              ...formatSetting(shown.map(({ config }) => config[setting])).map((text) =>
+                make("td", { textContent: text })
+              ),
             )
           ),
         ),

@@ -1,5 +1,5 @@
 /** Settings of runs, and those that differ between them. */
-import { lastParts } from "page/names.ts";
+import { lastParts, shortNames } from "page/names.ts";
 
 /** Settings that are of no interest in a comparison: where a run's files are, and how it is shown. */
 const NOT_COMPARED = new Set(["output", "print_freq", "resume", "workers", "keep", "save_every"]);
@@ -15,10 +15,14 @@ export function differingSettings(runs: readonly Settings[]): string[] {
   );
 }
 
-/** Formats a setting; of a path, its last part. */
-export function formatSetting(value: unknown): string {
-  if (value === undefined) return "";
-  return typeof value === "string" ? lastParts(value, 1) : JSON.stringify(value);
+/** Formats a setting of some runs; of paths their last parts, or as much as tells them apart. */
+export function formatSetting(values: readonly unknown[]): string[] {
+  const texts = [...new Set(values.filter((value) => typeof value === "string"))];
+  const short = shortNames(texts);
+  return values.map((value) => {
+    if (value === undefined) return "";
+    return typeof value === "string" ? short[texts.indexOf(value)] : JSON.stringify(value);
+  });
 }
 
 /** What a run is: which student learns from which teacher, on which images. Names are empty where a setting is missing. */

@@ -7,7 +7,7 @@ import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.t
 import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
-import { hostPrograms } from "../run_program.ts";
+import { hostPrograms, runProgram as runAlone } from "../run_program.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
 
 const runProgram = hostPrograms();
@@ -271,6 +271,35 @@ for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tunin
     assertEquals([rows.map(({ step }) => step), rows[0].lr !== first.lr], [[1, 2], true]);
   });
 }
+
+Deno.test("lincls computes with the kernels that it measured, by both of its methods", async () => {
+  using folder = new RunFolder(24, 10);
+  // A module of one's own that tells what a method is started with.
+  const plugin = join(folder.path, "tell.ts");
+  const registry = new URL("../../../methods/registry.ts", import.meta.url).href;
+  Deno.writeTextFileSync(
+    plugin,
+    `import { METHODS } from ${JSON.stringify(registry)};
+    import ${JSON.stringify(TINY_ENCODER)};
+    for (const method of [METHODS.linear_probe, METHODS.finetune]) {
+      const { run } = method;
+      method.run = (options, ...rest) => {
+        console.error("tuning is given:", typeof options.tuning === "object" && options.tuning !== null);
+        return run(options, ...rest);
+      };
+    }`,
+  );
+  for (const [i, method] of [[], ["--finetune"]].entries()) {
+    const flags = ["--epochs", "1", "-b", "8", "--image-size", "32", "-j", "1", "--plugin", plugin];
+    const output = join(folder.path, `tuned${i}`);
+    const { code, stderr } = await runAlone(
+      PROGRAM,
+      ...["--pretrained", TINY_TEACHER, ...method, ...flags, "--output", output, folder.data],
+    );
+    assertEquals(code, 0, stderr);
+    assertStringIncludes(stderr, "tuning is given: true");
+  }
+});
 
 Deno.test("lincls refuses wrong files in one line, and another run's folder", async () => {
   using folder = new RunFolder(20, 10);

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CountProgress } from "../../../cli/terminal/count_progress.ts";
+import { describeStatistics } from "../../../cli/commands/tsv.ts";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { parseTsvFlags } from "../../../cli/flags/tsv_flags.ts";
 import { RunFolder, sampleRows } from "../../actors/small_run.ts";
@@ -159,4 +160,45 @@ Deno.test("tsv writes a class a line, whatever its name is, and shows no control
   assertEquals(code, 0, stderr);
   assertEquals(Deno.readTextFileSync(join(output, "classes.txt")), "a\\nb\nc\\u001b[2Jd\ne\n");
   assertEquals((stdout + stderr).includes("\x1b"), false);
+});
+
+Deno.test("tsv takes class names from whichever source has them, and leaves no empty folder behind", async () => {
+  using folder = new RunFolder(4);
+  const images = join(folder.path, "images");
+  const base64 = sampleRows("train.tsv", 1).split("\n")[0].split("\t").at(-1)!;
+  const image = Uint8Array.fromBase64(base64);
+  const nameless = join(folder.path, "nameless.tsv");
+  Deno.writeTextFileSync(nameless, `x\t1\t${base64}\n`);
+  for (const name of ["cat", "dog"]) {
+    Deno.mkdirSync(join(images, name), { recursive: true });
+    Deno.writeFileSync(join(images, name, "1.jpg"), image);
+  }
+  const output = join(folder.path, "named");
+  const { code, stdout, stderr } = await run(nameless, images, "-o", output);
+  assertEquals(code, 0, stderr);
+  assertEquals(Deno.readTextFileSync(join(output, "classes.txt")), "cat\ndog\n");
+  assertMatch(stdout, /^labels +0 to 1 \(cat to dog\), 2 classes, /m);
+  // One that names nothing of a label shows no name.
+  assertEquals(
+    describeStatistics(
+      { rows: 2, broken: 0, labels: new Map([[0, 1], [2, 1]]) },
+      ["cat", "dog"],
+      "broken",
+    )[1],
+    "labels    0 to 2, 2 classes, rows per class: 1",
+  );
+
+  const broken = join(folder.path, "broken.tsv");
+  Deno.writeTextFileSync(broken, "x\t0\tAAAA\n");
+  const none = await run(broken, "-o", join(folder.path, "none"));
+  assertEquals(none.code, 1, none.stdout);
+  assertEquals([...Deno.readDirSync(folder.path)].some(({ name }) => name === "none"), false);
+});
+
+Deno.test("describeStatistics() takes as many labels as there are rows", () => {
+  const labels = new Map(Array.from({ length: 200_000 }, (_, label) => [label, 1 + label % 2]));
+  assertEquals(describeStatistics({ rows: 300_000, broken: 0, labels }, undefined, "broken"), [
+    "rows      300,000",
+    "labels    0 to 199,999, 200000 classes, rows per class: 1 to 2",
+  ]);
 });

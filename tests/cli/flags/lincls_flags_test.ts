@@ -122,6 +122,14 @@ Deno.test("parseLinclsFlags() refuses what belongs to the other of linear evalua
   );
 });
 
+Deno.test("parseLinclsFlags() says what a fine-tuning that is resumed does not heed", () => {
+  const of = (...args: string[]) => parseFinetune("--output", "o", "--heads", "6", ...args).warnings;
+  assertEquals(of("--resume", "c.pth.tar"), [
+    "--heads has no effect with --resume: the checkpoint holds one encoder",
+  ]);
+  assertEquals([of("--resume", "auto", "-a", "resnet18"), of("--pretrained", "p")], [[], []]);
+});
+
 Deno.test("linclsHelp() names every flag of the original, and defaults", () => {
   const help = linclsHelp({ ...CONTEXT, extent: "all" });
   for (

@@ -1,6 +1,6 @@
 // The whole recipe, with every part real, on a few rows of the bundled images.
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { LinearEpoch } from "../../../methods/linear_probe/events.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { type LinearResult, runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
@@ -67,6 +67,21 @@ function unbroken(): Promise<{ folder: RunFolder; ran: Ran }> {
 }
 
 Deno.test.afterAll(async () => (await shared)?.folder[Symbol.dispose]());
+
+Deno.test("runLinearEvaluation() goes on with the encoder of its own checkpoint, of which the newest alone is kept", async () => {
+  using folder = new RunFolder(24, 10);
+  const { result: { checkpoint } } = await run(optionsIn(folder, "run", { epochs: 1 }));
+  // As if every epoch took minutes: then each is saved.
+  const { now } = performance;
+  performance.now = () => 1e6 * now.call(performance);
+  try {
+    const own = { pretrained: checkpoint, resume: checkpoint, output: dirname(checkpoint!), epochs: 4 };
+    const { result, epochs } = await run({ ...optionsIn(folder, "unused"), ...own });
+    assertEquals([epochs.length, basename(result.checkpoint!)], [3, "lincls_checkpoint_0003.pth.tar"]);
+  } finally {
+    performance.now = now;
+  }
+});
 
 for (const cacheFeatures of [false, true]) {
   const title = cacheFeatures ? "on features that are kept" : "on random crops";
