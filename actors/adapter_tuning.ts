@@ -43,7 +43,7 @@ export async function tuneAdapter(
     const path = fileOf(gpu, folder);
     if (path !== undefined) {
       try {
-        return parseTuning(await Deno.readTextFile(path), path);
+        return parseTuning(await Deno.readTextFile(path), path, "The adapter is measured again");
       } catch (error) {
         if (!(error instanceof Deno.errors.NotFound)) onWarning?.((error as Error).message);
       }

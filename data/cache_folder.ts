@@ -14,11 +14,11 @@ function variable(name: string): string | undefined {
  */
 export function cacheFolder(): string | undefined {
   const { os } = Deno.build;
-  const home = variable("HOME") ?? variable("USERPROFILE");
+  const home = variable("HOME") || variable("USERPROFILE");
   const usual = os === "windows"
     ? variable("LOCALAPPDATA")
     : os === "darwin"
     ? home && join(home, "Library", "Caches")
     : variable("XDG_CACHE_HOME") || (home && join(home, ".cache"));
-  return usual && join(usual, "seed");
+  return usual ? join(usual, "seed") : undefined;
 }

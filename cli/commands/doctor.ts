@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import type { World } from "../../actors/ranks/world.ts";
 import { decodeImage } from "../../data/decode.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
+import { systemMemory } from "../../data/system_memory.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import { openTemporary } from "../../data/temporary.ts";
@@ -121,7 +122,7 @@ async function checkAdapter(): Promise<Finding[]> {
 function checkMemory(): Finding {
   const advice =
     "close other programs, use a smaller --batch-size, --queue or --image-size, or add --checkpoint-activations";
-  return describeAmount("memory", Deno.systemMemoryInfo().available, [LEAST_MEMORY, USUAL_MEMORY], advice);
+  return describeAmount("memory", systemMemory()!.available, [LEAST_MEMORY, USUAL_MEMORY], advice);
 }
 
 /** Writes where a run would, or as near above as there is a folder. */

@@ -6,6 +6,7 @@ import type { NeighboursReport, ProbeSet } from "../../actors/diagnostics.ts";
 import type { BestEffort } from "../../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
+import { systemMemory } from "../../data/system_memory.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { DIAGNOSTICS, parseRecord, RUN_RECORD } from "../../ui/record_schemas.ts";
 import type {
@@ -77,7 +78,7 @@ export function quoteCommand(task: string, args: readonly string[], folder: stri
 
 function describeHardware(adapter: string): Record<string, string> {
   const processors = cpus();
-  const gib = Deno.systemMemoryInfo().total / 2 ** 30;
+  const gib = (systemMemory() ?? Deno.systemMemoryInfo()).total / 2 ** 30;
   return {
     adapter,
     processor: `${processors.length} x ${processors[0]?.model ?? "unknown"}`,

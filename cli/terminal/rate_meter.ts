@@ -28,6 +28,11 @@ export class RateMeter {
     while (marks.length > 2 && marks[1].time < now - WINDOW.most) marks.shift();
   }
 
+  /** So many seconds before now nothing was to be done: they do not count. */
+  pause(seconds: number): void {
+    for (const mark of this.#marks) mark.time += seconds;
+  }
+
   /** Things in a second; `undefined` until that is of a second at least. */
   perSecond(): number | undefined {
     const [first, last] = [this.#marks[0], this.#marks[this.#marks.length - 1]];

@@ -35,6 +35,8 @@ export class TimeLeft {
   readonly #work: Work;
   readonly #meter = new RateMeter(STEPS_UNDER_WAY);
   #step: number;
+  /** When something was last done. */
+  #last: number | undefined;
   #evaluation: Evaluation | undefined;
   #evaluated = 0;
   /** Of the newest evaluation. */
@@ -51,11 +53,15 @@ export class TimeLeft {
   /** A step is done. */
   step(step: number, now: number): void {
     this.#step = step;
+    this.#last = now;
     this.#meter.add(this.#work.batchSize, now);
   }
 
   /** So many images of an evaluation are done; fewer than before are the next one's. */
   evaluate(done: number, total: number, now: number): void {
+    // Training waits for it.
+    if (!this.#work.evaluations.besideTraining) this.#meter.pause(now - (this.#last ?? now));
+    this.#last = now;
     if (this.#evaluation !== undefined && done < this.#evaluation.done) this.#end();
     const evaluation = this.#evaluation ??= { since: now, doneThen: done, done, total };
     evaluation.done = done;

@@ -219,11 +219,15 @@ export function formatTuning(tuning: Tuning): string {
  * A table from a file.
  *
  * @param path names the file in errors
+ * @param advice what errors end with
  * @throws {UserError} where it is none
  */
-export function parseTuning(text: string, path: string): Tuning {
-  const fail = (problem: string) =>
-    new UserError(`${path}: ${problem}. Delete it to have the adapter measured again, or use --no-tune`);
+export function parseTuning(
+  text: string,
+  path: string,
+  advice = "Delete it to have the adapter measured again, or use --no-tune",
+): Tuning {
+  const fail = (problem: string) => new UserError(`${path}: ${problem}. ${advice}`);
   let value: Partial<Tuning>;
   try {
     value = JSON.parse(text);

@@ -181,6 +181,20 @@ Deno.test("./seed tells MPICH's launcher that it cannot begin", options, async (
     assertEquals(code, 1);
     assertMatch(stderr, /^seed: needs Deno [^\n]*\n$/);
     assertEquals(await Deno.readTextFile(join(bin, "told")), "cmd=abort exitcode=1\n");
+    // A launcher has many open files, and sh takes only one digit.
+    const many = `#!/bin/bash\nPMI_FD=14 "$1" "$2" 14>"$(dirname -- "$0")/told"`;
+    await Deno.writeTextFile(join(bin, "many"), many, { mode: 0o755 });
+    await Deno.symlink("/bin/bash", join(bin, "bash"));
+    assertEquals((await run(["where"], { by: [join(bin, "many")] })).code, 1);
+    assertEquals(await Deno.readTextFile(join(bin, "told")), "cmd=abort exitcode=1\n");
+  });
+});
+
+Deno.test("./seed runs a task where it cannot keep what it found out of the machine", options, async () => {
+  await inPlace(async ({ root, bin, run }) => {
+    await Deno.symlink(Deno.execPath(), join(bin, "deno"));
+    await Deno.writeTextFile(join(root, ".deno"), "no folder, as in a checkout that one may only read");
+    assertEquals(await run(["args", "x"]), { code: 0, stdout: '["x"]\n', stderr: "" });
   });
 });
 

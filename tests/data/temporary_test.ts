@@ -159,6 +159,6 @@ Deno.test("no other file of the program makes temporary files", () => {
       }
     }
   };
-  for (const folder of ["actors", "cli", "data", "kernels", "models", "ui"]) look(folder);
+  for (const folder of ["actors", "cli", "data", "kernels", "methods", "models", "ui"]) look(folder);
   assertEquals(found.toSorted(), ["data/replace_file.ts", "data/temporary.ts"]);
 });

@@ -119,10 +119,15 @@ let helps: string | undefined;
 function isKnown(flag: string): boolean {
   helps ??= [...PARSERS.values()].map((parse) => parse(["--help=all"], CONTEXT).help).join("\n");
   const name = flag.replaceAll("_", "-");
-  if ([...FOREIGN, ...ORIGINAL, ...LAUNCHERS].some((other) => flag.startsWith(other))) return true;
+  if ([...FOREIGN, ...ORIGINAL, ...LAUNCHERS].some((other) => isSame(other, flag))) return true;
   if (["--deno", "--mpi"].includes(name)) return true; // of ./seed itself
   const plain = name.replace(/^--(no-)?/, "");
-  return new RegExp(`--(\\[no-\\])?${plain}\\b`).test(helps);
+  return new RegExp(`--(\\[no-\\])?${plain}(?![\\w-])`).test(helps);
+}
+
+/** Whether a flag is one of another program; of Deno's permissions there are many. */
+function isSame(other: string, flag: string): boolean {
+  return other.endsWith("-") ? flag.startsWith(other) : flag === other;
 }
 
 function exists(path: string): boolean {

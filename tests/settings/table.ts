@@ -18,10 +18,8 @@ const DISTILL = "cli/commands/distill_test.ts: distill writes its files";
 const LINCLS = "cli/commands/lincls_test.ts: lincls evaluates a checkpoint";
 const PLUGIN = "cli/flags/plugin_test.ts: an encoder of one's own is distilled";
 const CACHE = "methods/cache_test.ts: a distillation has the same weights wherever";
-const PRINT = "cli/terminal/progress_test.ts: Progress prints a line for the first step";
-const QUIET = "cli/terminal/progress_test.ts: Progress is silent but for the log when quiet";
+const CONSOLE = "cli/commands/console_test.ts: prints a line every so many steps, none where it is quiet";
 const PAGE = "ui/live_run_test.ts: ";
-const HOST = "cli/flags/permissions_test.ts: the permissions of a command follow its paths";
 const RESIZE = "actors/evaluation_resize_test.ts: features of images of the view's size follow the rule";
 const ROWS = "cli/commands/embed_test.ts: embed writes a row for each image";
 const SHEET = "cli/commands/embed_test.ts: embed finds the nearest images";
@@ -102,7 +100,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "compress":
       "actors/ranks/ranks_test.ts: gradients that travel as float16 give steps near those of float32",
     "checkpoint-activations":
-      "- the step uses less memory (models/student_step_test.ts); that the trainer asks for it is not seen",
+      "- the step uses less memory (methods/seed/step_test.ts); that the trainer asks for it is not seen",
     "amp": "methods/seed/run_test.ts: in mixed precision gives the same bits",
     "limit-steps": RUN,
     "seed": RUN,
@@ -120,15 +118,15 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "knn-every": "methods/seed/run_test.ts: evaluates teacher and student next to training",
     "on-nan": MORE,
     "max-restarts": "actors/crash_test.ts: when it crashes more often than is allowed",
-    "print-freq": PRINT,
+    "print-freq": CONSOLE,
     "tensorboard": DISTILL,
     "tune": TUNED,
     "trace-actors": "cli/commands/distill_test.ts: distill --profile --trace-actors",
     "profile": "cli/commands/distill_test.ts: distill --profile --trace-actors",
     "ui": PAGE,
-    "ui-host": HOST,
+    "ui-host": CONSOLE,
     "insight": "actors/diagnostics_test.ts: a run that is looked into tells what it sees",
-    "quiet": QUIET,
+    "quiet": CONSOLE,
     "json": "cli/commands/distill_test.ts: distill --json says everything",
   },
   pretrain: {
@@ -182,15 +180,15 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "knn-t": SAME,
     "knn-every": MOCO_RUN,
     "max-restarts": SAME,
-    "print-freq": PRINT,
+    "print-freq": CONSOLE,
     "tensorboard": PRETRAIN,
     "tune": TUNED,
     "trace-actors": SAME,
     "profile": PRETRAIN,
     "ui": PAGE,
-    "ui-host": HOST,
+    "ui-host": CONSOLE,
     "insight": PRETRAIN,
-    "quiet": QUIET,
+    "quiet": CONSOLE,
     "json": PRETRAIN,
   },
   lincls: {
@@ -214,7 +212,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "eval-resize": LINEAR,
     "label-fraction": LINEAR,
     "classes": LINEAR,
-    "workers": "- any number gives the same bits (actors/linear_evaluation_test.ts)",
+    "workers": "- any number gives the same bits (methods/linear_probe/run_test.ts)",
     "cache": "methods/cache_test.ts: a linear evaluation keeps the images",
     "epochs": LINEAR,
     "start-epoch": LINEAR,
@@ -241,12 +239,12 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "on-nan": "methods/finetune/run_test.ts: that are not finite, where it is told to",
     "trace-actors": SAME,
     "profile": "cli/commands/lincls_finetune_test.ts: lincls --finetune trains a checkpoint",
-    "print-freq": PRINT,
+    "print-freq": CONSOLE,
     "tensorboard": LINCLS,
     "tune": TUNED,
     "ui": "- the same code as of distill",
-    "ui-host": HOST,
-    "quiet": QUIET,
+    "ui-host": CONSOLE,
+    "quiet": CONSOLE,
     "json": LINCLS,
   },
   knn: {

@@ -25,6 +25,10 @@ Deno.test("TimeLeft adds the evaluations that come in turn with training, as lon
   assertAlmostEquals(left.seconds()!, 75 + 2 + 3 * 5);
   left.evaluate(100, 100, 34);
   assertAlmostEquals(left.seconds()!, 75 + 3 * 5);
+  // The time that it took is none of training's.
+  for (let step = 26; step <= 30; step++) left.step(step, step + 9);
+  assertAlmostEquals(left.imagesPerSecond!, 10);
+  assertAlmostEquals(left.seconds()!, 70 + 3 * 5);
 });
 
 Deno.test("TimeLeft takes evaluations next to training for nothing while training takes longer, but the last", () => {
