@@ -39,6 +39,10 @@ export interface KnnSettings {
   bankData: string;
   /** Images to classify: a path that `openDataset` accepts. */
   queryData: string;
+  /** How many rows they had when the run began; a reader refuses others. Default: not compared. */
+  bankRowCount?: number;
+  /** The same of those to classify. */
+  queryRowCount?: number;
   /** Rows that vote, ascending. Default: all. */
   bankRows?: Uint32Array<ArrayBuffer>;
   /** Rows to classify, ascending. Default: all. */
@@ -53,6 +57,8 @@ export interface KnnSettings {
 export interface ProbeSetSettings {
   /** Path of the images. */
   data: string;
+  /** How many there were when the run began; a reader refuses others. Default: not compared. */
+  rowCount?: number;
   /** Number of batches of 100 images. */
   batches: number;
   /** Nearest neighbours to find for each image. */
@@ -221,6 +227,7 @@ function spawnLine(
       {
         name: bankName,
         path: knn.bankData,
+        rowCount: knn.bankRowCount,
         rows: knn.bankRows,
         purpose: "bank",
         order: EVALUATION_ORDER,
@@ -228,6 +235,7 @@ function spawnLine(
       {
         name: queriesName,
         path: knn.queryData,
+        rowCount: knn.queryRowCount,
         rows: knn.queryRows,
         purpose: "queries",
         order: EVALUATION_ORDER,
@@ -237,6 +245,7 @@ function spawnLine(
       {
         name: probesName,
         path: probeSet.data,
+        rowCount: probeSet.rowCount,
         purpose: "probes",
         order: PROBE_SET_ORDER,
         seed: probeSet.seed,

@@ -29,6 +29,8 @@ export interface ImageCacheOptions {
   cache: string;
   /** Paths of the data, for `openDataset`: that which is read the most often first. */
   data: readonly string[];
+  /** Whether the first is what is learned from, the only data that a file is for. Default: true. */
+  learns?: boolean;
   /** Numbers of the rows of the first of the data that are read; all where it is left out. */
   rows?: Uint32Array;
   /** Whether an image is read once only, so that memory is of no use. */
@@ -71,12 +73,12 @@ export class ImageCaches implements Disposable {
    * @throws {UserError} where the file cannot be used
    */
   static async open(options: ImageCacheOptions, emit: Emit<NoticeEvent> = () => {}): Promise<ImageCaches> {
-    const { cache, data, rows, isReadOnce = false, maxPixels, leastSide } = options;
+    const { cache, data, learns = true, rows, isReadOnce = false, maxPixels, leastSide } = options;
     const caches = new ImageCaches(options);
     const path = cacheFileOf(cache);
     using files = new DisposableStack();
     for (const [i, name] of [...new Set(data)].entries()) {
-      const isInFile = path !== undefined && i === 0;
+      const isInFile = path !== undefined && i === 0 && learns;
       if (cache === "off" || (isReadOnce && !isInFile)) continue;
       using dataset = await openDataset(name);
       if (isInFile) files.use((await caches.#useFile(path, dataset, { maxPixels, leastSide }, emit)) ?? null);
@@ -86,6 +88,7 @@ export class ImageCaches implements Disposable {
       }
     }
     caches.#files.use(files.move());
+    if (path !== undefined && !learns) caches.#left.push(`${path} is for images to learn from`);
     if (isReadOnce && cache !== "off") caches.#left.push("each image is read once");
     return caches;
   }

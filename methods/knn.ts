@@ -119,8 +119,9 @@ export async function runKnnEvaluation(
     const tellRestart = describeRestart(emit);
     const peers = spawnPeers(system, ranks, options.actors);
     const { bankRows = bank.rowCount, queryRows = queries.rowCount } = options;
-    const vote = peers === undefined ? options : {
-      ...options,
+    const counted = { ...options, bankRowCount: bank.rowCount, queryRowCount: queries.rowCount };
+    const vote = peers === undefined ? counted : {
+      ...counted,
       bankRows: wholeBatchesOf(bankRows, BATCH, peers).rows,
       queryRows: wholeBatchesOf(queryRows, BATCH, peers).rows,
     };

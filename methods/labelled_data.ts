@@ -180,7 +180,7 @@ export function openCaches(
   const read = evaluate ? [testData] : [data, testData];
   const isShare = !evaluate && data !== testData; // else all rows are read
   return ImageCaches.open(
-    { cache, data: read, ...isShare && { rows }, isReadOnce, maxPixels, leastSide, ranks },
+    { cache, data: read, learns: !evaluate, ...isShare && { rows }, isReadOnce, maxPixels, leastSide, ranks },
     emit,
   );
 }

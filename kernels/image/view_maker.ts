@@ -20,11 +20,13 @@ import { computeHueRounding } from "./hue_rounding.ts";
 import { type Mixture, ViewMixer } from "./mixup.ts";
 import { WEIGHT_BITS } from "./resize_table.ts";
 import {
+  floorToAlignment,
   grown,
   type ImageBatch,
   type ImageLayout,
   ImageTooLargeError,
   RECORD_BYTES,
+  sourceParts,
   usedSourceWords,
   type ViewPlan,
   ViewPlanner,
@@ -52,6 +54,8 @@ export interface AugmenterOptions {
   readonly height: number;
   /** Batches that can be under way at the same time; 2 when not given. */
   readonly slots?: number;
+  /** Bytes of decoded images that are uploaded at once, at most; as many as a buffer holds when not given. */
+  readonly sourceBytes?: number;
 }
 
 /** What becomes of the views of a batch once they are made. */
@@ -106,6 +110,8 @@ export class ViewMaker {
   readonly #width: number;
   readonly #height: number;
   readonly #bindingBytes: number;
+  /** Words of the source buffer at most: offsets into it are aligned, so that its size is. */
+  readonly #sourceWords: number;
   readonly #planner = new ViewPlanner();
   readonly #layout: GPUBindGroupLayout;
   readonly #pipelines: Record<
@@ -128,13 +134,14 @@ export class ViewMaker {
    *
    * @throws {RangeError} where a view, or all views of a batch, are too large for one binding of the device
    */
-  constructor(gpu: Gpu, { views, width, height, slots = 2 }: AugmenterOptions) {
+  constructor(gpu: Gpu, { views, width, height, slots = 2, sourceBytes }: AugmenterOptions) {
     const { device } = gpu;
     this.#gpu = gpu;
     this.#views = views;
     this.#width = width;
     this.#height = height;
     this.#bindingBytes = Math.floor(device.limits.maxStorageBufferBindingSize / 256) * 256;
+    this.#sourceWords = floorToAlignment(Math.min(sourceBytes ?? Infinity, device.limits.maxBufferSize) / 4);
     const bytes = views * width * height * 4;
     if (!(Number.isInteger(width) && Number.isInteger(height) && width >= 1 && height >= 1)) {
       throw new RangeError(
@@ -188,10 +195,28 @@ export class ViewMaker {
     into: ArrayBuffer = new ArrayBuffer(views.length * this.#height * this.#width * 4),
     { mixture, resized }: AfterViews = {},
   ): Promise<ArrayBuffer> {
+    // More than a buffer holds is made in parts, where the views have nothing to do with each other.
+    if (
+      mixture === undefined && resized === undefined && usedSourceWords(images, views) > this.#sourceWords
+    ) {
+      return await this.#augmentInParts(images, views, into);
+    }
     const fill = (source: GPUBuffer, bytes: number) =>
       // Not through a buffer that the host maps for writing, which was up to fifty times as slow (bench/NOTES.md).
       upload(this.#gpu.device.queue, source, 0, images.pixels.subarray(0, bytes));
     return await this.#make(images, views, into, { fill, mixture, resized });
+  }
+
+  async #augmentInParts(images: ImageBatch, views: readonly ViewParameters[], into: ArrayBuffer) {
+    const bytes = this.#width * this.#height * 4;
+    const all = new Uint8Array(into);
+    for (const part of sourceParts(images, views, this.#sourceWords)) {
+      const made = new Uint8Array(await this.augment(part.images, part.views.map((view) => views[view])));
+      for (const [i, view] of part.views.entries()) {
+        all.set(made.subarray(i * bytes, (i + 1) * bytes), view * bytes);
+      }
+    }
+    return into;
   }
 
   /** Resizes views that lie on the device: RGBA8 [count, height, width]. */
@@ -287,8 +312,8 @@ export class ViewMaker {
     }
     const { device } = this.#gpu;
     const sourceBytes = usedSourceWords(images, views) * 4;
-    checkSourceBytes(sourceBytes, device.limits.maxBufferSize);
-    this.#grow("source", sourceBytes, device.limits.maxBufferSize);
+    checkSourceBytes(sourceBytes, this.#sourceWords * 4);
+    this.#grow("source", sourceBytes, this.#sourceWords * 4);
     const plan = this.#planner.plan(images, views, {
       width: this.#width,
       height: this.#height,
@@ -400,8 +425,8 @@ const MAX_PIXELS = Math.floor((2 ** 32 - 1) / (2 * 255 + 1));
 function checkSourceBytes(bytes: number, limit: number): void {
   if (bytes <= limit) return;
   throw new ImageTooLargeError(
-    `the images of a batch take ${bytes} bytes, but a buffer of this device holds at most ${limit}; make the batch ` +
-      "or its images smaller",
+    `the images of a batch take ${bytes} bytes, but a buffer of this device holds at most ${limit}; use a smaller ` +
+      "--batch-size, or smaller images (--fast-decode for JPEGs, --max-pixels)",
   );
 }
 

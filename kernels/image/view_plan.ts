@@ -142,6 +142,56 @@ export function usedSourceWords(images: ImageLayout, views: readonly ViewParamet
   return used;
 }
 
+/** Some views of a batch, and the images that they are made of. */
+export interface SourcePart {
+  readonly images: ImageBatch;
+  /** Numbers of the views. */
+  readonly views: readonly number[];
+}
+
+/**
+ * Divides a batch so that the images of each part take so many words at most.
+ *
+ * @throws {ImageTooLargeError} where one image alone takes more
+ */
+export function sourceParts(
+  images: ImageBatch,
+  views: readonly ViewParameters[],
+  words: number,
+): SourcePart[] {
+  const extents = views.map((view, index) => imageExtent(images, view.image, index));
+  const order = [...views.keys()].sort((a, b) => extents[a].offset - extents[b].offset);
+  const fields = images.table.length / images.count;
+  const parts: SourcePart[] = [];
+  for (let next = 0; next < order.length;) {
+    const { offset: first } = extents[order[next]];
+    const members: number[] = [];
+    let end = first;
+    for (; next < order.length; next++) {
+      const { offset, width, height } = extents[order[next]];
+      if (offset + width * height - first > words) break;
+      end = Math.max(end, offset + width * height);
+      members.push(order[next]);
+    }
+    if (members.length === 0) {
+      const { width, height } = extents[order[next]];
+      throw new ImageTooLargeError(
+        `an image of ${width}x${height} pixels takes more than the ${
+          words * 4
+        } bytes that this device holds at once; ` +
+          "make it smaller beforehand",
+      );
+    }
+    // Images of other parts lie elsewhere; no view of this part is of them.
+    const table = images.table.map((value, i) => i % fields === 0 ? value - first : value);
+    parts.push({
+      images: { count: images.count, table, pixels: images.pixels.subarray(first * 4, end * 4) },
+      views: members,
+    });
+  }
+  return parts;
+}
+
 function checkView(view: ViewParameters, index: number, image: Extent): void {
   const { crop, resized, window, jitter } = view;
   const fail = (what: string) => {
@@ -376,7 +426,8 @@ function tooLarge(
   );
 }
 
-function floorToAlignment(words: number): number {
+/** Offsets of bindings are multiples of it. */
+export function floorToAlignment(words: number): number {
   return Math.floor(words / ALIGNMENT_WORDS) * ALIGNMENT_WORDS;
 }
 

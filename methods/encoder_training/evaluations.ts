@@ -133,13 +133,16 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
             knn: {
               bankData: train.path,
               queryData: test.path,
+              bankRowCount: train.rowCount,
+              queryRowCount: test.rowCount,
               ...test.heldOut,
               ...test.sampled,
               ks: [knnK],
               temperature: knnT,
             },
           },
-          probeSet: probeSet && { data: probeSet.path, ...PROBE_SET, seed },
+          probeSet: probeSet &&
+            { data: probeSet.path, rowCount: probeSet.rowCount, ...PROBE_SET, seed },
         },
         monitor,
         { onRestart, onNoProbeSet: onGiveUp },

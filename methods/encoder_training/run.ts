@@ -73,6 +73,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
       ...options.images === undefined ? [train.path] : [],
       ...test === null || test.heldOut !== undefined ? [] : [test.path],
     ],
+    learns: options.images === undefined,
     maxPixels: prepared.options.maxPixels,
     leastSide: prepared.options.leastSide,
     ranks,

@@ -46,6 +46,20 @@ Deno.test("images are kept in a tenth of the memory and in half of what is free,
   }
 });
 
+Deno.test("a file of decoded images is for those to learn from: an evaluation leaves it as it is", async () => {
+  using folder = new RunFolder(40, 10);
+  const cache = join(folder.path, "images.cache");
+  await openWith(folder, { cache });
+  const before = Deno.readFileSync(cache);
+  const test = join(folder.data, "test.tsv");
+  using caches = await ImageCaches.open({ cache, data: [test], learns: false, isReadOnce: true });
+  assertEquals([caches.of(test), caches.description], [
+    undefined,
+    `off: ${cache} is for images to learn from; each image is read once`,
+  ]);
+  assertEquals(Deno.readFileSync(cache), before);
+});
+
 Deno.test("processes of one run on a machine share that room", async () => {
   using folder = new RunFolder(40, 10);
   const much = 1e9;

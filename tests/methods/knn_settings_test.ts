@@ -1,9 +1,10 @@
 // The kNN's settings through the actors, compared with a classifier that is given the features by hand.
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { countVote, sampleVote } from "../../methods/encoder_training/evaluations.ts";
 import { runDistillation } from "../../methods/seed/run.ts";
 import { runKnnEvaluation } from "../../methods/knn.ts";
+import { knn } from "../../methods/runs.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { BatchReader } from "../../data/batch_reader.ts";
@@ -18,7 +19,7 @@ import { WeightedKnn } from "../../models/knn.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { type DrawnTeacher, drawTeacher } from "../actors/drawn_teacher.ts";
-import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
+import { RunFolder, sampleRows as firstRows, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 const SIZE = 24;
 
@@ -131,6 +132,22 @@ Deno.test("kNN of a run takes a sample of the images where there are more than i
     queryRows: sampleRows(40, knnImages, seed),
   });
   assertEquals(knn!.teacher, expected);
+});
+
+Deno.test("kNN refuses images of which there are more or less than when it began", async () => {
+  for (const name of ["train.tsv", "test.tsv"] as const) {
+    using folder = new RunFolder(12, 6);
+    const run = knn({ pretrained: TINY_TEACHER, plugins: [TINY_ENCODER], imageSize: 32, data: folder.data });
+    const changed = (async () => {
+      for await (const { type } of run) {
+        if (type !== "plan") continue;
+        Deno.writeTextFileSync(join(folder.data, name), firstRows(name, 20));
+        Deno.removeSync(join(folder.data, name.replace(".tsv", ".lineidx")));
+      }
+    })().catch(() => {}); // the result rejects too
+    await assertRejects(() => run.result, Error, "has 20 rows now, and had ");
+    await changed;
+  }
 });
 
 Deno.test("of held-out labels a sample votes and is classified", () => {

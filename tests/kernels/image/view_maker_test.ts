@@ -426,6 +426,30 @@ Deno.test("ViewMaker splits what one binding cannot hold", async () => {
   augmenter.destroy();
 });
 
+Deno.test("ViewMaker makes a batch in parts whose images no buffer holds at once", async () => {
+  const random = new Random(15, "images");
+  const images = Array.from({ length: 12 }, (_, i) => randomImage(random, 30 + i, 60 - i));
+  const views = Array.from({ length: 20 }, (_, i) => {
+    const image = (i * 5) % 12;
+    return sampleView(new Random(2, i), mocoV2Augmentation(10), 30 + image, 60 - image, image);
+  });
+  const size = { views: 20, width: 10, height: 10 };
+  // Two of the images at a time, of 7200 to 8000 bytes; it makes a whole number of 256 bytes of that.
+  const augmenter = new ViewMaker(gpu, { ...size, sourceBytes: 16_700 });
+  const made = split(await augmenter.augment(pack(images), views), 10, 10);
+  views.forEach((view, i) =>
+    assertSamePixels(made[i], pillow.makeView(images[view.image], view, 10, 10), `view ${i}`)
+  );
+  augmenter.destroy();
+  const small = new ViewMaker(gpu, { ...size, sourceBytes: 7000 });
+  await assertRejects(
+    () => small.augment(pack(images), views),
+    ImageTooLargeError,
+    "make it smaller beforehand",
+  );
+  small.destroy();
+});
+
 Deno.test("ViewMaker takes an image of maxImagePixels(), wherever in a batch it begins", async () => {
   const binding = 16384;
   const [width, height] = [63, 64];
