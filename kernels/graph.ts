@@ -58,6 +58,11 @@ export function rowsAndVec4s(tensor: Pick<Tensor, "shape" | "dtype">): { rows: n
   return { rows: paddedCount(tensor) / (4 * vec4s), vec4s };
 }
 
+/** Whether a tensor is one vector an image, [n, 1, 1, c]. */
+export function isRows({ shape }: Pick<Tensor, "shape">): boolean {
+  return shape.length === 4 && shape[1] === 1 && shape[2] === 1;
+}
+
 /** Bytes on the device. */
 export function byteLength(tensor: Pick<Tensor, "shape" | "dtype">): number {
   return paddedCount(tensor) * (tensor.dtype === "f16" ? 2 : 4);

@@ -43,6 +43,25 @@ function evenly(padding: number): Padding {
   return { padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
 }
 
+/** Fails where a layer is given images of other channels than it was declared for: it would read what is not there. */
+function requireInputs({ key, shape: [outputs, inputs], depthwise }: Convolution, { shape }: Tensor): void {
+  const [wanted, found] = [depthwise ? outputs : inputs, shape.at(-1)];
+  if (found === wanted) return;
+  throw new UserError(
+    `${key}: expected ${wanted} channels, as the layer was declared with, found [${shape}]`,
+  );
+}
+
+/** Fails where what follows a layer has other channels than the layer's outputs. */
+function requireOutputs(
+  { key, shape: [outputs] }: Convolution,
+  of: string,
+  channels: number | undefined,
+): void {
+  if (channels === outputs) return;
+  throw new UserError(`${of}: expected the ${outputs} channels that ${key} gives, found ${channels}`);
+}
+
 /** Declares and applies layers, and collects the state_dict and its parameters on the device. */
 export class EncoderBuilder {
   /** Graph that is traced into. */
@@ -251,6 +270,7 @@ export class EncoderBuilder {
     { activation, residual }: { activation?: Activation; residual?: Tensor } = {},
   ): Tensor {
     const { geometry } = convolution;
+    requireOutputs(convolution, norm.key, norm.channels);
     const extra = residual === undefined ? [] : [residual];
     if (this.mode === "eval") {
       const parameters = (rows?: RowRange) => this.#shared.device.folded(convolution, norm, rows);
@@ -298,6 +318,7 @@ export class EncoderBuilder {
     { scale, rate = 0 }: { scale?: LayerScale; rate?: number } = {},
   ): Tensor {
     const { geometry } = layer;
+    if (scale !== undefined) requireOutputs(layer, scale.key, scale.channels);
     const drops = this.#dropoutSeed !== undefined && rate > 0;
     const isPlain = scale === undefined && !drops;
     if (this.mode === "eval" || isPlain) {
@@ -353,11 +374,14 @@ export class EncoderBuilder {
    */
   #convolve(
     x: Tensor,
-    { shape, depthwise }: Convolution,
+    layer: Convolution,
     attributes: Conv2dAttributes,
     parameters: (rows?: RowRange) => readonly Tensor[],
     residual?: Tensor,
   ): Tensor {
+    const { key, shape, depthwise } = layer;
+    requireInputs(layer, x);
+    if (residual !== undefined) requireOutputs(layer, `what is added to ${key}`, residual.shape.at(-1));
     const apply = (tensors: readonly Tensor[], addend?: Tensor) => {
       const inputs = [x, ...tensors, ...(addend === undefined ? [] : [addend])];
       const optional = { bias: tensors.length === 2, addend: addend !== undefined };

@@ -229,7 +229,7 @@ export const batchNorm: Op<BatchNormAttributes> = {
 
   shape(inputs, { residual, activation, splits = 1, devices = 1 }) {
     refuseSharedGroups("batch_norm", splits, devices);
-    const [x, , , statistics] = inputs;
+    const [x, gamma, beta, statistics] = inputs;
     if (!keepsZero(activation) || (residual && activation !== undefined && activation !== "relu")) {
       throw new Error(`batch_norm: ${activation} is to be applied as an op of its own`);
     }
@@ -244,6 +244,13 @@ export const batchNorm: Op<BatchNormAttributes> = {
       "batch_norm",
       inputs.length === 3 + splits + (residual ? 1 : 0),
       "x, gamma, beta, statistics, residual?",
+      ...inputs,
+    );
+    expectShape(
+      "batch_norm",
+      [gamma, beta].every(({ shape }) => shape.join() === `${x.shape.at(-1)}`) &&
+        inputs.slice(3 + splits).every(({ shape }) => shape.join() === x.shape.join()),
+      "x [..., c], gamma [c], beta [c] and a residual like x, if any",
       ...inputs,
     );
     return [{ shape: x.shape }];

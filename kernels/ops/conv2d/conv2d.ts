@@ -77,7 +77,12 @@ export const conv2d: Op<Conv2dAttributes> = {
     expectShape("conv2d", outputHeight > 0 && outputWidth > 0, "an image no smaller than the kernel", x, w);
     const wanted = Number(attributes.bias ?? false) + Number(attributes.addend ?? false);
     expectShape("conv2d", extra.length === wanted, `${wanted} inputs besides x and w`, ...inputs);
-    return [{ shape: [batch, outputHeight, outputWidth, w.shape[3]] }];
+    const shape = [batch, outputHeight, outputWidth, w.shape[3]];
+    const [bias, addend] = attributes.bias ? extra : [undefined, ...extra];
+    const fits = (bias?.shape ?? [shape[3]]).join() === `${shape[3]}` &&
+      (addend?.shape ?? shape).join() === shape.join();
+    expectShape("conv2d", fits, `a bias [${shape[3]}] and an addend [${shape}], if any`, ...inputs);
+    return [{ shape }];
   },
 
   endsBlock: ({ addend = false }) => addend,

@@ -1,5 +1,5 @@
 /** Cross-entropy of a classifier's logits with class numbers, and where each row's class ranks among its logits. */
-import { expectShape, type Op, padTo4 } from "../../graph.ts";
+import { expectShape, isRows, type Op, padTo4 } from "../../graph.ts";
 import { meanLoss } from "../../mean_loss.ts";
 import { CHANNEL_MASK, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import gradientWgsl from "./cross_entropy_gradient.wgsl" with { type: "text" };
@@ -22,7 +22,7 @@ export const crossEntropy: Op<CrossEntropyAttributes> = {
   isLoss: true,
 
   shape([z, labels, count]) {
-    const fits = z.shape.length === 4 && labels.shape.join() === String(z.shape[0]) &&
+    const fits = isRows(z) && labels.shape.join() === String(z.shape[0]) &&
       labels.dtype === "u32" && count.shape.join() === "1" && count.dtype === "u32";
     expectShape(
       "cross_entropy",

@@ -26,7 +26,9 @@ export const dropout: Op<DropoutAttributes> = {
 
   shape([x, seed, ...extra], { rate, residual = false }) {
     expectShape("dropout", seed.dtype === "u32" && seed.shape.join() === "2", "a seed of two u32", seed);
-    expectShape("dropout", extra.length === Number(residual), "x, seed, residual?", x, seed, ...extra);
+    const fits = extra.length === Number(residual) &&
+      extra.every(({ shape }) => shape.join() === x.shape.join());
+    expectShape("dropout", fits, "x, seed, and a residual like x, if any", x, seed, ...extra);
     if (!(rate >= 0 && rate < 1)) throw new Error(`dropout: the rate must be in [0, 1), found ${rate}`);
     return [{ shape: x.shape }];
   },

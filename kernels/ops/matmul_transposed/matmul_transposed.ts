@@ -1,5 +1,5 @@
 /** Similarities of every row of one matrix with every row of another. */
-import { expectShape, type Op } from "../../graph.ts";
+import { expectShape, isRows, type Op } from "../../graph.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../conv2d/conv2d.ts";
 import { POINTWISE } from "../conv2d/geometry.ts";
 
@@ -12,9 +12,10 @@ export const matmulTransposed: Op<Record<never, never>> = {
   name: "matmul_transposed",
 
   shape([a, b]) {
-    const fits = a.shape[3] === b.shape[3] && b.shape[2] % 4 === 0;
+    const [[n, , , d], [, , k]] = [a.shape, b.shape];
+    const fits = isRows(a) && b.shape.join() === `1,1,${k},${d}` && k % 4 === 0;
     expectShape("matmul_transposed", fits, "a [n, 1, 1, d] and b [1, 1, k, d], k a multiple of 4", a, b);
-    return [{ shape: [a.shape[0], 1, 1, b.shape[2]] }];
+    return [{ shape: [n, 1, 1, k] }];
   },
 
   gradient(graph, { inputs: [a, b] }, [dy], [needsA, needsB]) {

@@ -9,7 +9,7 @@
  *
  * A queue that is larger than what the device binds at once is compared in chunks of keys.
  */
-import { expectShape, type Lowering, type Node, type Op, padTo4, type Tensor } from "../../graph.ts";
+import { expectShape, isRows, type Lowering, type Node, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { meanLoss } from "../../mean_loss.ts";
 import { rowChunks } from "../../row_chunks.ts";
 import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
@@ -70,8 +70,8 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
   shape([student, teacher, queue], { queueSize }) {
     const [n, , , d] = student.shape;
     const keys = queue.shape[2];
-    const fits = student.shape.join() === teacher.shape.join() && queue.shape[3] === d && keys % 4 === 0 &&
-      queueSize <= keys;
+    const fits = isRows(student) && student.shape.join() === teacher.shape.join() &&
+      queue.shape.join() === `1,1,${keys},${d}` && keys % 4 === 0 && queueSize <= keys;
     expectShape(
       "queue_cross_entropy",
       fits,
