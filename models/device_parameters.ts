@@ -13,6 +13,7 @@ export class DeviceParameters {
   readonly all: DeviceParameter[] = [];
   readonly #graph: Graph;
   readonly #ofProducts: DType;
+  /** By their label and entries: behind two batch norms, a convolution's weight is folded in two ways. */
   readonly #tensors = new Map<string, Tensor>();
 
   /** @param halfWeights whether the weights of products are kept in float16 */
@@ -21,17 +22,18 @@ export class DeviceParameters {
     this.#ofProducts = halfWeights ? "f16" : "f32";
   }
 
-  /** Returns the parameter of a label; it is made where there is none yet. */
+  /** Returns the parameter of a label that is made of some entries; it is made where there is none yet. */
   make(
     label: string,
     shape: readonly number[],
     parameter: Omit<DeviceParameter, "tensor">,
     dtype?: DType,
   ): Tensor {
-    const known = this.#tensors.get(label);
+    const name = [label, ...parameter.keys].join("\n");
+    const known = this.#tensors.get(name);
     if (known !== undefined) return known;
     const tensor = this.#graph.source(label, shape, dtype);
-    this.#tensors.set(label, tensor);
+    this.#tensors.set(name, tensor);
     this.all.push({ tensor, ...parameter });
     return tensor;
   }

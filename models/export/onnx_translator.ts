@@ -38,6 +38,7 @@ export class OnnxTranslator {
   readonly #shapes: ReadonlyMap<Tensor, readonly number[]>;
   /** Each tensor by the forms that it is there in, the one that its node made first. */
   readonly #values = new Map<Tensor, Map<OnnxForm, string>>();
+  /** By the weight and its suffix: two weights have one label where something else is folded into each. */
   readonly #weightNames = new Map<string, string>();
   readonly #names = new Set<string>();
 
@@ -106,12 +107,12 @@ export class OnnxTranslator {
     fromDevice: (device: Float32Array) => Float32Array<ArrayBuffer>,
     { shape = this.shapeOf(tensor), suffix = "" }: { shape?: readonly number[]; suffix?: string } = {},
   ): string {
-    const label = plainKey(tensor.label).replaceAll(" ", "_") + suffix;
-    const known = this.#weightNames.get(label);
+    const weight = `${tensor.id} ${suffix}`;
+    const known = this.#weightNames.get(weight);
     if (known !== undefined) return known;
-    const name = this.#unique(label);
+    const name = this.#unique(plainKey(tensor.label).replaceAll(" ", "_") + suffix);
     this.weights.push({ name, shape, tensor, fromDevice });
-    this.#weightNames.set(label, name);
+    this.#weightNames.set(weight, name);
     return name;
   }
 
