@@ -1,6 +1,7 @@
 /** Reverse-mode differentiation on the graph: adds the nodes that compute gradients. */
 import type { Graph, Node, Tensor } from "./graph.ts";
 import { add } from "./ops/add/add.ts";
+import { affine } from "./ops/affine/affine.ts";
 import { scaleGradient } from "./ops/loss_scale/loss_scale.ts";
 import { one } from "./ops/one/one.ts";
 
@@ -10,7 +11,7 @@ import { one } from "./ops/one/one.ts";
  * @param loss node outputs [1] that the gradient starts from
  * @param wanted tensors, usually parameters, of which the gradient is asked for
  * @param lossScale state of loss scaling, by which what comes from the losses is multiplied, and so all gradients are
- * @returns one gradient a wanted tensor, of its shape
+ * @returns one gradient a wanted tensor, of its shape; no two are one tensor, and no node reads one
  * @throws when the loss does not depend on a wanted tensor, or an op on the way has no gradient
  */
 export function differentiate(
@@ -61,11 +62,17 @@ export function differentiate(
       gradients.set(input.id, earlier === undefined ? gradient : sum(graph, earlier, gradient));
     }
   }
-  return wanted.map((tensor) => {
+  const found = wanted.map((tensor) => {
     const gradient = gradients.get(tensor.id);
     if (gradient === undefined) throw new Error(`differentiate: no gradient reaches ${tensor.label}`);
     return gradient;
   });
+  // Gradients get places of their own in one buffer, which no kernel can read in one place and write in another.
+  const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs.map(({ id }) => id)));
+  const isShared = (gradient: Tensor) => found.indexOf(gradient) !== found.lastIndexOf(gradient);
+  return found.map((gradient) =>
+    read.has(gradient.id) || isShared(gradient) ? graph.apply(affine, [gradient], {}) : gradient // a copy
+  );
 }
 
 /** `a + b`, in the epilogue of the later one's own kernel where its op can do that. */

@@ -14,6 +14,7 @@ import { readBuffer } from "../../kernels/readback.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import type { AdamWAttributes } from "../../kernels/ops/adamw/adamw.ts";
+import { add } from "../../kernels/ops/add/add.ts";
 import {
   INITIAL_LOSS_SCALE,
   NO_SCALE,
@@ -38,13 +39,14 @@ import {
 import {
   AVERAGE,
   bucketGradients,
+  GRADIENT,
   type GradientExchange,
   type GradientGraph,
   type OptimizerOptions,
   scheduleTrainingStep,
   TrainingStep,
 } from "../../models/training_step.ts";
-import { randomValues, relativeError, withGpu } from "../kernels/check_op.ts";
+import { KINDS, randomValues, relativeError, withGpu } from "../kernels/check_op.ts";
 import { AdamW64, clip64 } from "./optim/float64.ts";
 import { TINY_ENCODER } from "./tiny_encoder.ts";
 
@@ -671,3 +673,40 @@ Deno.test("gradients come into buckets in the order in which they are made, and 
   assertEquals(bucketGradients(gradients, 1e9).map(({ doneAfter }) => doneAfter), [9]);
   assertEquals(bucketGradients([], 500), []);
 });
+
+for (const [kind, as] of KINDS) {
+  Deno.test(`parameters that are added to each other get a gradient each, by ${kind}`, () =>
+    withGpu(async (gpu) => {
+      const shape = [3, 4];
+      const count = 12;
+      const graph = new Graph();
+      const b = new EncoderBuilder(graph, "train");
+      const [first, second, third] = ["first", "second", "third"].map((key) =>
+        b.tokens(key, shape, { draw: "normal", deviation: 1 })
+      );
+      const factors = Float32Array.from({ length: count }, (_, i) => i - 5);
+      const factor = b.made("factors", shape, { keys: [], toDevice: () => factors });
+      // The gradient of the first two is one tensor, which that of the third is computed from.
+      const scaled = graph.apply(multiply, [third, factor], {});
+      const sum = graph.apply(add, [first, graph.apply(add, [second, scaled], {})], {});
+      const loss = graph.apply(mean, [graph.apply(multiply, [sum, sum], {})], {});
+      const gradients = differentiate(graph, loss, tensorsOf(b.parameters, "parameter"));
+      using step = await TrainingStep.create(as(gpu), {
+        ...{ label: "added", graph, inputs: [], outputs: [loss] },
+        models: [{ parameters: b.parameters, gradients }],
+      }, { rule: findOptimizer("sgd", { momentum: 0, weightDecay: 0 }) });
+      const values = initialize(b.state, 0);
+      const [store] = step.stores;
+      await store.load((key) => values.get(key)!);
+      step.submit({ learningRates: [0] }, () => {});
+      const found = await store.saveArena(GRADIENT);
+      const of = (key: string, i: number) => values.get(key)![i];
+      const expected = Float32Array.from(
+        factors,
+        (factor, i) => 2 / count * (of("first", i) + of("second", i) + factor * of("third", i)),
+      );
+      assertLess(relativeError(found.get("first")!, expected), 1e-6);
+      assertEquals(found.get("second"), found.get("first"));
+      assertLess(relativeError(found.get("third")!, expected.map((value, i) => value * factors[i])), 1e-6);
+    }));
+}
