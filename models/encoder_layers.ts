@@ -78,7 +78,7 @@ export interface Convolution {
   readonly zeroBias?: RowRange;
 }
 
-/** A tensor that is made of entries in a way of its own; without `fromDevice` it cannot be trained. */
+/** A tensor that is made of entries in a way of its own; without `fromDevice`, or of several, it cannot be trained. */
 export interface MadeTensor extends Pick<DeviceParameter, "toDevice" | "fromDevice" | "bySize"> {
   /** Entries that it is made of; none of a constant, which is not trained. */
   keys: readonly string[];

@@ -127,6 +127,15 @@ function isConstant({ kind, fromDevice }: DeviceParameter): boolean {
   return kind === "running" && fromDevice === undefined;
 }
 
+/** Fails where a trained tensor could not be saved: a checkpoint has entries, and what is kept of a step is by entry. */
+function requireTrainable({ kind, tensor, keys, fromDevice }: DeviceParameter): void {
+  if (kind !== "parameter" || (keys.length === 1 && fromDevice !== undefined)) return;
+  throw new UserError(
+    `${tensor.label}: expected one key and fromDevice of a tensor that is trained, so that a checkpoint can hold it, found ` +
+      `the keys ${keys.join(", ")}${fromDevice === undefined ? " and no fromDevice" : ""}`,
+  );
+}
+
 /** Parameters of one traced encoder on one device. */
 export class ParameterStore implements Disposable {
   readonly #gpu: Gpu;
@@ -141,6 +150,7 @@ export class ParameterStore implements Disposable {
    *
    * @param names of further arenas, each of the trained parameters' layout; they start from zeros
    * @param separatesDecay whether weights that decay and those that do not have segments of their own
+   * @throws {UserError} where there are further arenas, and a trained tensor is not one entry
    */
   constructor(
     gpu: Gpu,
@@ -150,6 +160,7 @@ export class ParameterStore implements Disposable {
   ) {
     this.#gpu = gpu;
     this.#parameters = parameters;
+    if (names.length > 0) parameters.forEach(requireTrainable);
     const allocate = (name: string, segments: readonly number[]) =>
       this.#arenas.set(
         name,

@@ -59,6 +59,28 @@ Deno.test("ParameterStore says which parameter is too large for the device", () 
     return Promise.resolve();
   }));
 
+Deno.test("ParameterStore refuses to train what a checkpoint could not hold, and takes it frozen", () =>
+  withGpu((gpu) => {
+    const toDevice = () => new Float32Array(8);
+    for (
+      const [made, found] of [
+        [{ keys: ["a"], toDevice }, "the keys a and no fromDevice"],
+        [{ keys: ["a", "b"], toDevice, fromDevice: toDevice }, "the keys a, b"],
+      ] as const
+    ) {
+      const builder = new EncoderBuilder(new Graph(), "train");
+      for (const key of ["a", "b"]) builder.value(key, [4], { draw: "constant", value: 1 });
+      builder.made("both", [2, 4], made);
+      const { message } = assertThrows(() => new ParameterStore(gpu, builder.parameters, ["m"]), UserError);
+      assertEquals(
+        message,
+        `both: expected one key and fromDevice of a tensor that is trained, so that a checkpoint can hold it, found ${found}`,
+      );
+      using _ = new ParameterStore(gpu, builder.parameters);
+    }
+    return Promise.resolve();
+  }));
+
 Deno.test("initialize() draws as torchvision does, from seed and key alone", () => {
   const wanted = ["conv1.weight", "bn1.weight", "layer4.1.conv2.weight", "fc.0.weight"]; // all take a second
   const state = traceStudent().state.filter(({ key }) => wanted.includes(key));
