@@ -34,7 +34,6 @@ import gradientInputWgsl from "./batch_norm_gradient_input.wgsl" with { type: "t
 import gradientSumsWgsl from "./batch_norm_gradient_sums.wgsl" with { type: "text" };
 import chunkWgsl from "./batch_statistics_chunk.wgsl" with { type: "text" };
 import combineWgsl from "./batch_statistics_combine.wgsl" with { type: "text" };
-import moveRunningWgsl from "./move_running.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode batchStatistics}. */
 export interface BatchStatisticsAttributes {
@@ -103,11 +102,14 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
   lower(lowering, node, { momentum = 0, splits = 1, devices = 1 }) {
     const [x, ...running] = node.inputs;
     requireSeveral(x, splits, devices); // not where a network is traced for its sizes alone
+    const soFar = splits > 1 && running.length > 0
+      ? [lowering.scratch({ shape: [2, x.shape.at(-1)!] }, "running statistics with the groups so far")]
+      : [];
     for (const [i, group] of groupsOf(lowering, x, splits).entries()) {
-      // The first group forgets for all of them.
-      const keep = i === 0 ? 1 - Math.fround(momentum) : 1;
+      const [isFirst, isLast] = [i === 0, i === splits - 1];
       lowerStatistics(lowering, group, node.outputs[i], {
-        ...{ running, keep, momentum: momentum / splits },
+        ...{ running, soFar, isFirst, isLast, momentum: momentum / splits },
+        keep: isFirst ? 1 - Math.fround(momentum) : 1, // for all groups
         devices,
       });
     }
@@ -116,7 +118,12 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
 
 /** How running statistics follow those of a group. */
 interface Moves {
+  /** The mean and the variance, or none. */
   running: readonly Tensor[];
+  /** Both [2, c] with the groups so far, where there are several: the running ones change with the last group. */
+  soFar: readonly Tensor[];
+  isFirst: boolean;
+  isLast: boolean;
   /** What they keep of themselves, and take of the group's. */
   keep: number;
   momentum: number;
@@ -167,8 +174,8 @@ function lowerCombined(
   moves?: Moves,
 ): void {
   const { vec4s } = rowsAndVec4s(partial);
-  const { running, keep, momentum } = moves ?? { running: [], keep: 1, momentum: 0 };
-  const moveRunning = running.length === 0 ? KEEP_RUNNING : ARE_FINITE + moveRunningWgsl;
+  const { keep, momentum } = moves ?? { keep: 1, momentum: 0 };
+  const { text: moveRunning, bindings: running } = moveRunningStatistics(moves);
   // PyTorch refuses a single row; here its variance is taken as it is.
   const runningWords = [f32(keep), f32(momentum), f32(rows / Math.max(1, rows - 1))];
   const second = moves === undefined ? "variance * f32(p.rows)" : "variance";
@@ -192,8 +199,38 @@ function lowerCombined(
   });
 }
 
-/** In the place of `move_running.wgsl`, where there are no running statistics. */
-const KEEP_RUNNING = "fn move_running(vec4_index: u32, mean: vec4<f32>, variance: vec4<f32>) {}\n";
+/**
+ * WGSL of `move_running()`, and what it binds from 3 on: the running statistics of a vec4 of channels keep `p.keep` of themselves, and
+ * take `p.momentum` of a group's.
+ */
+function moveRunningStatistics(moves: Moves | undefined): { text: string; bindings: readonly Tensor[] } {
+  const begin = "fn move_running(vec4_index: u32, mean: vec4<f32>, variance: vec4<f32>) {";
+  if (moves === undefined || moves.running.length === 0) return { text: `${begin}}\n`, bindings: [] };
+  const { running, soFar, isFirst, isLast } = moves;
+  const ofRunning = ["running_mean[vec4_index]", "running_variance[vec4_index]"];
+  const ofGroups = ["so_far[vec4_index]", "so_far[p.vec4s + vec4_index]"];
+  const [meanBefore, varianceBefore] = isFirst ? ofRunning : ofGroups;
+  const [meanAfter, varianceAfter] = isLast ? ofRunning : ofGroups;
+  const bound = [
+    ...isFirst || isLast ? ["running_mean", "running_variance"] : [],
+    ...soFar.length > 0 ? ["so_far"] : [],
+  ];
+  // A batch that overflowed in any group tells nothing, and would never be forgotten: what is not finite stays so until the last one.
+  const moved = (name: string, before: string) =>
+    isLast ? `select(${before}, ${name}_moved, is_finite)` : `${name}_moved`;
+  return {
+    bindings: [...isFirst || isLast ? running : [], ...soFar],
+    text: `${ARE_FINITE}${bound.map((name, i) => storage(3 + i, name, "read_write")).join("")}
+${begin}
+  let mean_moved = p.keep * ${meanBefore} + p.momentum * mean;
+  let variance_moved = p.keep * ${varianceBefore} + p.momentum * p.unbias * variance;
+  let is_finite = are_finite(mean_moved) & are_finite(variance_moved);
+  ${meanAfter} = ${moved("mean", meanAfter)};
+  ${varianceAfter} = ${moved("variance", varianceAfter)};
+}
+`,
+  };
+}
 
 /** Mean and squared deviations of a part of the rows: `batch_statistics_chunk.wgsl` for GPUs. */
 const PART_STATISTICS: RowSumText = {

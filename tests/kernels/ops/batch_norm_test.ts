@@ -148,6 +148,31 @@ for (const [kind, as] of KINDS) {
     }
   }
 
+  for (const bad of [0, 1, 2]) {
+    Deno.test(`a batch whose group ${bad} overflowed leaves its channel's running statistics, ${kind}`, () =>
+      withGpu(async (gpu) => {
+        const graph = new Graph();
+        const [x, mean, variance] = [[6, 4, 2, 4], [4], [4]].map((shape) => graph.source("input", shape));
+        graph.applyAll(batchStatistics, [x, mean, variance], { momentum: 0.1, splits: 3 });
+        using program = await Program.compile(as(gpu), {
+          label: "test",
+          graph,
+          inputs: [x, mean, variance],
+          outputs: [],
+        });
+        const values = randomValues("x", x.shape, 3);
+        values[bad * 64 + 9] = Infinity; // of channel 1
+        program.write(x, values);
+        program.write(mean, padRows([7, 7, 7, 7], [4]));
+        program.write(variance, padRows([5, 5, 5, 5], [4]));
+        program.run();
+        for (const [read, before] of [[mean, 7], [variance, 5]] as const) {
+          const after = await program.read(read);
+          assertEquals([...after].map((value) => value === before), [false, true, false, false]);
+        }
+      }));
+  }
+
   Deno.test(`batchStatistics of groups move running ones towards their mean, ${kind}`, () =>
     withGpu(async (gpu) => {
       const graph = new Graph();
