@@ -158,6 +158,11 @@ export interface Op<Attributes> {
    * from it. (From any other scalar, it starts with a gradient of 1.)
    */
   readonly isLoss?: boolean;
+  /**
+   * Whether outputs that have the shape of maps stay float32 in mixed precision: `always` where they are sums over images, as a
+   * weight's gradient is; `as inputs` where all inputs are such sums or rows without pixels. They do not where it is left out.
+   */
+  readonly keepsFloat32?: "always" | "as inputs";
   /** Whether it writes to state (running statistics, parameters); such a node is never dropped. */
   readonly hasEffect?: boolean;
   /**

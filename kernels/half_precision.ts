@@ -6,11 +6,11 @@
  * Kernels are written for float32; what declares, reads and writes a float16 tensor in their WGSL is rewritten.
  */
 import type { DeclaredDispatch } from "./declarations.ts";
-import type { Node, Tensor } from "./graph.ts";
+import { isRows, type Node, type Tensor } from "./graph.ts";
 import { rewriteUses } from "./rewrite.ts";
 import { storage } from "./wgsl.ts";
 
-/** Whether a tensor is a map of pixels, n h w c with more than one pixel, and not what others read outside the graph. */
+/** Whether a tensor has the shape of a map of pixels: n h w c with more than one pixel. */
 function isMap({ shape, dtype }: Tensor): boolean {
   return dtype === "f32" && shape.length === 4 && shape[1] * shape[2] > 1;
 }
@@ -22,16 +22,23 @@ function isMap({ shape, dtype }: Tensor): boolean {
  */
 export function keepMapsInHalf(nodes: readonly Node[], kept: ReadonlySet<number>): Node[] {
   const halves = new Map<number, Tensor>();
-  return nodes.map((node) => ({
-    ...node,
-    outputs: node.outputs.map((output) => {
-      if (kept.has(output.id) || !isMap(output)) return output;
-      const half: Tensor = { ...output, dtype: "f16" };
-      halves.set(output.id, half);
-      return half;
-    }),
-    inputs: node.inputs.map((input) => halves.get(input.id) ?? input),
-  }));
+  const exact = new Set<number>(); // what has a map's shape and is none
+  return nodes.map((node) => {
+    const { keepsFloat32 } = node.op;
+    const staysFloat32 = keepsFloat32 === "always" ||
+      (keepsFloat32 === "as inputs" && node.inputs.every((input) => exact.has(input.id) || isRows(input)));
+    return {
+      ...node,
+      outputs: node.outputs.map((output) => {
+        if (staysFloat32) exact.add(output.id);
+        if (staysFloat32 || kept.has(output.id) || !isMap(output)) return output;
+        const half: Tensor = { ...output, dtype: "f16" };
+        halves.set(output.id, half);
+        return half;
+      }),
+      inputs: node.inputs.map((input) => halves.get(input.id) ?? input),
+    };
+  });
 }
 
 /**

@@ -2,8 +2,13 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { type DeclaredDispatch, readDeclarations } from "../../kernels/declarations.ts";
 import { byteLength, Graph, type Tensor } from "../../kernels/graph.ts";
 import { keepMapsInHalf, readAndWriteHalf } from "../../kernels/half_precision.ts";
+import { differentiate } from "../../kernels/autodiff.ts";
 import { add } from "../../kernels/ops/add/add.ts";
+import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
+import { POINTWISE } from "../../kernels/ops/conv2d/geometry.ts";
 import { globalAveragePool } from "../../kernels/ops/global_average_pool/global_average_pool.ts";
+import { mean } from "../../kernels/ops/mean/mean.ts";
+import { reshape } from "../../kernels/ops/reshape/reshape.ts";
 
 Deno.test("keepMapsInHalf() takes maps of pixels that the graph gives and that nobody else reads", () => {
   const graph = new Graph();
@@ -17,6 +22,31 @@ Deno.test("keepMapsInHalf() takes maps of pixels that the graph gives and that n
   assertEquals(byteLength(nodes[0].outputs[0]), byteLength(x) / 2);
   assertEquals(nodes[2].outputs[0].id, pooled.id);
   assertEquals(doubled.dtype, "f32", "the graph itself is left as it was");
+});
+
+Deno.test("keepMapsInHalf() leaves sums over images, and rows in another order of dimensions, in float32", () => {
+  const graph = new Graph();
+  const w = graph.source("w", [3, 3, 8, 8]);
+  // Views that share a weight, whose gradient is the sum of one each; of three views, of a sum too.
+  const losses = [4, 6, 8].map((size) => {
+    const hidden = graph.apply(add, [
+      graph.source("x", [2, size, size, 8]),
+      graph.source("x", [2, size, size, 8]),
+    ], {});
+    return graph.apply(mean, [graph.apply(conv2d, [hidden, w], POINTWISE)], {});
+  });
+  differentiate(graph, losses, [w]);
+  const keys = graph.apply(reshape, [graph.source("rows", [8, 1, 1, 4])], { shape: [1, 1, 8, 4] });
+  const patches = graph.apply(reshape, [graph.source("tokens", [2, 9, 4])], { shape: [2, 3, 3, 4] });
+  const nodes = keepMapsInHalf(graph.nodes, new Set());
+  const gradients = nodes.filter(({ op }) => op.name === "conv2d_weight_gradient");
+  assertEquals(gradients.map(({ outputs }) => outputs[0].dtype), ["f32", "f32", "f32"]);
+  assertEquals(gradients.map(({ inputs }) => inputs[0].dtype), ["f16", "f16", "f16"]);
+  const sums = nodes.filter(({ op, inputs }) => op.name === "add" && inputs[0].shape[0] === 3);
+  assertEquals(sums.map(({ outputs }) => outputs[0].dtype), ["f32", "f32"]);
+  const dtypeOf = ({ id }: Tensor) => nodes.flatMap(({ outputs }) => outputs).find((o) => o.id === id)!.dtype;
+  assertEquals(dtypeOf(keys), "f32");
+  assertEquals(dtypeOf(patches), "f16");
 });
 
 const tensor = (id: number, dtype: Tensor["dtype"]): Tensor => ({

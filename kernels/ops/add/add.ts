@@ -6,6 +6,7 @@ import wgsl from "./add.wgsl" with { type: "text" };
 /** y = a + b. */
 export const add: Op<Record<never, never>> = {
   name: "add",
+  keepsFloat32: "as inputs",
 
   shape([a, b]) {
     expectShape("add", a.shape.join() === b.shape.join(), "two tensors of one shape", a, b);

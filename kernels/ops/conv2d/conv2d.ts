@@ -217,6 +217,7 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
 /** dw [kh, kw, cin, cout] from x [n, h, w, cin] and dy [n, ho, wo, cout]. */
 export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
   name: "conv2d_weight_gradient",
+  keepsFloat32: "always",
 
   shape: (_inputs, { like }) => [{ shape: like }],
 

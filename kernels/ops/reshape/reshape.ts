@@ -11,6 +11,7 @@ export interface ReshapeAttributes {
 /** x [..., c] -> the same rows as `shape` [..., c]. */
 export const reshape: Op<ReshapeAttributes> = {
   name: "reshape",
+  keepsFloat32: "as inputs",
 
   shape([x], { shape }) {
     const fits = elementCount(shape) === elementCount(x.shape) && shape.at(-1) === x.shape.at(-1);
