@@ -77,8 +77,9 @@ export const depthwiseConv2d: Op<DepthwiseConv2dAttributes> = {
     );
     expectShape(
       "depthwise_conv2d",
-      extra.length === Number(attributes.bias ?? false),
-      "x, w, bias?",
+      extra.length === Number(attributes.bias ?? false) &&
+        extra.every(({ shape }) => shape.join() === `${channels}`),
+      "x, w, bias [c]?",
       ...inputs,
     );
     return [{ shape: [batch, outputHeight, outputWidth, channels] }];

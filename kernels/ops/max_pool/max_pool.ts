@@ -26,6 +26,12 @@ export const maxPool: Op<MaxPoolAttributes> = {
     const [n, h, w, c] = x.shape;
     const pooled = (length: number) => Math.floor((length + 2 * padding - kernel) / stride) + 1;
     const shape = [n, pooled(h), pooled(w), c];
+    expectShape(
+      "max_pool",
+      shape[1] > 0 && shape[2] > 0,
+      `an image that with its padding of ${padding} is no smaller than the kernel of ${kernel}`,
+      x,
+    );
     return [{ shape }, { shape: shape.with(3, padTo4(c) / 4), dtype: "u32" }];
   },
 

@@ -3,8 +3,10 @@ import { batchNorm, batchStatistics } from "../../../kernels/ops/batch_norm/batc
 import { conv2d } from "../../../kernels/ops/conv2d/conv2d.ts";
 import { POINTWISE } from "../../../kernels/ops/conv2d/geometry.ts";
 import { crossEntropy } from "../../../kernels/ops/cross_entropy/cross_entropy.ts";
+import { depthwiseConv2d } from "../../../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { dropout } from "../../../kernels/ops/dropout/dropout.ts";
 import { matmulTransposed } from "../../../kernels/ops/matmul_transposed/matmul_transposed.ts";
+import { maxPool } from "../../../kernels/ops/max_pool/max_pool.ts";
 import { queueCrossEntropy } from "../../../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
 import { assertThrows } from "@std/assert";
 
@@ -21,6 +23,10 @@ const WRONG: Record<string, (graph: Graph, of: Of) => unknown> = {
   "batch_norm: gamma": (graph, of) => normalize(graph, of(4, 2, 2, 8), of(4), of(8)),
   "batch_norm: beta": (graph, of) => normalize(graph, of(4, 2, 2, 8), of(8), of(16)),
   "batch_norm: a residual": (graph, of) => normalize(graph, of(4, 2, 2, 8), of(8), of(8), of(4, 4, 2, 8)),
+  "depthwise_conv2d: a bias": (graph, of) =>
+    graph.apply(depthwiseConv2d, [of(1, 2, 2, 8), of(1, 1, 8), of(4)], { ...POINTWISE, bias: true }),
+  "max_pool: an image smaller than the kernel": (graph, of) =>
+    graph.applyAll(maxPool, [of(4, 1, 3, 4)], { kernel: 2, stride: 2, padding: 0 }),
   "dropout: a residual": (graph, of) =>
     graph.apply(dropout, [of(4, 2, 2, 8), graph.source("seed", [2], "u32"), of(4, 2, 2, 4)], {
       ...{ rate: 0.5, granularity: "element", salt: 0, residual: true },
