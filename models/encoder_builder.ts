@@ -9,6 +9,7 @@ import { UserError } from "../errors.ts";
 import { byteLength, type Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows } from "../kernels/layout.ts";
 import { activate, type Activation } from "../kernels/ops/activation/activation.ts";
+import { add } from "../kernels/ops/add/add.ts";
 import { batchNorm, batchStatistics } from "../kernels/ops/batch_norm/batch_norm.ts";
 import {
   concatenateChannels,
@@ -385,20 +386,30 @@ export class EncoderBuilder {
     const apply = (tensors: readonly Tensor[], addend?: Tensor) => {
       const inputs = [x, ...tensors, ...(addend === undefined ? [] : [addend])];
       const optional = { bias: tensors.length === 2, addend: addend !== undefined };
-      if (depthwise) {
-        return this.graph.apply(depthwiseConv2d, inputs, { ...attributes, bias: optional.bias });
-      }
       return this.graph.apply(conv2d, inputs, { ...attributes, ...optional });
     };
-    if (depthwise && residual !== undefined) {
-      throw new Error("a depthwise convolution takes no residual: no encoder has one there");
-    }
-    const parts = depthwise ? undefined : this.#parts(shape);
+    if (depthwise) return this.#convolveDepthwise([x, ...parameters()], attributes, residual);
+    const parts = this.#parts(shape);
     if (parts === undefined) return apply(parameters(), residual);
     const outputs = parts.map((rows) =>
       apply(parameters(rows), residual && this.graph.apply(sliceChannels, [residual], { ...rows }))
     );
     return this.graph.apply(concatenateChannels, outputs, {});
+  }
+
+  /** A depthwise convolution of x, weight and bias (if any). It adds no residual in its own kernel. */
+  #convolveDepthwise(
+    inputs: readonly Tensor[],
+    { activation, ...geometry }: Conv2dAttributes,
+    residual?: Tensor,
+  ): Tensor {
+    const { graph } = this;
+    const bias = inputs.length === 3;
+    if (residual === undefined) {
+      return graph.apply(depthwiseConv2d, inputs, { ...geometry, activation, bias });
+    }
+    const sum = graph.apply(add, [graph.apply(depthwiseConv2d, inputs, { ...geometry, bias }), residual], {});
+    return activation === undefined ? sum : graph.apply(activate, [sum], { activation });
   }
 
   /** The output channels that each part of a weight has; `undefined` where it need not be cut. */

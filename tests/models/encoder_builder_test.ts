@@ -1,7 +1,15 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertLess, assertThrows } from "@std/assert";
 import { UserError } from "../../errors.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
 import { Graph, type Tensor } from "../../kernels/graph.ts";
+import { activate } from "../../kernels/ops/activation/activation.ts";
+import { add } from "../../kernels/ops/add/add.ts";
+import { Program } from "../../kernels/program.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import type { EncoderMode } from "../../models/encoder_layers.ts";
+import { ParameterStore } from "../../models/parameter_store.ts";
+import { randomValues, relativeError, withGpu } from "../kernels/check_op.ts";
+import { formulaReader } from "./reference_encoder.ts";
 
 Deno.test("two layers of one encoder have two keys, and traces that share parameters have the same ones", () => {
   const graph = new Graph();
@@ -46,3 +54,45 @@ for (const mode of ["train", "eval"] as const) {
     );
   });
 }
+
+/** The output of some layers for an image [2, 4, 4, 8], with the formula's weights. */
+async function outputOf(
+  gpu: Gpu,
+  mode: EncoderMode,
+  trace: (builder: EncoderBuilder, x: Tensor) => Tensor,
+): Promise<Float32Array> {
+  const graph = new Graph();
+  const x = graph.source("x", [2, 4, 4, 8]);
+  const b = new EncoderBuilder(graph, mode);
+  const y = trace(b, x);
+  using store = new ParameterStore(gpu, b.parameters);
+  await store.load(formulaReader(b.state));
+  using program = await Program.compile(gpu, {
+    ...{ label: "test", graph, inputs: [x], outputs: [y], bound: store.bindings() },
+  });
+  program.write(x, randomValues("x", x.shape));
+  program.run();
+  return await program.read(y);
+}
+
+Deno.test("a residual is added to a depthwise convolution in eval mode, as in train mode", () =>
+  withGpu(async (gpu) => {
+    const layer = (b: EncoderBuilder) =>
+      b.convolution("c", { inputs: 8, outputs: 8, kernel: 3, padding: 1, bias: true, depthwise: true });
+    const added = (mode: EncoderMode) =>
+      outputOf(gpu, mode, (b, x) => b.convolveAndAdd(x, layer(b), x, { scale: b.layerScale("g", 8, 1) }));
+    assertLess(relativeError(await added("eval"), await added("train")), 1e-6);
+
+    // Batch norm has other statistics in training.
+    const norm = (b: EncoderBuilder) => b.batchNorm("n", 8);
+    const together = await outputOf(
+      gpu,
+      "eval",
+      (b, x) => b.convolveAndNormalize(x, layer(b), norm(b), { residual: x, activation: "relu" }),
+    );
+    const apart = await outputOf(gpu, "eval", (b, x) => {
+      const sum = b.graph.apply(add, [b.convolveAndNormalize(x, layer(b), norm(b)), x], {});
+      return b.graph.apply(activate, [sum], { activation: "relu" });
+    });
+    assertEquals(together, apart);
+  }));
