@@ -12,7 +12,7 @@ import { one } from "./ops/one/one.ts";
  * @param wanted tensors, usually parameters, of which the gradient is asked for
  * @param lossScale state of loss scaling, by which what comes from the losses is multiplied, and so all gradients are
  * @returns one gradient a wanted tensor, of its shape; no two are one tensor, and no node reads one
- * @throws when the loss does not depend on a wanted tensor, or an op on the way has no gradient
+ * @throws when the loss does not depend on a wanted tensor, or an op or output on the way has no gradient
  */
 export function differentiate(
   graph: Graph,
@@ -52,6 +52,11 @@ export function differentiate(
     const needed = node.inputs.map((input) => depends.has(input.id));
     if (!needed.includes(true)) continue;
     if (node.op.gradient === undefined) throw new Error(`differentiate: ${node.op.name} has no gradient`);
+    if (node.op.isLoss && outputGradients.slice(1).some((gradient) => gradient !== undefined)) {
+      throw new Error(
+        `differentiate: ${node.op.name} is a loss, of whose outputs only the first has a gradient`,
+      );
+    }
     const inputGradients = node.op.gradient(graph, node, outputGradients, needed);
     const factor = factorOf(node, outputGradients[0]);
     for (const [i, input] of node.inputs.entries()) {

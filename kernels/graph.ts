@@ -155,7 +155,7 @@ export interface Op<Attributes> {
   fuseAdd?(graph: Graph, node: Node, addend: Tensor): Tensor | undefined;
   /**
    * Whether it is a scalar loss whose {@linkcode Op.gradient} takes no output gradient, as differentiation starts
-   * from it. (From any other scalar, it starts with a gradient of 1.)
+   * from it. (From any other scalar, it starts with a gradient of 1.) Its other outputs, if any, have no gradient.
    */
   readonly isLoss?: boolean;
   /**

@@ -3,6 +3,8 @@ import { differentiate } from "../../kernels/autodiff.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
+import { crossEntropy } from "../../kernels/ops/cross_entropy/cross_entropy.ts";
+import { mean } from "../../kernels/ops/mean/mean.ts";
 import { normalizePixels } from "../../kernels/ops/normalize_pixels/normalize_pixels.ts";
 import { checkOp, randomValues, withGpu } from "./check_op.ts";
 
@@ -50,4 +52,16 @@ Deno.test("differentiate() says what the loss does not depend on, and which op h
   const pixels = graph.source("pixels", [1, 2, 2], "u32");
   const images = graph.apply(normalizePixels, [pixels], { mean: [0, 0, 0], deviation: [1, 1, 1] });
   assertThrows(() => differentiate(graph, images, [pixels]), Error, "normalize_pixels has no gradient");
+});
+
+Deno.test("differentiate() refuses a second output of a loss, whose gradient would be the loss's", () => {
+  const graph = new Graph();
+  const logits = graph.source("logits", [4, 1, 1, 3]);
+  const [labels, count] = [[4], [1]].map((shape) => graph.source("numbers", shape, "u32"));
+  const [loss, rows] = graph.applyAll(crossEntropy, [logits, labels, count], {});
+  const ofRows = graph.apply(mean, [rows], {});
+  differentiate(graph, loss, [logits]);
+  const message = "cross_entropy is a loss, of whose outputs only the first has a gradient";
+  assertThrows(() => differentiate(graph, ofRows, [logits]), Error, message);
+  assertThrows(() => differentiate(graph, [loss, ofRows], [logits]), Error, message);
 });
