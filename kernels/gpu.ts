@@ -8,6 +8,7 @@
 
 import { UserError } from "../errors.ts";
 import { GPU_TUNING, softwareTuning, type Tuning } from "./tuning/tuning.ts";
+import { tilesWithin } from "./tuning/workgroup_memory.ts";
 
 /** What a person wants to know of the adapter in use. */
 export interface AdapterDescription {
@@ -386,7 +387,10 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
       maxWorkgroupsPerDimension: device.limits.maxComputeWorkgroupsPerDimension,
       vectorLanes: lanes,
       hasSubgroups,
-      tuning: tuning ?? (isSoftware ? softwareTuning(lanes, hasSubgroups) : GPU_TUNING),
+      tuning: tilesWithin(
+        tuning ?? (isSoftware ? softwareTuning(lanes, hasSubgroups) : GPU_TUNING),
+        device.limits.maxComputeWorkgroupStorageSize,
+      ),
       arenaBytes: isSoftware ? SOFTWARE_ARENA_BYTES : maxStorageBufferBindingSize,
       parallelism: isSoftware ? 2 * (navigator.hardwareConcurrency || 2) : GPU_PARALLELISM,
     },

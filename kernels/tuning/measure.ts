@@ -19,6 +19,7 @@ import {
   type TileChoice,
   type Tuning,
 } from "./tuning.ts";
+import { fitsWorkgroup } from "./workgroup_memory.ts";
 
 /** Rows, summed length and columns of the product that tiles are measured with. */
 interface ProductSize {
@@ -36,8 +37,9 @@ interface Candidates {
   tiles: readonly Tile[];
 }
 
-const GPU_CANDIDATES: readonly Candidates[] = [
-  { family: "staged", tiles: STAGED_TILES },
+/** @param bytes workgroup memory that a kernel may have */
+const gpuCandidates = (bytes: number): readonly Candidates[] => [
+  { family: "staged", tiles: STAGED_TILES.filter((tile) => fitsWorkgroup(tile, bytes)) },
   { family: "direct", tiles: GPU_DIRECT_TILES },
 ];
 
@@ -67,7 +69,7 @@ export async function measureTuning(
   // Workgroup memory is slower than registers by far where it is emulated, and its kernels are slow to compile.
   const candidates: readonly Candidates[] = isSoftware
     ? [{ family: "direct", tiles: [...software.shared, ...software.direct] }]
-    : GPU_CANDIDATES;
+    : gpuCandidates(gpu.device.limits.maxComputeWorkgroupStorageSize);
   const kinds = isSoftware ? SOFTWARE_KINDS : PRODUCT_KINDS;
   const total = candidates.reduce((sum, { tiles }) => sum + kinds.length * tiles.length, 0) +
     (isSoftware ? 2 : 0);

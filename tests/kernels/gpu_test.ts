@@ -2,7 +2,8 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import { UserError } from "../../errors.ts";
 import { DeviceLostError, GpuError, openGpu, shareDevice, type Target } from "../../kernels/gpu.ts";
 import { readBuffer } from "../../kernels/readback.ts";
-import { GPU_TUNING, softwareTuning } from "../../kernels/tuning/tuning.ts";
+import { GPU_TUNING, sameTiles, softwareTuning } from "../../kernels/tuning/tuning.ts";
+import { tilesWithin } from "../../kernels/tuning/workgroup_memory.ts";
 import { withGpu } from "./check_op.ts";
 
 Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
@@ -153,4 +154,13 @@ Deno.test("those that share a device share its kernels, and give back what is th
   } finally {
     shareDevice(false);
   }
+});
+
+Deno.test("openGpu() leaves out tiles that need more workgroup memory than the adapter has", async () => {
+  const tile = { rows: 8, columns: 8, lanesAcross: 64, lanesDown: 64, efficiency: 1 }; // 80 KiB
+  const tuning = { ...GPU_TUNING, tiles: sameTiles([...GPU_TUNING.tiles.forward, tile]) };
+  const gpu = await openGpu("test", tuning);
+  const { maxComputeWorkgroupStorageSize: bytes } = gpu.device.limits;
+  assertEquals(gpu.target.tuning, tilesWithin(GPU_TUNING, bytes));
+  gpu.destroy();
 });

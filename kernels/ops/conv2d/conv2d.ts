@@ -33,7 +33,6 @@ import {
   isPointwise,
 } from "./geometry.ts";
 import {
-  STAGE,
   stagedForwardSource,
   stagedInputGradientSource,
   stagedWeightGradientSource,
@@ -41,6 +40,7 @@ import {
 import { sumInParts } from "../sum_partials/sum_partials.ts";
 import { sumSplits } from "./sum_splits.ts";
 import type { Tile } from "../../tuning/tuning.ts";
+import { STAGE } from "../../tuning/workgroup_memory.ts";
 import { chooseSharedTile, chooseTile, sharesRows } from "./tile.ts";
 
 /** Attributes of {@linkcode conv2d}. The optional inputs come after x and w, in this order. */

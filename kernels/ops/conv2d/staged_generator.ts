@@ -9,16 +9,8 @@
 import { range } from "../../wgsl.ts";
 import { declareBindings, DECODE_ROW, decodeRow, type Epilogue, PLAIN, store } from "./generator.ts";
 import { PARAMS } from "./geometry.ts";
-import type { Tile } from "../../tuning/tuning.ts";
-
-/** Vec4s (vec4) of the summed dimension that a stage holds. */
-const STAGE_QUADS = 4;
-
-/** Numbers of the summed dimension that a stage holds. */
-export const STAGE = 4 * STAGE_QUADS;
-
-/** Vec4s from one row of a stage to the next: rows that are read at the same time lie in different banks. */
-const ROW_QUADS = STAGE_QUADS + 1;
+import type { ProductKind, Tile } from "../../tuning/tuning.ts";
+import { ROW_QUADS, STAGE, STAGE_QUADS, stagedVec4s } from "../../tuning/workgroup_memory.ts";
 
 /** Invocations that run in step on most GPUs. */
 const WARP = 32;
@@ -138,10 +130,13 @@ const partOf = (total: string, split: string) => `
   let first = min(${split} * per_split, ${total});
   let last = min(first + per_split, ${total});`;
 
-const stageMemory = (aVec4s: number, bVec4s: number) => `
-var<workgroup> a_stage: array<vec4<f32>, ${aVec4s}>;
-var<workgroup> b_stage: array<vec4<f32>, ${bVec4s}>;
+function stageMemory(kind: ProductKind, tile: Tile): string {
+  const [a, b] = stagedVec4s(kind, tile);
+  return `
+var<workgroup> a_stage: array<vec4<f32>, ${a}>;
+var<workgroup> b_stage: array<vec4<f32>, ${b}>;
 `;
+}
 
 /** WGSL that stores the sums of rows and vec4s of columns below `vec4s`; `place` finds where row `m` begins, as `at`. */
 function storeRows(
@@ -182,7 +177,7 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
   const bItems = itemsOf(columnVec4s * STAGE, block);
   const columns = range(tile.columns / 4);
   return `${PARAMS}${declareBindings(["x_in", "weight"], epilogue)}${DECODE_ROW}${DIVIDE}${
-    stageMemory(rows * ROW_QUADS, columnVec4s * STAGE)
+    stageMemory("forward", tile)
   }${head(block)}
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = group.y * ${rows}u;
@@ -358,7 +353,7 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
   const bItems = itemsOf(columnItems, block);
   const stride = columnVec4s + 1; // columns that are put at the same time lie in different banks
   return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${DIVIDE}${
-    stageMemory(rows * ROW_QUADS, stride * STAGE)
+    stageMemory("inputGradient", tile)
   }${head(block)}
   let phase = vec2<u32>(group.z / p.splits / p.stride, group.z / p.splits % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
@@ -507,9 +502,9 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
   const bItems = itemsOf(STAGE * columnVec4s, block);
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
-  return `${PARAMS}${declareBindings(["x_in", "dy"], PLAIN)}${
-    stageMemory(STAGE * rowVec4s, STAGE * columnVec4s)
-  }${head(block)}
+  return `${PARAMS}${declareBindings(["x_in", "dy"], PLAIN)}${stageMemory("weightGradient", tile)}${
+    head(block)
+  }
   let m0 = group.y * ${rowVec4s}u; // in vec4s of input channels
   let n0 = group.x * ${columnVec4s}u;
   let row_vec4s = p.kernel_height * p.kernel_width * p.in_vec4s;
