@@ -2,6 +2,7 @@
  * A queue of earlier embeddings on the device: a ring of rows that a loss compares a batch with, and into which the batch's
  * own keys go when its step is done.
  */
+import { UserError } from "../../errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { readBuffer } from "../../kernels/readback.ts";
 import { padTo4 } from "../../kernels/graph.ts";
@@ -25,6 +26,28 @@ export interface KeyQueueOptions {
   accumulate: number;
   /** Rows of a batch's embeddings from one key to the next: of several views of an image the first one's is a key. */
   stride: number;
+}
+
+/**
+ * Fails where a queue is larger than a buffer may be: a loss binds it in parts, but it lies in one.
+ *
+ * @throws {UserError} that says the most keys that fit, a multiple of a step's
+ */
+export function requireQueueFits(
+  { device }: Pick<Gpu, "device">,
+  { size, dimension, batch, ranks = 1, accumulate = 1 }:
+    & Pick<KeyQueueOptions, "size" | "dimension" | "batch" | "ranks">
+    & { accumulate?: number },
+): void {
+  const rowBytes = padTo4(dimension) * 4;
+  const [bytes, limit] = [padTo4(size) * rowBytes, device.limits.maxBufferSize];
+  if (bytes <= limit) return;
+  const most = Math.floor(limit / (4 * rowBytes)) * 4;
+  const ofStep = batch * ranks * accumulate;
+  throw new UserError(
+    `a queue of ${size} keys of ${dimension} numbers takes ${bytes} bytes, but a buffer of this adapter has at most ${limit}; ` +
+      `the longest queue that fits has ${most - most % ofStep} keys`,
+  );
 }
 
 /** A queue in the buffer of a training step's tensor [1, 1, size padded to 4, dimension]. */

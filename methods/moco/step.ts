@@ -26,7 +26,7 @@ import {
   type GradientGraph,
   type OptimizerOptions,
 } from "../../models/training_step.ts";
-import { KeyQueue } from "../encoder_training/key_queue.ts";
+import { KeyQueue, requireQueueFits } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
 import { requireAllUsed } from "../encoder_training/require_all_used.ts";
 import { sharedLoss } from "../encoder_training/shared_loss.ts";
@@ -170,8 +170,10 @@ export class MocoStep implements EncoderStep {
    * Compiles the step. Load weights and the queue before the first {@linkcode run}.
    *
    * @param exchange what becomes of the gradients before the weights change
+   * @throws {UserError} where the queue is larger than a buffer may be
    */
   static async create(gpu: Gpu, options: MocoStepOptions, exchange?: GradientExchange): Promise<MocoStep> {
+    requireQueueFits(gpu, { ...options, size: options.queueSize, dimension: options.head.dimension });
     const traced = traceStep(options);
     const optimizer = averagingOptimizer(options);
     const step = await CompiledStep.create(gpu, traced, [traced.loss], options, optimizer, exchange);

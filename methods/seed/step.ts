@@ -28,7 +28,7 @@ import {
   type GradientGraph,
   scheduleTrainingStep,
 } from "../../models/training_step.ts";
-import { KeyQueue } from "../encoder_training/key_queue.ts";
+import { KeyQueue, requireQueueFits } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
 import { requireAllUsed } from "../encoder_training/require_all_used.ts";
 import { sharedLoss } from "../encoder_training/shared_loss.ts";
@@ -215,12 +215,14 @@ export class StudentStep implements EncoderStep {
    * Compiles the step. Load weights and queues before the first {@linkcode run}.
    *
    * @param exchange what becomes of the gradients before the weights change
+   * @throws {UserError} where the queue is larger than a buffer may be
    */
   static async create(
     gpu: Gpu,
     options: StudentStepOptions,
     exchange?: GradientExchange,
   ): Promise<StudentStep> {
+    requireQueueFits(gpu, { ...options, size: options.queueSize, dimension: options.head.dimension });
     const traced = traceStep(options);
     const losses = traced.sets.map(({ loss }) => loss);
     const step = await CompiledStep.create(gpu, traced, losses, options, optimizerOf(options), exchange);

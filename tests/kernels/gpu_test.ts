@@ -157,7 +157,7 @@ Deno.test("those that share a device share its kernels, and give back what is th
 });
 
 Deno.test("openGpu() leaves out tiles that need more workgroup memory than the adapter has", async () => {
-  const tile = { rows: 8, columns: 8, lanesAcross: 64, lanesDown: 64, efficiency: 1 }; // 80 KiB
+  const tile = { rows: 8, columns: 8, lanesAcross: 256, lanesDown: 256, efficiency: 1 }; // 289 KiB
   const tuning = { ...GPU_TUNING, tiles: sameTiles([...GPU_TUNING.tiles.forward, tile]) };
   const gpu = await openGpu("test", tuning);
   const { maxComputeWorkgroupStorageSize: bytes } = gpu.device.limits;
