@@ -9,7 +9,7 @@ const OPTIONS: StudentStepOptions & MocoStepOptions = {
   encoder: TINY_ENCODER,
   head: { kind: "mlp", dimension: 10 },
   ...{ batch: 3, imageSize: 8, queueSize: 24, temperature: 0.2, teacherTemperature: 0.05 },
-  ...{ momentum: 0.9, weightDecay: 0 },
+  ...{ momentum: 0.9, weightDecay: 0, keyMomentum: 0.99 },
 };
 
 for (const Step of [StudentStep, MocoStep]) {
