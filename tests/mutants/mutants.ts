@@ -153,7 +153,7 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "  for (const [arena, values] of arenas) step.parameters.loadArena(arena, values);\n",
+    "    step.parameters.loadArena(arena, kept);\n",
     "",
     RUN,
     "stopped and resumed",
@@ -534,7 +534,7 @@ const MODELS: readonly Mutant[] = [
   mutant("models/locate_encoder.ts", "Number(isSlow(b)) - Number(isSlow(a))", "0", [
     "models/locate_encoder_test.ts",
   ]),
-  mutant("models/knn.ts", "if (place >= 0) top5++;", "if (place > 0) top5++;", ["models/knn_test.ts"]),
+  mutant("models/knn.ts", "if (place >= 0 && ", "if (place > 0 && ", ["models/knn_test.ts"]),
 ];
 
 /** Data that is read, decoded, ordered or written wrong. */
