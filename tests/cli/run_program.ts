@@ -23,7 +23,7 @@ export function taskFlags(program: string): string[] {
 type Environment = Readonly<Record<string, string>>;
 
 /** Runs a program to its end. */
-type RunProgram = (program: string, ...args: string[]) => Promise<ProgramResult>;
+export type RunProgram = (program: string, ...args: string[]) => Promise<ProgramResult>;
 
 const runIn = (env: Environment): RunProgram => async (program, ...args) => {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -10,6 +10,7 @@ const NEEDED = [
   "cli/commands/has_adapter.ts",
   "kernels/gpu.ts",
   "kernels/tuning/tuning.ts",
+  "kernels/tuning/workgroup_memory.ts",
 ];
 const TASKS = {
   "test:all": { description: "Tests", command: "deno eval 'Deno.exit(8)'" },
