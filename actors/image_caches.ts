@@ -166,11 +166,13 @@ export class ImageCaches implements Disposable {
   }
 }
 
-/** SHA-256 of all that the pixels of some data follow from. */
+/** SHA-256 of all that the pixels and labels of some data follow from. */
 async function identify(dataset: Dataset, { maxPixels, leastSide }: DecodeOptions): Promise<string> {
   const { versions } = await loadSharp();
   const parts = [
     ...[await fingerprintDataset(dataset), await dataset.describeFiles(), JSON.stringify(versions)],
+    // A folder that is empty changes the numbers of the classes behind it, and no file.
+    ...dataset.classNames === undefined ? [] : [JSON.stringify(dataset.classNames)],
     // What is made smaller does not tell how large it was.
     ...leastSide === undefined ? [] : [`sides from ${leastSide}, of ${maxPixels} pixels at most`],
   ];

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { NoticeEvent } from "../../actors/events.ts";
 import { type ImageCacheOptions, ImageCaches } from "../../actors/image_caches.ts";
 import type { CacheFileHandle } from "../../data/image_cache_file.ts";
-import { RunFolder } from "./small_run.ts";
+import { RunFolder, sampleRows } from "./small_run.ts";
 import { TestFolder } from "../data/folder.ts";
 
 /** 40 images of 32 x 32 take 122,880 bytes, ten take 30,720. */
@@ -58,6 +58,27 @@ Deno.test("a file of decoded images is for those to learn from: an evaluation le
     `off: ${cache} is for images to learn from; each image is read once`,
   ]);
   assertEquals(Deno.readFileSync(cache), before);
+});
+
+Deno.test("a file of decoded images is made anew where the classes have other numbers", async () => {
+  using folder = new RunFolder(1);
+  const image = Uint8Array.fromBase64(sampleRows("train.tsv", 1).trim().split("\t").at(-1)!);
+  const data = join(folder.path, "classes");
+  for (const [name, count] of [["a", 300], ["c", 1]] as const) {
+    Deno.mkdirSync(join(data, name), { recursive: true });
+    for (let i = 0; i < count; i++) Deno.writeFileSync(join(data, name, `${i}.jpg`), image);
+  }
+  const notices: NoticeEvent[] = [];
+  const open = async () => {
+    const cache = join(folder.path, "images.cache");
+    using _ = await ImageCaches.open({ cache, data: [data] }, (notice) => notices.push(notice));
+  };
+  await open();
+  await open();
+  assertEquals(notices, []);
+  Deno.mkdirSync(join(data, "b")); // none of the 64 images that are looked at is behind it
+  await open();
+  assertMatch(notices.map(({ text }) => text).join(), /it is made anew/);
 });
 
 Deno.test("processes of one run on a machine share that room", async () => {
