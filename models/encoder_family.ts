@@ -1,4 +1,5 @@
 /** Encoders that are no fixed list: they are read off a checkpoint, whatever their width and depth. */
+import { UserError } from "../errors.ts";
 import type { Encoder, Stem } from "./encoder.ts";
 
 /** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
@@ -19,6 +20,18 @@ export interface EncoderClues {
   heads?: number;
   /** Whether its table of positions is not learned but MoCo-v3's. */
   fixedPositions?: boolean;
+}
+
+/** Fails where an encoder that is named has other heads than those that are asked for. */
+export function requireSameHeads(
+  path: string,
+  { name, heads }: Pick<Encoder, "name" | "heads">,
+  asked?: number,
+) {
+  if (asked === undefined || heads === undefined || asked === heads) return;
+  throw new UserError(
+    `${path}: --heads ${asked} contradicts ${name}, which has ${heads}; leave one of them out`,
+  );
 }
 
 /** A family of encoders. To add one: a file with such an object, and a line in `registry.ts`. */

@@ -14,7 +14,7 @@ import { IMAGENET_NORMALIZATION, type Normalization } from "./images.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
 import { completeEntries, isUsual, unusedEntries } from "./complete_entries.ts";
-import type { EncoderClues } from "./encoder_family.ts";
+import { type EncoderClues, requireSameHeads } from "./encoder_family.ts";
 import { cluesOf, expectPart, isHeadless, recognizeEncoders } from "./recognize.ts";
 import { type Encoder, type EncoderRole, type FeatureKind, SSL_TITLES, type Stem } from "./encoder.ts";
 import { chooseFeature } from "./features.ts";
@@ -109,6 +109,7 @@ export async function openEncoderSource(
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
     const clues = cluesOf({ arch: said, input, fixedPositions, config: state.config }, { stem, heads });
     const named = arch === undefined ? undefined : findEncoder(arch, stem);
+    if (named !== undefined) requireSameHeads(path, named, heads);
     const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
     if (part === "encoder" && !headless) requireHead({ ...state, tensors }, clues);
     const encoder = named === undefined

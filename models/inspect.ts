@@ -15,7 +15,8 @@ import type { TorchValue } from "./checkpoint/torch_value.ts";
 import { describePlace } from "./encoder_input.ts";
 import { configOf, hasFixedPositions, locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
-import { SSL_TITLES } from "./encoder.ts";
+import { type FeatureKind, SSL_TITLES } from "./encoder.ts";
+import { chooseFeature } from "./features.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel, explainFamily } from "./near_miss.ts";
 import type { EncoderClues } from "./encoder_family.ts";
@@ -186,24 +187,30 @@ async function describeEncoders(
     name: string,
     tensors: ReadonlyMap<string, TensorRef>,
     clues: EncoderClues,
+    feature?: FeatureKind,
   ) => {
     const fixedPositions = await hasFixedPositions(tensors);
     const asked = heads === undefined ? {} : { heads };
-    return describeEncoder(name.replace(/\.$/, ""), tensors, { ...clues, ...asked, fixedPositions });
+    return describeEncoder(
+      name.replace(/\.$/, ""),
+      tensors,
+      { ...clues, ...asked, fixedPositions },
+      feature,
+    );
   };
   const config = await configOf(state);
   const main = await describeWith(prefix, state.tensors, {
     arch,
     saved: input?.stem,
     heads: input?.heads ?? config?.heads,
-  });
+  }, input?.feature);
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
   const named = ([
-    ["encoder_k", { arch, saved: input?.stem }],
-    ["teacher", { saved: teacherInput?.stem, heads: teacherInput?.heads }],
-  ] as const).flatMap(([name, clues]) => {
+    ["encoder_k", { arch, saved: input?.stem }, input?.feature],
+    ["teacher", { saved: teacherInput?.stem, heads: teacherInput?.heads }, teacherInput?.feature],
+  ] as const).flatMap(([name, clues, feature]) => {
     const tensors = encoderBeside(state, name);
-    return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, clues)];
+    return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, clues, feature)];
   });
   const located = (others ?? []).map((other) =>
     describeWith(other, locateEncoder(file, other).tensors, { arch })
@@ -239,10 +246,13 @@ function describeEncoder(
   name: string,
   tensors: ReadonlyMap<string, TensorRef>,
   clues: EncoderClues,
+  feature: FeatureKind | undefined,
 ): InspectedEncoder {
   const head = findHead(tensors);
   const part = head === undefined || isForeign(head, tensors, clues) ? "backbone" : "encoder";
-  const recognized = recognizeEncoders(tensors, part, clues);
+  const recognized = recognizeEncoders(tensors, part, clues).map((encoder) =>
+    chooseFeature(encoder, feature)
+  );
   const described = {
     name,
     recognized: recognized.map((encoder) => encoder.name),

@@ -8,12 +8,14 @@ import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint/checkpoint_file.ts";
 import {
   describeFile,
+  DuplicateTensorError,
   encoderBeside,
   findStateDict,
   type Framework,
   listTensors,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
+import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import { readTransformersConfig, type TransformersConfig } from "./checkpoint/transformers_config.ts";
 import { toReleaseNames } from "./checkpoint/release_names.ts";
@@ -57,12 +59,17 @@ export async function openEncoder(path: string, weights?: string): Promise<State
       ...state,
       fixedPositions: await hasFixedPositions(state.tensors),
       config,
-      ...config?.mean && { input: { mean: config.mean, std: config.std, ...state.input } },
+      ...config?.mean && { input: withNormalization(state.input, config) },
     };
   } catch (error) {
     file.close();
     throw error;
   }
+}
+
+/** What is said of an encoder's images, with the mean and deviation of another file where it says none. */
+function withNormalization(input: SavedInput | undefined, { mean, std }: TransformersConfig): SavedInput {
+  return { ...input, mean: input?.mean ?? mean, std: input?.std ?? std };
 }
 
 /** What transformers says beside a checkpoint's file, where its names and its width are of those weights. */
@@ -98,7 +105,7 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
       named = withReleaseNames(findStateDict(file));
       if (isKnown(named.tensors)) return withOthers(named);
     } catch (error) {
-      if (!(error instanceof CheckpointError)) throw error;
+      if (!(error instanceof CheckpointError) || error instanceof DuplicateTensorError) throw error;
       problem = error;
     }
   }
@@ -118,8 +125,14 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     );
   }
   const { prefix, tensors, formats } = taken;
+  const said = describeFile(file);
+  // What a run's file says is about its student, and has words of their own about the teacher beside it.
+  const ofTeacher = isUnder(prefix, "teacher") && said.teacherInput !== undefined
+    ? { arch: undefined, epoch: undefined, input: said.teacherInput }
+    : {};
   return {
-    ...describeFile(file),
+    ...said,
+    ...ofTeacher,
     framework: "torchvision",
     prefix,
     tensors,

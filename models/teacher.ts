@@ -5,11 +5,11 @@ import type { StateDict } from "./checkpoint/state_dict.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { openEncoder } from "./locate_encoder.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
-import type { EncoderClues, Shapes } from "./encoder_family.ts";
+import { type EncoderClues, requireSameHeads, type Shapes } from "./encoder_family.ts";
 import { cluesOf, fits, isHeadless, methodOf, recognizeEncoders } from "./recognize.ts";
 import { type Encoder, type FeatureKind, FEATURES, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
 import { chooseFeature } from "./features.ts";
-import { encodersNamed, encodersOfAllStems, findEncoder } from "./registry.ts";
+import { encodersNamed, findEncoder } from "./registry.ts";
 
 /** Features of a teacher, `--feature` of a distillation. `pooled`: the usual one of its encoder. */
 export type TeacherFeature = "pooled" | FeatureKind;
@@ -71,8 +71,10 @@ function recognizeTeacher(
   { arch, ssl, feature, heads }: TeacherRequest,
 ): Teacher {
   const clues = cluesOf(state, { heads });
+  const named = arch ? encodersNamed(arch) : [];
+  if (named.length === 1) requireSameHeads(path, named[0], heads); // of several, one may have them
   if (isHeadless(state.tensors, clues)) return resolveHeadless(path, state.tensors, { arch, ssl }, clues);
-  if (feature && findHead(state.tensors) === undefined) return resolveBackbone(path, state, arch, ssl);
+  if (feature && findHead(state.tensors) === undefined) return resolveBackbone(path, state, arch, ssl, clues);
   const head = requireHead(state, clues);
   const found = methodOf(head);
   const [title, mark] = [SSL_TITLES[found], MARKS[found]];
@@ -84,7 +86,7 @@ function recognizeTeacher(
   }
   const known = recognizeEncoders(state.tensors, "encoder", clues);
   const hasBackbone = known.length === 0 && recognizeEncoders(state.tensors, "backbone", clues).length > 0;
-  if (feature && hasBackbone) return resolveBackbone(path, state, arch, found);
+  if (feature && hasBackbone) return resolveBackbone(path, state, arch, found, clues);
   // SimCLR's own is ResNet-50 alone: others with its head are listed as MoCo's, but were trained as the head tells.
   const isOwn = known.some((encoder) => encoder.ssl === found);
   const sslOf = (encoder: Encoder) => encoder.ssl === "moco" && !isOwn ? found : encoder.ssl;
@@ -100,7 +102,6 @@ function recognizeTeacher(
         (hasBackbone ? ", or distil the pooled feature of its backbone with --feature" : ""),
     );
   }
-  const named = encodersNamed(arch);
   const encoder = named.find((candidate) => candidate.ssl === found && fitting.includes(candidate)) ??
     named.find((candidate) => candidate.ssl === found) ??
     named.find((candidate) => fitting.includes(candidate)) ??
@@ -149,9 +150,10 @@ function resolveBackbone(
   state: StateDict,
   arch: TeacherRequest["arch"],
   ssl: TeacherRequest["ssl"],
+  clues: EncoderClues,
 ): Teacher {
-  const fitting = recognizeEncoders(state.tensors, "backbone", cluesOf(state));
-  const named = arch ? encodersNamed(arch) : encodersOfAllStems();
+  const fitting = recognizeEncoders(state.tensors, "backbone", clues);
+  const named = arch ? encodersNamed(arch) : fitting;
   const encoder = fitting.find((candidate) => named.includes(candidate) && (!ssl || candidate.ssl === ssl)) ??
     fitting.find((candidate) => named.includes(candidate));
   if (encoder !== undefined) return { arch: encoder.name, ssl: ssl ?? encoder.ssl };

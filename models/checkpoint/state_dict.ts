@@ -390,6 +390,9 @@ function countTensors(root: TorchValue): number {
   return count(root);
 }
 
+/** Two tensors have one name, once what frameworks put in front is taken off: which is meant, nobody knows. */
+export class DuplicateTensorError extends CheckpointError {}
+
 function nameTensors(
   dict: TorchDict,
   path: string,
@@ -407,7 +410,7 @@ function nameTensors(
       continue;
     }
     const plain = unwrap(key.slice(prefix.length));
-    if (tensors.has(plain)) throw new CheckpointError(path, `has two tensors named ${quote(plain)}`);
+    if (tensors.has(plain)) throw new DuplicateTensorError(path, `has two tensors named ${quote(plain)}`);
     tensors.set(plain, tensor);
   }
   return { framework, prefix, tensors, beside };

@@ -99,6 +99,10 @@ export function describeRefusal(className: string): string {
     "run. If you trust the file, save only its weights with PyTorch: torch.save(model.state_dict(), path)";
 }
 
+/** Types of PyTorch that are no plain numbers: of 8 bits, unsigned, quantised, and tensors without values. */
+const UNREAD_TENSORS =
+  /^torch\.(float8_\w+|float4_\w+|uint(16|32|64)|_utils\._rebuild_(qtensor|meta_tensor_no_storage))$/;
+
 /** What {@linkcode unpickle} needs to read PyTorch's files. */
 export class TorchHost implements PickleHost {
   readonly #fail: Fail;
@@ -125,6 +129,14 @@ export class TorchHost implements PickleHost {
       throw this.#fail(
         `has tensors of type ${quote(name)}, which is not supported; known are ` +
           Object.values(DTYPES).map((info) => info.storage).join(", "),
+      );
+    }
+    if (UNREAD_TENSORS.test(fullName)) {
+      throw this.#fail(
+        `has tensors that are not supported, of ${
+          quote(fullName)
+        }; save them as float32 with their values: ` +
+          "{key: value.dequantize().float() for key, value in model.state_dict().items()}",
       );
     }
     if (SKIPPED_MODULES.some((skipped) => module.startsWith(skipped))) {
@@ -207,7 +219,10 @@ export class TorchHost implements PickleHost {
     );
     allow(["torch.device"], (parts) => this.#texts(parts).join(":"));
     allow(
-      ["pathlib.PosixPath", "pathlib.PurePosixPath"],
+      // Python 3.13 says where it keeps them.
+      ["pathlib", "pathlib._local"].flatMap((module) =>
+        ["PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"].map((name) => `${module}.${name}`)
+      ),
       (parts) => this.#texts(parts).join("/").replace(/^\/\//, "/"),
     );
     allow(["argparse.Namespace"], () => {

@@ -1,10 +1,17 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
-import { OrderedDict, PyFloat, TensorValue, torchDict } from "../../models/checkpoint/torch_value.ts";
+import { buildInput, INPUT_KEY } from "../../models/checkpoint/saved_input.ts";
+import {
+  OrderedDict,
+  PyFloat,
+  TensorValue,
+  torchDict,
+  type TorchValue,
+} from "../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
-import { ENCODERS, summarize, usualHead } from "../../models/registry.ts";
+import { ENCODERS, findEncoder, summarize, usualHead } from "../../models/registry.ts";
 import { IS_LONG } from "../long.ts";
 import { referencePath } from "../reference.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
@@ -57,6 +64,15 @@ Deno.test("inspectCheckpoint() names both encoders of a checkpoint that distil w
       isWanted: (name) => name.includes("queue"),
     });
     assertEquals([queue.name, more, none], ["state_dict.module.queue", [], []]);
+  });
+});
+
+Deno.test("inspectCheckpoint() tells the feature that a file says, and its length", async () => {
+  const wrap = (dict: TorchValue) =>
+    torchDict([["state_dict", dict], [INPUT_KEY, buildInput({ feature: "cls+mean" })]]);
+  await withShapes("dino_vits16", { wrap }, async (path) => {
+    const { encoders: [{ recognized: [name], embedding }] } = await inspectCheckpoint(path);
+    assertEquals([findEncoder(name).features, embedding], [768, 768]);
   });
 });
 

@@ -1,6 +1,7 @@
 // Encoders under the names that other programs give them: each layout as its program writes it.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import { buildInput, INPUT_KEY, TEACHER_INPUT_KEY } from "../../models/checkpoint/saved_input.ts";
 import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { openEncoder } from "../../models/locate_encoder.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
@@ -203,6 +204,30 @@ Deno.test("names that frameworks have keep their meaning: MoCo's encoder_q, unle
     }
   });
 });
+
+Deno.test("the teacher of a distillation's checkpoint has its own words, by --weights as by --which", async () => {
+  const value = torchDict([
+    ["epoch", 7],
+    ["arch", "resnet34"],
+    ["state_dict", dict(backbone("module.student."), backbone("module.teacher."))],
+    [INPUT_KEY, buildInput({ imageSize: 32 })],
+    [TEACHER_INPUT_KEY, buildInput({ imageSize: 64, mean: [0.1, 0.2, 0.3], std: [1, 1, 1] })],
+  ]);
+  await withCheckpoint(value, async (path) => {
+    using student = await openEncoder(path, "student");
+    assertEquals([student.arch, student.epoch, student.input?.imageSize], ["resnet34", 7, 32]);
+    for (const weights of ["teacher", "module.teacher"]) {
+      using teacher = await openEncoder(path, weights);
+      assertEquals([teacher.arch, teacher.epoch, teacher.input?.imageSize], [undefined, undefined, 64]);
+      assertEquals(teacher.input?.mean, [0.1, 0.2, 0.3]);
+    }
+  });
+});
+
+Deno.test("a file that has two tensors of one name is refused", () =>
+  withCheckpoint(dict(backbone(""), backbone("module.").slice(0, 1)), async (path) => {
+    await assertRejects(() => openEncoder(path), CheckpointError, 'has two tensors named "conv1.weight"');
+  }));
 
 Deno.test("a file of many convolutions of RGB is searched in a moment", () => {
   const many = Array.from({ length: 20_000 }, (_, i) => tensor(`a${i}.conv1.weight`, [1, 3, 1, 1]));

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { UserError } from "../../errors.ts";
 import { torchDict } from "../../models/checkpoint/torch_value.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
 import { resolveTeacher, type TeacherRequest } from "../../models/teacher.ts";
 import { referencePath } from "../reference.ts";
 import { type ShapeOptions, withShapes } from "./shape_checkpoint.ts";
@@ -100,6 +101,38 @@ Deno.test("resolveTeacher() takes a student of SEED for a teacher", async () => 
       arch: "resnet50",
       ssl: "moco",
     });
+  });
+});
+
+Deno.test("resolveTeacher() takes the pooled feature of a vision transformer with a head of another kind", async () => {
+  const more = {
+    ...{ "projection_head.0.weight": [512, 384], "projection_head.0.bias": [512] },
+    ...{ "projection_head.2.weight": [128, 512], "projection_head.2.bias": [128] },
+  };
+  await withShapes("dino_vits16", { more }, async (path) => {
+    const { arch } = await resolveTeacher(path, { feature: "pooled" });
+    assertEquals(arch, "mocov3_vit_small"); // whose positions are fixed, as zeros are
+    assertEquals(
+      (await resolveTeacher(path, { feature: "pooled", heads: 3 })).arch,
+      "mocov3_vit_p16_w384_b12_h3_f1536_r0_g14",
+    );
+  });
+});
+
+Deno.test("--heads that contradict the encoder that is named are refused", async () => {
+  await withShapes("dino_vits16", {}, async (path) => {
+    const message = "--heads 12 contradicts dino_vits16, which has 6; leave one of them out";
+    await assertRejects(() => resolveTeacher(path, { arch: "dino_vits16", heads: 12 }), UserError, message);
+    await assertRejects(
+      () => openEncoderSource(path, { part: "encoder", arch: "dino_vits16", heads: 12 }),
+      UserError,
+      message,
+    );
+    assertEquals(await resolveTeacher(path, { arch: "dino_vits16", heads: 6 }), {
+      arch: "dino_vits16",
+      ssl: "dino",
+    });
+    assertEquals((await resolveTeacher(path, { heads: 12 })).arch, "mocov3_vit_small"); // of the same shapes
   });
 });
 

@@ -232,6 +232,16 @@ Deno.test("openCheckpointFile() does not unfold, copy or spell out what a pickle
   assertStringIncludes(await refusePickle(`${long}0${copies}`), "needs more than 256 MiB");
 });
 
+Deno.test("openCheckpointFile() says which tensors of PyTorch it does not read", async () => {
+  for (const name of ["torch\nfloat8_e4m3fn", "torch\nuint16", "torch._utils\n_rebuild_qtensor"]) {
+    const message = await refusePickle(`c${name}\n.`);
+    assertStringIncludes(
+      message,
+      `has tensors that are not supported, of "${name.replace("\n", ".")}"; save them as float32`,
+    );
+  }
+});
+
 Deno.test("openCheckpointFile() refuses classes and bare storages as values", async () => {
   assertStringIncludes(await refusePickle("ccollections\nOrderedDict\n."), "neither plain data nor a tensor");
   const storage = `(${pickleText("storage")}ctorch\nFloatStorage\n${pickleText("0")}${
@@ -330,7 +340,8 @@ Deno.test("openCheckpointFile() reads the odds and ends of other people's checkp
     `${pickleText("device")}ctorch\ndevice\n(${pickleText("cuda")}K\x01tR${
       pickleText("dtype")
     }ctorch\nfloat16\n` +
-    `${pickleText("path")}cpathlib\nPosixPath\n(${pickleText("/")}${pickleText("data")}tR${
+    `${pickleText("path")}cpathlib\nPosixPath\n(${pickleText("/")}${pickleText("data")}tR` +
+    `${pickleText("newer path")}cpathlib._local\nPosixPath\n(${pickleText("/")}${pickleText("new")}tR${
       pickleText("slice")
     }` +
     `cbuiltins\nslice\n(K\x01NK\x02tR${pickleText("deque")}ccollections\ndeque\n(](K\x01K\x02etR` +
@@ -352,6 +363,7 @@ Deno.test("openCheckpointFile() reads the odds and ends of other people's checkp
     assertEquals(value.get("device"), "cuda:1");
     assertEquals(value.get("dtype"), "torch.float16");
     assertEquals(value.get("path"), "/data");
+    assertEquals(value.get("newer path"), "/new"); // as Python 3.13 writes it
     assertEquals(value.get("slice"), [1, null, 2]);
     assertEquals(value.get("deque"), [1, 2]);
     assertEquals(value.get("day"), [Uint8Array.of(7, 0xe9, 11, 25)]);

@@ -256,6 +256,18 @@ function withConfig(folder: string, name: string, config: object, images?: objec
   return file;
 }
 
+/** Adds to the metadata of a safetensors file. */
+function addMetadata(file: string, metadata: Readonly<Record<string, string>>): void {
+  const bytes = Deno.readFileSync(file);
+  const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+  header.__metadata__ = { ...header.__metadata__, ...metadata };
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const size = new Uint8Array(8);
+  new DataView(size.buffer).setBigUint64(0, BigInt(text.length), true);
+  Deno.writeFileSync(file, new Uint8Array([...size, ...text, ...bytes.subarray(8 + length)]));
+}
+
 vitTest(
   "config.json and preprocessor_config.json tell heads, periods and normalisation",
   () =>
@@ -273,6 +285,11 @@ vitTest(
       for (const asked of [{}, { imageSize: 64 }]) {
         assertStringIncludes(chooseInput(source, asked).note!, said);
       }
+      // What the file itself says of its images need not be all.
+      const file = withConfig(folder, "dinov3_tiny_hf.safetensors", config, images);
+      addMetadata(file, { seed_input: JSON.stringify({ image_size: 48 }) });
+      using sized = await openEncoderSource(file, { part: "encoder" });
+      assertEquals([sized.input?.imageSize, [...sized.normalization.mean]], [48, images.image_mean]);
       const periods = await source.read("rope_embed.periods");
       assertEquals(periods, Float32Array.from(ropePeriods(32, 50)));
       assert(periods[1] !== Math.fround(ropePeriods(32)[1]));
