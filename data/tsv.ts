@@ -19,7 +19,7 @@ const LABEL_BYTES = 4096;
 /** What is looked at of a file's only row for line ends of another kind. */
 const LINE_END_BYTES = 16 << 20;
 /** Rows that are looked at to see whether a file has labels. */
-const LABEL_SAMPLE = 16_384;
+const LABEL_SAMPLE = 2048;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
 const MAX_RUN_BYTES = 8 << 20;
 
@@ -91,10 +91,8 @@ export class TsvFile implements Dataset {
   #findLabel(): boolean {
     const { rowCount } = this;
     const step = stepThroughAll(rowCount);
-    for (let i = 0, row = 0; i < Math.min(LABEL_SAMPLE, rowCount); i++, row = (row + step) % rowCount) {
-      if (this.#readLabel(row)! >= 0) return true;
-    }
-    return false;
+    const rows = Array.from({ length: Math.min(LABEL_SAMPLE, rowCount) }, (_, i) => i * step % rowCount);
+    return rows.sort((a, b) => a - b).some((row) => this.#readLabel(row)! >= 0); // a disk reads them best in order
   }
 
   /**

@@ -274,6 +274,7 @@ export async function runEmbedding(
         }),
         sources: [{
           ...{ name: SOURCE, path: data, purpose: "queries", order: EVALUATION_ORDER, workers },
+          rowCount: dataset.rowCount,
           rows: shared?.rows,
         }],
       }],

@@ -109,7 +109,8 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
       problem = error;
     }
   }
-  const listed = listTensors(file, weights !== undefined);
+  const doubled = new Set<string>();
+  const listed = listTensors(file, weights !== undefined, doubled);
   const found = locateAll(listed);
   const wanted = weights === undefined ? found : found.filter(({ prefix }) => isUnder(prefix, weights));
   const [taken, ...rest] = wanted.toSorted((a, b) => Number(isSlow(b)) - Number(isSlow(a)));
@@ -125,6 +126,10 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     );
   }
   const { prefix, tensors, formats } = taken;
+  const twice = [...doubled].find((name) =>
+    name.startsWith(prefix) && tensors.has(name.slice(prefix.length))
+  );
+  if (twice !== undefined) throw new DuplicateTensorError(file.path, twice);
   const said = describeFile(file);
   // What a run's file says is about its student, and has words of their own about the teacher beside it.
   const ofTeacher = isUnder(prefix, "teacher") && said.teacherInput !== undefined

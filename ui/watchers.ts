@@ -19,7 +19,7 @@ const MOST_POINTS = 100_000;
 /** Between two looks for runs that have begun, in ms. */
 const FIND_EVERY_MS = 5_000;
 
-/** Of the time, as much at most is spent on looking, where looks take long one after the other. */
+/** Of the time, as much at most is spent on looking, unless a heartbeat would come late. */
 const MOST_BUSY = 0.1;
 
 /** A line that a page ignores: it is how a client that went away without a word is found out. */
@@ -44,7 +44,7 @@ export class Watchers {
   #foundAt = -Infinity;
   #delayMs = POLL_MS;
   /** How long the last look took, in ms. */
-  #lastTook = 0;
+  #hasLooked = false;
   #hasEnded = false;
 
   /** @param onProblem takes an error that is a bug; it goes no further */
@@ -113,11 +113,10 @@ export class Watchers {
           // What cannot be read now may be readable later.
           this.#tellNews(await reader.poll().catch(() => []));
         }
-        // A single long look, as the first one of a long run, has caught up: the next is short again.
-        const took = performance.now() - start;
-        const pause = Math.min(took, this.#lastTook) / MOST_BUSY;
-        this.#delayMs = Math.min(Math.max(POLL_MS, pause), HEARTBEAT_MS);
-        this.#lastTook = took;
+        // The first one has caught up: the next is short again.
+        const took = this.#hasLooked ? performance.now() - start : 0;
+        this.#hasLooked = true;
+        this.#delayMs = Math.min(Math.max(POLL_MS, took / MOST_BUSY), HEARTBEAT_MS);
         if (performance.now() - this.#toldAt > HEARTBEAT_MS) this.#tell(HEARTBEAT);
       } catch (error) {
         this.#onProblem(error);

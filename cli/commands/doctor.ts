@@ -122,7 +122,10 @@ async function checkAdapter(): Promise<Finding[]> {
 function checkMemory(): Finding {
   const advice =
     "close other programs, use a smaller --batch-size, --queue or --image-size, or add --checkpoint-activations";
-  return describeAmount("memory", systemMemory()!.available, [LEAST_MEMORY, USUAL_MEMORY], advice);
+  return describeAmount("memory", (systemMemory() ?? Deno.systemMemoryInfo()).available, [
+    LEAST_MEMORY,
+    USUAL_MEMORY,
+  ], advice);
 }
 
 /** Writes where a run would, or as near above as there is a folder. */

@@ -202,9 +202,9 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     shown.tell(type, { ...told, epochs: options.epochs, batchSize: options.batchSize });
     for (const line of wording.describeRun(options, plan, stage.adapter)) shown.show(line);
     for (const text of notes) shown.say(text);
-    // Where they are not by the same images and settings, the beginning is evaluated again.
-    const isRepeated = ({ of, by, step }: ScoreRow) =>
-      !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
+    // Where they are not by the same images and settings, the beginning is evaluated again, and epochs of before are no
+    // longer compared with.
+    const isRepeated = ({ by }: ScoreRow) => !isKnown && by === "knn";
     const facts = { images: plan.images, stepsPerEpoch, extraSteps, totalSteps, firstStep };
     const evaluations = expectEvaluations(options, plan, isKnown, wording.hasTeacher);
     stage.begin(facts, { printFreq, evaluations }, stage.isResuming ? isRepeated : undefined);

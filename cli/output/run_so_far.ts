@@ -28,7 +28,6 @@ const KNN_OPTIONS = [
   "knnK",
   "knnImages",
   "knnT",
-  "seed", // it chooses the images of a sample, and those whose labels are held out
 ] as const;
 
 /** What is needed of a row of `metrics.jsonl`. */
@@ -118,7 +117,7 @@ export async function readRunSoFar(
   const isUnfinished = record.status !== "finished";
   const known: Record<string, unknown> = { fast_decode: false, ...config }; // runs of before have no such setting
   const isSameKnn = KNN_OPTIONS.every((name) => known[snakeCase(name)] === options[name]) &&
-    await hasSameImages(record, options);
+    await hasSameImages(record, options, known.seed);
   const scores = isSameKnn ? readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
   return {
@@ -132,18 +131,26 @@ export async function readRunSoFar(
 /**
  * Whether the images to classify, and those that vote, are those of the record; where it was killed before it had looked at them,
  * they may be.
+ *
+ * @param knownSeed the seed of the record
  */
 async function hasSameImages(
   { inputs }: RunRecord,
-  { data, testData }: Pick<EncoderTrainingOptions, "data" | "testData">,
+  { data, testData, knnImages, seed }: Pick<
+    EncoderTrainingOptions,
+    "data" | "testData" | "knnImages" | "seed"
+  >,
+  knownSeed: unknown,
 ): Promise<boolean> {
   if (testData === null) return true;
+  const isHeldOut = testData === HELD_OUT;
   const isSame = async (role: string, path: string) => {
-    const known = inputs.find((input) => input.role === role)?.fingerprint;
-    if (known === undefined) return true;
     using dataset = await openDataset(path);
-    return await fingerprintDataset(dataset) === known;
+    // The seed chooses whose labels are held out, and the images of a sample.
+    if (seed !== knownSeed && (isHeldOut || dataset.rowCount > knnImages)) return false;
+    const known = inputs.find((input) => input.role === role)?.fingerprint;
+    return known === undefined || await fingerprintDataset(dataset) === known;
   };
   return await isSame("images", await resolveDataset(data, "train")) &&
-    (testData === HELD_OUT || await isSame("test images", testData));
+    (isHeldOut || await isSame("test images", testData));
 }

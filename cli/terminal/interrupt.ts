@@ -81,6 +81,7 @@ export function interruptSignal(
   };
   const onStopElsewhere = () => {
     if (controller.signal.aborted) return;
+    firstAt = performance.now(); // the same signal may come to this process too
     const { message, code } = elsewhere!.reason as StoppedByRank;
     say(`stopping: ${message}`);
     controller.abort(new Interrupted(code));

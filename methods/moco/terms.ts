@@ -14,6 +14,7 @@ export function pretrainTerms(options: PretrainOptions): Term[] {
     fastDecodeTerm(options),
     {
       ...termOf("augmentation", augmentationOf(options), true),
+      flag: "--aug-plus",
       flags: { mocov2: "--aug-plus", mocov1: "--no-aug-plus" },
     },
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),

@@ -176,14 +176,22 @@ export function describeFile(
  * under (`state_dict`, `model`), and without wrapping at any depth.
  *
  * @param everywhere also of dicts beside the usual one, such as `state_dict_ema`
+ * @param doubled is given the names that two tensors of one dict have, of which the first is listed
  */
-export function listTensors(file: CheckpointFile, everywhere = false): Map<string, TensorRef> {
+export function listTensors(
+  file: CheckpointFile,
+  everywhere = false,
+  doubled: Set<string> = new Set(),
+): Map<string, TensorRef> {
   const listed = new Map<string, TensorRef>();
   for (const { path, dict } of search(file.value, 4, everywhere)) {
     const places = USUAL_PLACES.includes(path.at(-1)!) ? path.slice(0, -1) : path;
+    const ofDict = new Set<string>();
     for (const [key, tensor] of dict) {
       if (typeof key !== "string" || !(tensor instanceof TensorRef) || isTally(key)) continue;
       const name = [...places, ...key.split(".")].filter((part) => !isWrapper(part)).join(".");
+      if (ofDict.has(name)) doubled.add(name);
+      ofDict.add(name);
       if (!listed.has(name)) listed.set(name, tensor);
     }
   }
@@ -391,7 +399,11 @@ function countTensors(root: TorchValue): number {
 }
 
 /** Two tensors have one name, once what frameworks put in front is taken off: which is meant, nobody knows. */
-export class DuplicateTensorError extends CheckpointError {}
+export class DuplicateTensorError extends CheckpointError {
+  constructor(path: string, name: string) {
+    super(path, `has two tensors named ${quote(name)}; save only the one to use`);
+  }
+}
 
 function nameTensors(
   dict: TorchDict,
@@ -410,7 +422,7 @@ function nameTensors(
       continue;
     }
     const plain = unwrap(key.slice(prefix.length));
-    if (tensors.has(plain)) throw new DuplicateTensorError(path, `has two tensors named ${quote(plain)}`);
+    if (tensors.has(plain)) throw new DuplicateTensorError(path, plain);
     tensors.set(plain, tensor);
   }
   return { framework, prefix, tensors, beside };

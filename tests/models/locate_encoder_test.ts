@@ -226,7 +226,13 @@ Deno.test("the teacher of a distillation's checkpoint has its own words, by --we
 
 Deno.test("a file that has two tensors of one name is refused", () =>
   withCheckpoint(dict(backbone(""), backbone("module.").slice(0, 1)), async (path) => {
-    await assertRejects(() => openEncoder(path), CheckpointError, 'has two tensors named "conv1.weight"');
+    for (const weights of [undefined, "module"]) {
+      await assertRejects(
+        () => openEncoder(path, weights),
+        CheckpointError,
+        'has two tensors named "conv1.weight"; save only the one to use',
+      );
+    }
   }));
 
 Deno.test("a file of many convolutions of RGB is searched in a moment", () => {

@@ -1,11 +1,14 @@
 // What the tasks that train print, as the flags of the screen say.
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { hostPrograms } from "../run_program.ts";
 
 const runProgram = hostPrograms();
+
+/** An address that is not the usual one; macOS has only that. */
+const HOST = Deno.build.os === "darwin" ? "127.0.0.1" : "127.0.0.2";
 
 /** The command lines, of six steps each. */
 const TASKS: Readonly<Record<string, readonly string[]>> = {
@@ -34,10 +37,10 @@ for (const [task, own] of Object.entries(TASKS)) {
     const [often, seldom] = [await run("often", "-p", "2"), await run("seldom", "-p", "4")];
     assertEquals([stepsIn(often), stepsIn(seldom)], [[1, 2, 4, 6], [1, 4, 6]]);
 
-    const quiet = await run("quiet", "-q", "-p", "1", "--ui", "0", "--ui-host", "127.0.0.2");
+    const quiet = await run("quiet", "-q", "-p", "1", "--ui", "0", "--ui-host", HOST);
     assertEquals(stepsIn(quiet), []);
     assert(Deno.readTextFileSync(join(folder.path, "quiet", "log.txt")).includes("step 2/6"));
-    const told = await run("told", "--ui", "0", "--ui-host", "127.0.0.2");
-    assertMatch(told, /^page +http:\/\/127\.0\.0\.2:\d+/m);
+    const told = await run("told", "--ui", "0", "--ui-host", HOST);
+    assertStringIncludes(told, `page      http://${HOST}:`);
   });
 }

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import { join } from "node:path";
 import { OutputFolder } from "../../../cli/output/output_folder.ts";
 import { UserError } from "../../../errors.ts";
+import { IS_LONG } from "../../long.ts";
 import { statsOf } from "../../ui/recorded_run.ts";
 
 function row(epoch: number, step: number) {
@@ -290,9 +291,10 @@ Deno.test("OutputFolder keeps a second run out, as long as the first has it", ()
   }
 });
 
-Deno.test(
-  "OutputFolder takes rows out of a metrics.jsonl that is longer than a string can be",
-  inFolder((path) => {
+Deno.test({
+  name: "OutputFolder takes rows out of a metrics.jsonl that is longer than a string can be",
+  ignore: !IS_LONG, // it takes half a GiB of the disk for temporary files
+  fn: inFolder((path) => {
     const metrics = join(path, "metrics.jsonl");
     const rowOf = (step: number) => `{"epoch":0,"step":${step}}`;
     {
@@ -308,4 +310,4 @@ Deno.test(
     const kept = Deno.readTextFileSync(metrics).split("\n").map((row) => row.trimEnd());
     assertEquals(kept, [rowOf(1), rowOf(2), ""]);
   }),
-);
+});

@@ -126,16 +126,27 @@ Deno.test("evaluations are made again where a resumed run would make others", as
   const known = async (changes: Partial<DistillOptions>) =>
     (await readRunSoFar("distill", { ...options, ...changes }))!.accuracies as unknown[];
   assertEquals(await known({}), [score]);
-  assertEquals(await known({ lr: 1, workers: 3 }), [score]);
+  assertEquals(await known({ lr: 1, workers: 3, seed: options.seed + 1 }), [score]);
   const others: Partial<DistillOptions>[] = [
     { evalResize: "torchvision" },
     { knnImages: 7 },
-    { seed: options.seed + 1 }, // it chooses those images
     { weights: "module.teacher" },
     { teacherSize: 64 },
     { fastDecode: true },
   ];
   for (const changes of others) assertEquals(await known(changes), [], JSON.stringify(changes));
+  // It chooses the images of a sample.
+  const sampled = { ...options, knnImages: 100 };
+  run.write(
+    "config.json",
+    Object.fromEntries(Object.entries(sampled).map(([name, value]) => [snakeCase(name), value])),
+  );
+  assertEquals(await known({ knnImages: 100 }), [score]);
+  assertEquals(await known({ knnImages: 100, seed: options.seed + 1 }), []);
+  run.write(
+    "config.json",
+    Object.fromEntries(Object.entries(options).map(([name, value]) => [snakeCase(name), value])),
+  );
   for (const [role, fingerprint] of [["images", "0"], ["test images", "0"]]) {
     run.write("run.json", { ...recordOf(), inputs: [{ role, path: options.data, fingerprint }] });
     assertEquals(await known({}), [], role);

@@ -247,6 +247,29 @@ Deno.test({
 });
 
 Deno.test({
+  name: "interruptSignal() takes the signal that another rank has told of and its own for one",
+  ignore: !POSIX,
+  async fn() {
+    const { code, stdout, stderr } = await run(`
+      const elsewhere = new AbortController();
+      await runMain(async () => {
+        using interrupt = interruptSignal(undefined, elsewhere.signal);
+        elsewhere.abort(Object.assign(new Error("rank 1 of the run was stopped"), { code: 140 }));
+        Deno.kill(Deno.pid, "SIGUSR2");
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        console.log("saved");
+        interrupt.signal.throwIfAborted();
+      });
+    `);
+    assertEquals([code, stdout, stderr], [
+      140,
+      "saved\n",
+      "stopping: rank 1 of the run was stopped\ninterrupted\n",
+    ]);
+  },
+});
+
+Deno.test({
   name: "interruptSignal() takes no second SIGHUP for a wish to end at once",
   ignore: !POSIX,
   async fn() {
