@@ -3,8 +3,8 @@
 /** Values by what they are, e.g. `dw`; every contestant gives the same names in the same layout. */
 export type Results = Record<string, ArrayLike<number>>;
 
-/** One way of doing a piece of work. */
-export interface Contestant {
+/** What is timed. */
+export interface Timed {
   name: string;
   /** Whether its work is dispatched to the device, which is then checked; `true` by default. */
   dispatches?: boolean;
@@ -12,10 +12,14 @@ export interface Contestant {
   run(): void | Promise<void>;
   /** Waits until everything queued is done. */
   finish(): Promise<void>;
-  /** Everything that the work computes, by name, for the comparison that comes before the timing. */
-  result(): Promise<Results>;
   /** Frees what was made for this work. */
   dispose?(): void;
+}
+
+/** One way of doing a piece of work. */
+export interface Contestant extends Timed {
+  /** Everything that the work computes, by name, for the comparison that comes before the timing. */
+  result(): Promise<Results>;
 }
 
 /** Milliseconds of one `run`, over the rounds. */
@@ -101,7 +105,7 @@ function agreeing(
   return [first, ...agreed];
 }
 
-async function timeRound(contestant: Contestant, repetitions: number): Promise<number> {
+async function timeRound(contestant: Timed, repetitions: number): Promise<number> {
   const start = performance.now();
   for (let i = 0; i < repetitions; i++) await contestant.run();
   await contestant.finish();
@@ -124,7 +128,7 @@ async function countDispatches(work: () => Promise<unknown>): Promise<number> {
  */
 async function calibrate(
   what: string,
-  contestant: Contestant,
+  contestant: Timed,
 ): Promise<{ repetitions: number } | { slowMs: number }> {
   const { name, dispatches: isChecked = true } = contestant;
   const wait = await countDispatches(() => contestant.finish());
@@ -151,23 +155,25 @@ async function calibrate(
  * the machine's speed hits all. What takes seconds is timed once, before.
  *
  * @param agree whether all compute the same, so that their results are compared
+ * @param beside what is timed with them, and computes something else
  */
 export async function compare(
   what: string,
   entered: readonly Contestant[],
   rounds: number,
   tolerances?: Readonly<Record<string, number>>,
-  { agree = true }: { agree?: boolean } = {},
+  { agree = true, beside = [] }: { agree?: boolean; beside?: readonly Timed[] } = {},
 ): Promise<Timings> {
   const results = new Map<string, Results>();
   for (const contestant of entered) {
     await timeRound(contestant, 1); // compiles, which says nothing of how long a run takes
     if (agree) results.set(contestant.name, await contestant.result());
   }
-  const contestants = agree ? agreeing(what, entered, results, tolerances) : entered;
+  for (const timed of beside) await timeRound(timed, 1);
+  const contestants = [...agree ? agreeing(what, entered, results, tolerances) : entered, ...beside];
 
   const times = new Map<string, number[]>();
-  const repeated: { contestant: Contestant; repetitions: number }[] = [];
+  const repeated: { contestant: Timed; repetitions: number }[] = [];
   for (const contestant of contestants) {
     const found = await calibrate(what, contestant);
     times.set(contestant.name, "slowMs" in found ? [found.slowMs] : []);

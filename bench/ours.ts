@@ -1,4 +1,5 @@
 /** This project's side of the comparison. */
+import type { MultiplyAdds } from "../kernels/ceilings.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { readBuffer } from "../kernels/readback.ts";
 import { Graph, padTo4, type Tensor } from "../kernels/graph.ts";
@@ -11,7 +12,7 @@ import {
 } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { POINTWISE } from "../kernels/ops/conv2d/geometry.ts";
 import { Program } from "../kernels/program.ts";
-import type { Contestant, Results } from "./measure.ts";
+import type { Contestant, Results, Timed } from "./measure.ts";
 import { type ConvolutionShape, outputSide } from "./shapes.ts";
 
 /** Dispatches that are submitted together at least, in one pass, as tfjs does it; of a training step all are. */
@@ -75,6 +76,22 @@ export function product(gpu: Gpu, size: number, a: Float32Array, b: Float32Array
   const w = graph.source("b", [1, 1, size, size]);
   const y = graph.apply(conv2d, [x, w], POINTWISE);
   return contestant(gpu, graph, [[x, a.slice()], [w, b.slice()]], { product: y });
+}
+
+/** The kernel of a ceiling, with as many workgroups as it was measured with. */
+export function multiplyAdds(gpu: Gpu, { encode, workgroups }: MultiplyAdds, name: string): Timed {
+  const { queue } = gpu.device;
+  return {
+    name,
+    run() {
+      const encoder = gpu.device.createCommandEncoder({ label: name });
+      const pass = encoder.beginComputePass();
+      encode(pass, workgroups);
+      pass.end();
+      queue.submit([encoder.finish()]);
+    },
+    finish: () => gpu.wait(queue.onSubmittedWorkDone()),
+  };
 }
 
 /** The convolution, and with `training` both gradients. */

@@ -37,17 +37,54 @@ export async function measureCeilings(gpu: Gpu, rounds = 3): Promise<Ceilings> {
 
 /** Returns the operations a second of the fastest of some kernels that keep everything in registers. */
 export async function measureMultiplyAdds(gpu: Gpu, rounds: number): Promise<number> {
+  using fastest = await compileMultiplyAdds(gpu, rounds);
+  return fastest.flops;
+}
+
+/** A kernel that multiplies and adds, and loads nothing. */
+export interface MultiplyAdds extends Disposable {
+  /** Operations a second that were measured; a multiply-add counts two. */
+  flops: number;
+  /** Operations of a workgroup. */
+  operations: number;
+  /** Workgroups that were measured: enough for every core or multiprocessor, many times over on a GPU. */
+  workgroups: number;
+  /** Encodes a dispatch of so many workgroups, at most as many as were measured. */
+  encode(pass: GPUComputePassEncoder, workgroups: number): void;
+}
+
+/** Returns the fastest of some kernels that keep everything in registers. */
+export async function compileMultiplyAdds(gpu: Gpu, rounds: number): Promise<MultiplyAdds> {
   const { device } = gpu;
   const workgroups = workgroupsOf(gpu);
   const buffer = device.createBuffer({ size: LANES * workgroups * 16, usage: GPUBufferUsage.STORAGE });
+  const kernels = CHAINS.flatMap((chains) =>
+    STEPS_PER_TURN.map((perTurn) => ({
+      operations: LANES * STEPS * chains * 4 * 2,
+      kernel: compileKernel(gpu, multiplyAddSource(chains, perTurn), [buffer]),
+    }))
+  );
+  let fastest: Omit<MultiplyAdds, typeof Symbol.dispose> | undefined;
   try {
-    let most = 0;
-    for (
-      const [chains, perTurn] of CHAINS.flatMap((chains) => STEPS_PER_TURN.map((steps) => [chains, steps]))
-    ) {
-      const all = range(chains);
-      const step = all.map((i) => `a${i} = a${i} * scale + shift;`).join(" ");
-      const code = `@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+    for (const { operations, kernel } of kernels) {
+      const flops = workgroups * operations / await timeKernel(gpu, kernel, workgroups, rounds);
+      if (flops > (fastest?.flops ?? 0)) fastest = { flops, operations, workgroups, encode: kernel };
+    }
+  } catch (error) {
+    buffer.destroy();
+    throw error;
+  }
+  return { ...fastest!, [Symbol.dispose]: () => buffer.destroy() };
+}
+
+/**
+ * @param chains accumulators of an invocation
+ * @param perTurn steps in a turn of the loop
+ */
+function multiplyAddSource(chains: number, perTurn: number): string {
+  const all = range(chains);
+  const step = all.map((i) => `a${i} = a${i} * scale + shift;`).join(" ");
+  return `@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
 @compute @workgroup_size(${LANES})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let scale = vec4<f32>(1.0 - f32(id.x) * 1e-9);
@@ -56,13 +93,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   for (var turn = 0u; turn < ${STEPS / perTurn}u; turn++) { ${step.repeat(perTurn)} }
   y[id.x] = ${all.map((i) => `a${i}`).join(" + ")};
 }`;
-      const seconds = await timeKernel(gpu, code, [buffer], workgroups, rounds);
-      most = Math.max(most, LANES * workgroups * STEPS * chains * 4 * 2 / seconds);
-    }
-    return most;
-  } finally {
-    buffer.destroy();
-  }
 }
 
 /**
@@ -88,23 +118,15 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       bytes: 2 * size,
       encode: (encoder: GPUCommandEncoder) => encoder.copyBufferToBuffer(x, 0, y, 0, size),
     };
-    return 2 * size / await timeKernel(gpu, code, [x, y], workgroups, rounds, copy);
+    return 2 * size / await timeKernel(gpu, compileKernel(gpu, code, [x, y]), workgroups, rounds, copy);
   } finally {
     x.destroy();
     y.destroy();
   }
 }
 
-/** Returns the seconds that a kernel takes, or the copy that does the same, by the fastest of some rounds. */
-async function timeKernel(
-  gpu: Gpu,
-  code: string,
-  buffers: readonly GPUBuffer[],
-  workgroups: number,
-  rounds: number,
-  copy?: TimedDispatch["copy"],
-): Promise<number> {
-  const { device } = gpu;
+/** Returns what encodes a kernel's dispatch of so many workgroups. */
+function compileKernel({ device }: Gpu, code: string, buffers: readonly GPUBuffer[]): MultiplyAdds["encode"] {
   const pipeline = device.createComputePipeline({
     layout: "auto",
     compute: { module: device.createShaderModule({ code }), entryPoint: "main" },
@@ -113,11 +135,22 @@ async function timeKernel(
     layout: pipeline.getBindGroupLayout(0),
     entries: buffers.map((buffer, binding) => ({ binding, resource: { buffer } })),
   });
-  const encode = (pass: GPUComputePassEncoder) => {
+  return (pass, workgroups) => {
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, bindGroup);
     pass.dispatchWorkgroups(workgroups);
   };
+}
+
+/** Returns the seconds that a kernel takes, or the copy that does the same, by the fastest of some rounds. */
+async function timeKernel(
+  gpu: Gpu,
+  kernel: MultiplyAdds["encode"],
+  workgroups: number,
+  rounds: number,
+  copy?: TimedDispatch["copy"],
+): Promise<number> {
+  const encode = (pass: GPUComputePassEncoder) => kernel(pass, workgroups);
   // The first one compiles the kernel, and touches the memory for the first time.
   const dispatch = { label: "ceiling", flops: 0, bytes: 0, encode, copy };
   let best = Infinity;

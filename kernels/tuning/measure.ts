@@ -4,6 +4,7 @@ import { Graph, type Tensor } from "../graph.ts";
 import { add } from "../ops/add/add.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../ops/conv2d/conv2d.ts";
 import { POINTWISE } from "../ops/conv2d/geometry.ts";
+import { median } from "../profiler.ts";
 import { Program } from "../program.ts";
 import {
   GPU_DIRECT_TILES,
@@ -50,7 +51,21 @@ const gpuCandidates = (bytes: number): readonly Candidates[] => [
 const SOFTWARE_KINDS: readonly ProductKind[] = ["forward"];
 
 const WARM_UP_MS = 500;
-const ROUNDS = 6;
+
+/**
+ * Times that each tile is measured, of which the median counts. The least time of some is a matter of luck where other machines share
+ * the processor: efficiencies by the least of 6, and even of 40, varied by 0.1 from one table to the next, by the median of 12 by 0.04.
+ */
+const ROUNDS = 12;
+/** Rounds of which the faster of two wins most. */
+const DUELS = 6;
+
+/** What was measured of one tile. */
+interface Measured {
+  kind: ProductKind;
+  /** Milliseconds, of each round. */
+  times: number[];
+}
 
 /** Elements of the sum that loads are measured with, in vec4. */
 const LOADS = 2 ** 19;
@@ -81,30 +96,27 @@ export async function measureTuning(
   };
 
   const productTextures = isSoftware && await counted(areTexturesFaster(gpu, candidates[0].tiles[0]));
-  const programs: { kind: ProductKind; family: ProductFamily; tile: Tile; program: Program; best: number }[] =
-    [];
+  const programs: (Measured & { family: ProductFamily; tile: Tile; program: Program })[] = [];
   try {
     for (const { family, tiles } of candidates) {
       for (const kind of kinds) {
         for (const tile of tiles) {
           const program = await counted(compileProduct(gpu, kind, { family, productTextures }, tile));
-          programs.push({ kind, family, tile, program, best: Infinity });
+          programs.push({ kind, family, tile, program, times: [] });
         }
       }
     }
     if (!isSoftware) await warmUp(gpu, programs.map(({ program }) => program));
-    // In turn, and the best of several: what else the machine does hits all.
+    // In turn: what else the machine does hits all.
     for (let round = 0; round < ROUNDS; round++) {
-      for (const entry of programs) {
-        entry.best = Math.min(entry.best, await timeProduct(entry.program));
-      }
+      for (const { program, times } of programs) times.push(await timeProduct(program));
     }
   } finally {
     for (const { program } of programs) program.destroy();
   }
 
-  const fastest = (kind: ProductKind, of: readonly { kind: ProductKind; best: number }[]) =>
-    Math.min(...of.filter((entry) => entry.kind === kind).map(({ best }) => best));
+  const fastest = (kind: ProductKind, of: readonly Measured[]) =>
+    Math.min(...of.filter((entry) => entry.kind === kind).map(({ times }) => median(times)));
   const totalOf = (family: ProductFamily) =>
     kinds.reduce(
       (sum, kind) => sum + fastest(kind, programs.filter((entry) => entry.family === family)),
@@ -116,7 +128,7 @@ export async function measureTuning(
   const tilesOf = (kind: ProductKind): readonly TileChoice[] => {
     const measured = own.filter((entry) => entry.kind === kind);
     const efficiencies = new Map(
-      measured.map(({ tile, best }) => [tile, Math.round(1000 * fastest(kind, own) / best) / 1000]),
+      measured.map(({ tile, times }) => [tile, Math.round(1000 * fastest(kind, own) / median(times)) / 1000]),
     );
     const efficiencyOf = (tile: Tile) => efficiencies.get(tile)!;
     return isSoftware
@@ -198,10 +210,10 @@ async function isFaster(
   time: (program: Program) => Promise<number>,
 ): Promise<boolean> {
   let wins = 0;
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < DUELS; round++) {
     if (await time(program) < await time(other)) wins++;
   }
-  return wins > ROUNDS / 2;
+  return wins > DUELS / 2;
 }
 
 function withResult(operands: Tensor[], apply: (operands: Tensor[]) => Tensor): [Tensor[], Tensor] {
