@@ -111,6 +111,8 @@ const USUAL_PLACES = ["state_dict", "model"];
 const NOT_WEIGHTS = new Set<TorchValue>(["optimizer", "scaler", "amp", "scheduler", "seed_resume"]);
 /** What training programs of others do not write. */
 const OURS = ["seed_resume", "seed_sweep"];
+/** Weights that an encoder has at least; fewer are statistics, such as a mean image, where dicts of weights lie beside them. */
+const LEAST_WEIGHTS = 3;
 const SHOWN_KEYS = 4;
 
 /**
@@ -329,12 +331,13 @@ function search(root: TorchValue, rank: number, everywhere = false): FoundDict[]
       usual.push(...visit(value.get(place), [...path, place]));
       if (usual.length > 0 && !everywhere) return usual;
     }
-    if (usual.length === 0 && holdsWeights(value, rank)) return [{ path, dict: value }];
-    if (isOptimizerState(value)) return usual;
+    const own = usual.length === 0 && holdsWeights(value, rank) ? [{ path, dict: value }] : [];
+    if (own.length > 0 && countWeights(value) >= LEAST_WEIGHTS) return own;
+    if (isOptimizerState(value)) return [...usual, ...own];
     const others = [...value].flatMap(([key, child]) =>
       NOT_WEIGHTS.has(key) || !isContainer(child) ? [] : visit(child, [...path, shownKey(key)])
     );
-    return [...usual, ...others];
+    return others.length === 0 ? [...usual, ...own] : [...usual, ...others];
   };
   return visit(root, []);
 }
@@ -348,6 +351,13 @@ function holdsWeights(dict: TorchDict, rank: number): boolean {
     if (typeof key === "string" && value instanceof TensorRef && value.shape.length >= rank) return true;
   }
   return false;
+}
+
+/** Tensors of a dict that are named and no vectors. */
+function countWeights(dict: TorchDict): number {
+  return [...dict].filter(([key, value]) =>
+    typeof key === "string" && value instanceof TensorRef && value.shape.length >= 2
+  ).length;
 }
 
 /** Whether a dict is what an optimizer of PyTorch saves, under whatever name: its momenta have the weights' shapes. */

@@ -173,6 +173,8 @@ Deno.test("loadStateDict() finds weights however deep they lie, and in lists", a
       // An encoder has convolutions, which a head and a memory bank beside it have not.
       torchDict([["trunk", weights], ["heads", fromShapes({ "fc.weight": [4, 2] })]]),
       torchDict([["bank", fromShapes({ keys: [8, 2] })], ["inner", torchDict([["net", weights]])]]),
+      // Statistics of the images beside it.
+      torchDict([...fromShapes({ mean: [1, 3, 1, 1], std: [1, 3, 1, 1] }), ["net", weights]]),
     ]
   ) {
     await withCheckpoint(value, async (path) => {
@@ -180,6 +182,15 @@ Deno.test("loadStateDict() finds weights however deep they lie, and in lists", a
       assertEquals([...found.tensors.keys()], ["conv1.weight"]);
     });
   }
+});
+
+Deno.test("loadStateDict() takes weights of the file itself before those of a dict beside them", async () => {
+  const vit = fromShapes({ "proj.weight": [2, 3, 1, 1], "qkv.weight": [6, 2], "fc1.weight": [4, 2] });
+  const average = fromShapes({ "conv1.weight": [2, 3, 1, 1] });
+  await withCheckpoint(torchDict([...vit, ["average", average]]), async (path) => {
+    using found = await loadStateDict(path);
+    assertEquals([...found.tensors.keys()], [...vit.keys()]);
+  });
 });
 
 Deno.test("loadStateDict() takes VISSL's trunk for torchvision's names", async () => {
