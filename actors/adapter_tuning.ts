@@ -2,12 +2,12 @@
 import { dirname, join } from "node:path";
 import { cacheFolder } from "../data/cache_folder.ts";
 import { replaceTextFile } from "../data/replace_file.ts";
-import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import { DeviceMemoryError, type Gpu, openGpu } from "../kernels/gpu.ts";
 import { measureTuning } from "../kernels/tuning/measure.ts";
 import { formatTuning, parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 
 /** Kernels of another version may be fast at other things. */
-const VERSION = 4;
+const VERSION = 5;
 
 /**
  * The file that has an adapter's table, by its name as the driver gives it. A software adapter has the same name on OpenGL, where
@@ -48,7 +48,16 @@ export async function tuneAdapter(
         if (!(error instanceof Deno.errors.NotFound)) onWarning?.((error as Error).message);
       }
     }
-    const tuning = await measureTuning(gpu, onProgress);
+    let tuning: Tuning;
+    try {
+      tuning = await measureTuning(gpu, onProgress);
+    } catch (error) {
+      if (!(error instanceof DeviceMemoryError)) throw error;
+      onWarning?.(
+        "the device has too little memory left to measure its kernels; those that suit most of its kind are used",
+      );
+      return gpu.target.tuning;
+    }
     if (path === undefined) return tuning;
     try {
       await Deno.mkdir(dirname(path), { recursive: true });

@@ -169,14 +169,17 @@ export class ImageCaches implements Disposable {
 /** SHA-256 of all that the pixels and labels of some data follow from. */
 async function identify(dataset: Dataset, { maxPixels, leastSide }: DecodeOptions): Promise<string> {
   const { versions } = await loadSharp();
+  const hash = createHash("sha256").update(await fingerprintDataset(dataset));
+  for await (const lines of dataset.describeFiles()) hash.update(`\n${lines}`);
   const parts = [
-    ...[await fingerprintDataset(dataset), await dataset.describeFiles(), JSON.stringify(versions)],
+    JSON.stringify(versions),
     // A folder that is empty changes the numbers of the classes behind it, and no file.
     ...dataset.classNames === undefined ? [] : [JSON.stringify(dataset.classNames)],
     // What is made smaller does not tell how large it was.
     ...leastSide === undefined ? [] : [`sides from ${leastSide}, of ${maxPixels} pixels at most`],
   ];
-  return createHash("sha256").update(parts.join("\n")).digest("hex");
+  for (const part of parts) hash.update(`\n${part}`);
+  return hash.digest("hex");
 }
 
 /** Bytes in the unit that suits them. */

@@ -139,8 +139,8 @@ export class CifarFiles implements Dataset {
   }
 
   /** Those of all its files. */
-  describeFiles(): string {
-    return this.#files.map(({ file }) => describeFile(file.statSync())).join("\n");
+  describeFiles(): Iterable<string> {
+    return this.#files.map(({ file }) => describeFile(file.statSync()));
   }
 
   /** An error that names the file and the record. */

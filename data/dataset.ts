@@ -50,8 +50,8 @@ export interface Dataset extends Disposable {
   /** Returns the largest label, without reading images; `undefined` if no row has a label. */
   largestLabel(): number | undefined;
 
-  /** Returns the sizes and modification times of its files as text, which changes when one of them does. */
-  describeFiles(): string | Promise<string>;
+  /** Returns the sizes and modification times of its files as lines, some at a time; they change when one of these does. */
+  describeFiles(): Iterable<string> | AsyncIterable<string>;
 
   /** Makes an error that says where in the data a row is. */
   brokenRow(row: number, reason: string): BrokenRowError;

@@ -25,6 +25,8 @@ const IMAGES = new RegExp(`\\.(${IMAGE_EXTENSIONS.join("|")})$`, "i");
 const OTHER_IMAGES = /\.(avif|hei[cf]|ico|jp2|jxl|pam|psd|svg)$/i;
 /** Files that are read at the same time: a disk far away answers many at once. */
 const READS_AT_ONCE = 16;
+/** Files that are described by one piece of text. */
+const DESCRIBED_TOGETHER = 2 ** 16;
 
 /** Whether a file's name is that of an image that can be read. */
 export function isImageName(name: string): boolean {
@@ -163,18 +165,21 @@ export class ImageFolder implements Dataset {
   }
 
   /** Names of the images, too; a second or so for each hundred thousand. */
-  async describeFiles(): Promise<string> {
-    const lines = new Array<string>(this.rowCount);
-    const waiting = lines.keys();
-    const describeWaiting = async () => {
-      for (const row of waiting) {
-        const { key } = this.#locate(row);
-        const info = await Deno.stat(`${this.path}/${key}`).catch(() => undefined);
-        lines[row] = info === undefined ? key : `${key} ${describeFile(info)}`;
-      }
-    };
-    await Promise.all(Array.from({ length: READS_AT_ONCE }, describeWaiting));
-    return lines.join("\n");
+  async *describeFiles(): AsyncIterable<string> {
+    // The lines of ten million files are longer than a string may be.
+    for (let first = 0; first < this.rowCount; first += DESCRIBED_TOGETHER) {
+      const lines = new Array<string>(Math.min(DESCRIBED_TOGETHER, this.rowCount - first));
+      const waiting = lines.keys();
+      const describeWaiting = async () => {
+        for (const i of waiting) {
+          const { key } = this.#locate(first + i);
+          const info = await Deno.stat(`${this.path}/${key}`).catch(() => undefined);
+          lines[i] = info === undefined ? key : `${key} ${describeFile(info)}`;
+        }
+      };
+      await Promise.all(Array.from({ length: READS_AT_ONCE }, describeWaiting));
+      yield lines.join("\n");
+    }
   }
 
   /** An error that names the file. */

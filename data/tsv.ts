@@ -184,8 +184,8 @@ export class TsvFile implements Dataset {
   }
 
   /** Those of the TSV. */
-  describeFiles(): string {
-    return describeFile(this.#file.statSync());
+  describeFiles(): Iterable<string> {
+    return [describeFile(this.#file.statSync())];
   }
 
   /** An error that names the line. */

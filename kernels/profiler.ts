@@ -7,6 +7,7 @@
 import type { Gpu } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
 import type { Work } from "./schedule.ts";
+import { timestampPeriod } from "./timestamps.ts";
 
 /** The time and the work of one dispatch, or of the copies that it needs before it. */
 export interface KernelTime extends Work {
@@ -57,6 +58,7 @@ interface Sample {
 /** All in few submissions; a copy lasts from the end of the pass before it to the beginning of the next. */
 async function timeByStamps(gpu: Gpu, dispatches: readonly TimedDispatch[]): Promise<Sample[]> {
   const { device } = gpu;
+  const period = await timestampPeriod(gpu);
   const samples: Sample[] = [];
   const perSet = MAX_QUERIES / 2 - 1;
   for (let first = 0; first < dispatches.length; first += perSet) {
@@ -89,7 +91,8 @@ async function timeByStamps(gpu: Gpu, dispatches: readonly TimedDispatch[]): Pro
       encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
       device.queue.submit([encoder.finish()]);
       const stamps = new BigUint64Array(await readBuffer(gpu, resolved));
-      const between = (from: number, to: number) => Math.max(0, Number(stamps[to] - stamps[from]) / 1e6);
+      const between = (from: number, to: number) =>
+        Math.max(0, period * Number(stamps[to] - stamps[from]) / 1e6);
       for (let i = 1; i <= part.length; i++) {
         samples.push({ kernel: between(2 * i, 2 * i + 1), copy: between(2 * i - 1, 2 * i) });
       }

@@ -1,15 +1,20 @@
 /** Times whole submissions on the device: by timestamps in empty passes before and behind what is submitted. */
 import type { Gpu } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
+import { timestampPeriod } from "./timestamps.ts";
 
 /** Times one submission at a time. */
 export class SubmissionTimer implements Disposable {
   readonly #gpu: Gpu;
   readonly #queries: GPUQuerySet;
   readonly #resolved: GPUBuffer;
+  /** Nanoseconds of a tick. */
+  readonly #period: Promise<number>;
 
   private constructor(gpu: Gpu) {
     this.#gpu = gpu;
+    this.#period = timestampPeriod(gpu);
+    this.#period.catch(() => {}); // whoever reads hears of it
     this.#queries = gpu.device.createQuerySet({ type: "timestamp", count: 4 });
     this.#resolved = gpu.device.createBuffer({
       label: "timestamps of a submission",
@@ -47,7 +52,7 @@ export class SubmissionTimer implements Disposable {
   /** Returns the seconds of the submission before. */
   async read(): Promise<number> {
     const [, begin, end] = new BigUint64Array(await readBuffer(this.#gpu, this.#resolved));
-    return Math.max(0, Number(end - begin) / 1e9);
+    return Math.max(0, await this.#period * Number(end - begin) / 1e9);
   }
 
   /** Frees the device's memory. */

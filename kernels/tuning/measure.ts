@@ -1,19 +1,21 @@
 /** Measures a device's {@linkcode Tuning}: a second or some, mostly for compiling kernels. */
 import type { Gpu } from "../gpu.ts";
-import { Graph, type Tensor } from "../graph.ts";
+import { byteLength, Graph, type Tensor } from "../graph.ts";
 import { add } from "../ops/add/add.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../ops/conv2d/conv2d.ts";
 import { POINTWISE } from "../ops/conv2d/geometry.ts";
 import { median } from "../profiler.ts";
-import { Program } from "../program.ts";
+import { type BufferRange, Program } from "../program.ts";
 import {
   GPU_DIRECT_TILES,
+  GPU_TUNING,
   PRODUCT_KINDS,
   type ProductFamily,
   type ProductKind,
   sameTiles,
   softwareChoices,
   softwareTiles,
+  softwareTuning,
   STAGED_TILES,
   TEXTURE_FROM_LOADS,
   type Tile,
@@ -95,13 +97,16 @@ export async function measureTuning(
     return result;
   };
 
-  const productTextures = isSoftware && await counted(areTexturesFaster(gpu, candidates[0].tiles[0]));
+  using buffers = new ProductBuffers(gpu.device);
+  const productTextures = isSoftware &&
+    await counted(areTexturesFaster(gpu, candidates[0].tiles[0], buffers));
   const programs: (Measured & { family: ProductFamily; tile: Tile; program: Program })[] = [];
   try {
     for (const { family, tiles } of candidates) {
       for (const kind of kinds) {
         for (const tile of tiles) {
-          const program = await counted(compileProduct(gpu, kind, { family, productTextures }, tile));
+          const reading = { family, productTextures };
+          const program = await counted(compileProduct(gpu, kind, reading, tile, buffers));
           programs.push({ kind, family, tile, program, times: [] });
         }
       }
@@ -117,6 +122,11 @@ export async function measureTuning(
 
   const fastest = (kind: ProductKind, of: readonly Measured[]) =>
     Math.min(...of.filter((entry) => entry.kind === kind).map(({ times }) => median(times)));
+  if (!programs.every(({ times }) => median(times) > 0)) {
+    // No timestamps, and a wait for the device is as long as the products.
+    const usual = isSoftware ? softwareTuning(vectorLanes, hasSubgroups) : GPU_TUNING;
+    return { ...usual, adapter: gpu.adapter.name };
+  }
   const totalOf = (family: ProductFamily) =>
     kinds.reduce(
       (sum, kind) => sum + fastest(kind, programs.filter((entry) => entry.family === family)),
@@ -144,12 +154,39 @@ export async function measureTuning(
   return { adapter: gpu.adapter.name, family, tiles, productTextures, textureFromLoads };
 }
 
+/** Operands and results, which the products of a kind share: 65 MiB on a GPU, where a kind has 14 of them. */
+class ProductBuffers implements Disposable {
+  readonly #device: GPUDevice;
+  readonly #buffers = new Map<string, GPUBuffer>();
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  /** The buffer of a kind's tensor; `role` tells it from the kind's others. */
+  rangeOf(kind: ProductKind, role: string, tensor: Tensor): BufferRange {
+    const label = `tuning: ${role} of ${kind}`;
+    const bytes = byteLength(tensor);
+    const { STORAGE, COPY_SRC } = GPUBufferUsage;
+    const buffer = this.#buffers.get(label) ??
+      this.#device.createBuffer({ label, size: bytes, usage: STORAGE | COPY_SRC });
+    this.#buffers.set(label, buffer);
+    return { buffer, offset: 0, bytes };
+  }
+
+  /** Frees them. */
+  [Symbol.dispose](): void {
+    for (const buffer of this.#buffers.values()) buffer.destroy();
+  }
+}
+
 /** A product by one tile, warmed up. */
 async function compileProduct(
   gpu: Gpu,
   kind: ProductKind,
   reading: Pick<Tuning, "family" | "productTextures">,
   tile: Tile,
+  buffers: ProductBuffers,
 ): Promise<Program> {
   const { rows, inner, columns } = gpu.target.isSoftware ? SOFTWARE_SIZE : GPU_SIZE;
   const tiles = sameTiles([{ ...tile, efficiency: 1 }]);
@@ -172,7 +209,10 @@ async function compileProduct(
         graph.apply(conv2dWeightGradient, operands, { ...POINTWISE, like: [1, 1, rows, columns] }),
     );
   const device = tunedAs(gpu, { ...reading, tiles });
-  const program = await Program.compile(device, { label: "tuning", graph, inputs, outputs: [y] });
+  const bound = new Map(
+    [...inputs, y].map((tensor, i) => [tensor, buffers.rangeOf(kind, `operand ${i}`, tensor)] as const),
+  );
+  const program = await Program.compile(device, { label: "tuning", graph, inputs: [], outputs: [y], bound });
   program.run();
   await gpu.wait(gpu.device.queue.onSubmittedWorkDone());
   return program;
@@ -194,10 +234,10 @@ async function timeProduct(program: Program): Promise<number> {
 }
 
 /** Whether a product runs faster with its operands in textures. */
-async function areTexturesFaster(gpu: Gpu, tile: Tile): Promise<boolean> {
+async function areTexturesFaster(gpu: Gpu, tile: Tile, buffers: ProductBuffers): Promise<boolean> {
   // One after the other: the errors of two that compile at once could not be told apart.
   const compile = (productTextures: boolean) =>
-    compileProduct(gpu, "forward", { family: "direct", productTextures }, tile);
+    compileProduct(gpu, "forward", { family: "direct", productTextures }, tile, buffers);
   using withTextures = await compile(true);
   using withBuffers = await compile(false);
   return await isFaster(withTextures, withBuffers, timeProduct);

@@ -40,7 +40,7 @@ Deno.test("findTuning() chooses kernels anew where the run began on another adap
     Deno.mkdirSync(join(folder, "seed"));
     const name = adapter.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-|-$/g, "");
     Deno.writeTextFileSync(
-      join(folder, "seed", `tuning-4-${name}-deno-${Deno.version.deno}.json`),
+      join(folder, "seed", `tuning-5-${name}-deno-${Deno.version.deno}.json`),
       JSON.stringify(cached),
     );
     const options = { resume: join(folder, "checkpoint.pth.tar") };
