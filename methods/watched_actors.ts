@@ -1,12 +1,13 @@
 /** Actors that work for a run which may be traced and profiled. */
+import type adapterMeter from "../actors/adapter_meter.ts";
 import type { Emit, TraceEvents, WarningEvent } from "../actors/events.ts";
 import { watchdogOf } from "../actors/notices.ts";
 import { isOneThread } from "../actors/one_thread.ts";
 import { workerImports } from "../actors/plugins.ts";
+import { PATIENCE } from "../actors/pipeline.ts";
 import { ProfileCollector, type RunProfile } from "../actors/run_profile.ts";
 import { ActorSystem, type SystemOptions, type TraceSpan } from "../actors/runtime/mod.ts";
-import { type Ceilings, measureCeilings } from "../kernels/ceilings.ts";
-import { openGpu } from "../kernels/gpu.ts";
+import type { Ceilings } from "../kernels/ceilings.ts";
 
 /** Diagnostics that cost time. */
 export interface Wanted {
@@ -61,18 +62,28 @@ export async function runActors<Result>(
     return await system.run(() => work(system, profile));
   } finally {
     if (profile !== undefined) {
-      const ceilings = profile.hasPrograms ? await ceilingsOfAdapter() : undefined;
+      const fail = (error: Error) => {
+        const text = `what the adapter does at most could not be measured: ${error.message}`;
+        emit({ type: "warning", text });
+      };
+      const ceilings = profile.hasPrograms ? await ceilingsOfAdapter().catch(fail) : undefined;
       emit({ type: "profile", ...profile.result(), ...ceilings && { ceilings } });
     }
   }
 }
 
-/** Measures what the adapter does at most, when no actor uses it any more. */
+/**
+ * Measures what the adapter does at most, when no actor of the run uses it any more. In an actor: a software adapter divides the
+ * processors among those of a run, and this thread has asked for its adapter before.
+ */
 async function ceilingsOfAdapter(): Promise<Ceilings> {
-  const gpu = await openGpu("ceilings");
-  try {
-    return await measureCeilings(gpu);
-  } finally {
-    gpu.destroy();
-  }
+  const system = new ActorSystem({ oneThread: isOneThread() });
+  return await system.run(() => {
+    const url = new URL("../actors/adapter_meter.ts", import.meta.url);
+    return system.spawn<typeof adapterMeter>("ceilings", url, undefined).ref.ask(
+      "measure",
+      undefined,
+      PATIENCE,
+    );
+  });
 }
