@@ -68,7 +68,7 @@ export function pretrainFlags(names: EncoderNames) {
     augPlus: {
       kind: "boolean",
       group: MOCO,
-      help: "augment views as MoCo-v2 does, with blur and stronger colour jitter; as MoCo-v1 otherwise",
+      help: "augment views as MoCo-v2 does, with blur and weaker colour jitter; as MoCo-v1 otherwise",
     },
     bnSplits: {
       kind: "integer",

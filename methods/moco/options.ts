@@ -15,7 +15,7 @@ export interface PretrainOptions extends EncoderTrainingOptions {
   mocoT: number;
   /** Whether the head has two layers, as in MoCo-v2; one layer otherwise. */
   mlp: boolean;
-  /** Whether views are augmented as in MoCo-v2, with blur and stronger colour jitter; as in MoCo-v1 otherwise. */
+  /** Whether views are augmented as in MoCo-v2, with blur and weaker colour jitter; as in MoCo-v1 otherwise. */
   augPlus: boolean;
   /** Groups of a batch that batch norm normalises separately, in place of MoCo's shuffling over GPUs; 1 for none. */
   bnSplits: number;
