@@ -8,6 +8,7 @@ import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { writeSafetensors } from "../../../models/checkpoint/safetensors.ts";
 import { TensorValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { EXPORT_FORMATS, exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
 import { assertSameTensors, formulaTensors, isHead, named, writeMoco } from "./fixtures.ts";
@@ -193,6 +194,16 @@ for (const arch of ["simclr_resnet50", "swav_resnet50"]) {
       assertEquals([encoder, names, dimension], [arch, "plain", 128]);
       assertEquals(files, [`${folder}/a_${arch}_encoder.pth`]);
       await assertSameTensors(files[0], tensors);
+      // As a copy of SimCLR's own, whose images stay in [0, 1].
+      const unnormalized = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
+      const options = { ...DEFAULTS, checkpoint, part: "encoder", output: `${folder}/b.pth` } as const;
+      await exportEncoder({ ...options, ...unnormalized });
+      using source = await openEncoderSource(options.output, { part: "encoder" });
+      assertEquals([source.encoder.name, source.input?.mean, source.input?.std], [arch, [0, 0, 0], [
+        1,
+        1,
+        1,
+      ]]);
     });
   });
 }
