@@ -44,7 +44,7 @@ export const PRETRAIN_SAMPLE_DEFAULTS: Readonly<PretrainDefaults> = {
   knnEvery: 2,
 };
 
-/** Defaults with AdamW for your own images: MoCo-v3's for ViT-S (the README of `moco-v3`). */
+/** Defaults with AdamW for your own images: MoCo-v3's for ViT-S (its CONFIG.md), without its warm-up from 0. */
 export const PRETRAIN_ADAMW = {
   lr: 1.5e-4,
   scaleLr: true,
