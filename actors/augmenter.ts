@@ -18,7 +18,7 @@ import {
 import { findAugmentation } from "../kernels/image/augmentations.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import { BestEffort } from "./best_effort.ts";
-import { type EvaluationResize, shorterSide } from "./evaluation_resize.ts";
+import { type EvaluationResize, filterOf, shorterSide } from "./evaluation_resize.ts";
 import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
 import type { Augmenter, DecodedBatch, Encoder, LocalViewOptions } from "./messages.ts";
 import { DoubleBuffer } from "./double_buffer.ts";
@@ -90,8 +90,9 @@ function sampleViews(
   return Array.from({ length: count }, (_, image) => {
     const [, width, height, row] = table.subarray(image * TABLE_STRIDE);
     if (views.kind === "evaluation") {
-      const shorter = shorterSide(imageSize, views.resize ?? "torchvision");
-      return evaluationView(width, height, shorter, imageSize, image);
+      const { resize = "torchvision" } = views;
+      const shorter = shorterSide(imageSize, resize);
+      return evaluationView(width, height, shorter, imageSize, image, filterOf(resize));
     }
     const augmentation = findAugmentation(views.augmentation)(imageSize);
     const random = new Random(views.seed, "augment", batch.position.epoch, row);

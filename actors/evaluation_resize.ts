@@ -2,24 +2,30 @@
 import { BrokenRowError, type DatasetRow } from "../data/dataset.ts";
 import { readImageHeader } from "../data/image_header.ts";
 import { openDataset } from "../data/open_dataset.ts";
+import type { ResizeFilter } from "../kernels/image/resize_table.ts";
+import { CROP_RATIOS, RESIZE_RULES } from "../models/checkpoint/saved_input.ts";
 
 /**
  * How evaluation resizes all images of a run:
  * - `torchvision`: `Resize(size * 256 / 224)` of the shorter side and `CenterCrop(size)`, as for ImageNet, whatever size a
  *   image has;
  * - `none`: the shorter side is resized to `size`, so that a square image loses nothing at its edges, and one of
- *   `size` x `size` is left as it is.
+ *   `size` x `size` is left as it is;
+ * - `torchvision-bicubic`, `none-bicubic`: the same by a bicubic filter, not by a bilinear one.
  */
-export type EvaluationResize = "torchvision" | "none";
+export type EvaluationResize = "torchvision" | "none" | "torchvision-bicubic" | "none-bicubic";
 
-/** A rule, or `auto` for the one that {@linkcode resolveEvaluationResize} finds. */
-export type EvaluationResizeChoice = EvaluationResize | "auto";
+/** A rule, or `auto` or `auto-bicubic` for the one that {@linkcode resolveEvaluationResize} finds. */
+export type EvaluationResizeChoice = EvaluationResize | "auto" | "auto-bicubic";
 
 /** The values of `--eval-resize`. */
 export const EVALUATION_RESIZES = [
   "auto",
   "torchvision",
   "none",
+  "auto-bicubic",
+  "torchvision-bicubic",
+  "none-bicubic",
 ] as const satisfies readonly EvaluationResizeChoice[];
 
 /** Sizes of views from which on `auto` is torchvision's rule: such as CIFAR's images are are not cut. */
@@ -34,13 +40,18 @@ const LOOKED_AT = 64;
  * @param size of the view, in pixels
  */
 export function shorterSide(size: number, resize: EvaluationResize): number {
-  return resize === "none" ? size : Math.round(size * 256 / 224);
+  return RESIZE_RULES[resize].cropRatio === CROP_RATIOS.none ? size : Math.round(size * 256 / 224);
+}
+
+/** The filter that images are resized by. */
+export function filterOf(resize: EvaluationResize): ResizeFilter {
+  return RESIZE_RULES[resize].interpolation;
 }
 
 /**
  * The rule of a run, for all its data: `auto` is `none` where views are smaller than 64 pixels and the images of the
  * data (64 rows of it, spread evenly) have exactly their size, as CIFAR's and the bundled ones at 32, and else
- * `torchvision`.
+ * `torchvision`. `auto-bicubic` is one of these by a bicubic filter.
  *
  * @param choice what was asked for; `auto` where it is left out
  * @param data path of the images to learn from, of the bank, or of those to embed; `undefined` where no file has them
@@ -51,6 +62,11 @@ export async function resolveEvaluationResize(
   data: string | undefined,
   imageSize: number,
 ): Promise<EvaluationResize> {
+  if (choice === "auto-bicubic") {
+    return await resolveEvaluationResize("auto", data, imageSize) === "none"
+      ? "none-bicubic"
+      : "torchvision-bicubic";
+  }
   if (choice !== undefined && choice !== "auto") return choice;
   if (imageSize >= SMALL || data === undefined) return "torchvision";
   using dataset = await openDataset(data);
@@ -70,8 +86,9 @@ function sizeOf(row: DatasetRow | BrokenRowError): { width: number; height: numb
 
 /** The rule in words, for a person. */
 export function describeEvaluationResize(resize: EvaluationResize, size: number): string {
-  return resize === "none"
-    ? `the shorter side to ${size} pixels, which leaves ${size} x ${size} as it is (--eval-resize none)`
-    : `the shorter side to ${shorterSide(size, resize)} pixels, then the middle ${size} x ${size} ` +
-      "(--eval-resize torchvision)";
+  const filter = filterOf(resize) === "bicubic" ? ", bicubic" : "";
+  const side = shorterSide(size, resize);
+  return side === size
+    ? `the shorter side to ${size} pixels${filter}, which leaves ${size} x ${size} as it is (--eval-resize ${resize})`
+    : `the shorter side to ${side} pixels${filter}, then the middle ${size} x ${size} (--eval-resize ${resize})`;
 }

@@ -2,7 +2,7 @@
 import { resolve, sep } from "node:path";
 import type { EvaluationResizeChoice } from "../actors/evaluation_resize.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
-import { CROP_RATIOS } from "../models/checkpoint/saved_input.ts";
+import { CROP_RATIOS, RESIZE_RULES, type SavedInput } from "../models/checkpoint/saved_input.ts";
 import { chooseInput, type InputSource } from "../models/encoder_input.ts";
 
 /** Requested view settings; those omitted come from the checkpoint. */
@@ -31,7 +31,7 @@ const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the size of the bundled
 export function viewDefaultNotes(checkpoint: string): { imageSize: string; evalResize: string } {
   return {
     imageSize: `default: from ${checkpoint}, else 224; ${SAMPLE_IMAGE_SIZE} for the bundled images`,
-    evalResize: `default: from ${checkpoint}, else auto`,
+    evalResize: `default: from ${checkpoint}, else auto; auto-bicubic for DINO, DINOv2 and DINOv3`,
   };
 }
 
@@ -49,21 +49,24 @@ export function chooseViews(
   { imageSize: size, evalResize: resize }: AskedViews,
   data: string,
 ): ChosenViews {
-  const asked = resize && resize !== "auto" ? CROP_RATIOS[resize] : resize;
+  const asked = resize && { cropRatio: "auto" as const, ...resizedBy(resize) };
   const usual = isSample(data) ? OF_SAMPLE : undefined;
-  const { imageSize, cropRatio, note } = chooseInput(source, { imageSize: size, cropRatio: asked }, usual);
-  return { imageSize, evalResize: resizeOf(cropRatio), note };
+  const { note, ...chosen } = chooseInput(source, { imageSize: size, ...asked }, usual);
+  return { imageSize: chosen.imageSize, evalResize: resizeOf(chosen), note };
 }
 
-/** The rule that takes such a share of an image; `auto` where none is said. */
-function resizeOf(cropRatio: number | undefined): EvaluationResizeChoice {
-  if (cropRatio === undefined) return "auto";
-  return cropRatio === CROP_RATIOS.none ? "none" : "torchvision";
+/** The rule that takes such a share of an image, by such a filter; `auto` where no share is said. */
+function resizeOf({ cropRatio, interpolation }: Pick<SavedInput, "cropRatio" | "interpolation">) {
+  const rule = cropRatio === undefined ? "auto" : cropRatio === CROP_RATIOS.none ? "none" : "torchvision";
+  return interpolation === "bicubic" ? `${rule}-bicubic` as const : rule;
 }
 
-/** The share of an image that a rule takes; `undefined` where the rule is not decided. */
-export function cropRatioOf(resize: EvaluationResizeChoice): number | undefined {
-  return resize === "auto" ? undefined : CROP_RATIOS[resize];
+/** The share of an image that a rule takes, absent where that is not decided, and its filter. */
+export function resizedBy(
+  resize: EvaluationResizeChoice,
+): Pick<SavedInput, "cropRatio"> & Required<Pick<SavedInput, "interpolation">> {
+  if (resize === "auto") return { interpolation: "bilinear" };
+  return resize === "auto-bicubic" ? { interpolation: "bicubic" } : RESIZE_RULES[resize];
 }
 
 function isSample(data: string): boolean {

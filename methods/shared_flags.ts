@@ -192,7 +192,8 @@ export function evalResizeFlag(group: string) {
     group,
     help:
       "how an evaluation resizes images (torchvision: Resize(size * 256/224), CenterCrop(size); none: Resize(size), " +
-      "CenterCrop(size); auto: none if the images have the size of the views, below 64 pixels, else torchvision)",
+      "CenterCrop(size); auto: none if the images have the size of the views, below 64 pixels, else torchvision; the " +
+      "filter is bilinear, or bicubic with -bicubic)",
   } as const;
 }
 

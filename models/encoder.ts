@@ -36,6 +36,12 @@ export const SSL_TITLES: Readonly<Record<TeacherSsl, string>> = {
 };
 
 /**
+ * Methods whose authors resize images by a bicubic filter before they evaluate an encoder: DINO's and iBOT's `eval_knn.py` and
+ * `eval_linear.py`, `make_classification_eval_transform()` of DINOv2 and DINOv3. The others use torchvision's bilinear one.
+ */
+export const BICUBIC_EVALUATIONS: readonly TeacherSsl[] = ["dino", "dinov2", "dinov3"];
+
+/**
  * Features of a vision transformer, `--feature`: the class token after the last norm, the mean of the patch tokens after it, or
  * both, the class token first. Of DINOv3's ConvNeXts: the norm of the mean over pixels, the mean of the norms, or both.
  */

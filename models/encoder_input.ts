@@ -2,6 +2,7 @@
 import { Graph, type Node } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import type { ResizeFilter } from "../kernels/image/resize_table.ts";
 import { maxPool } from "../kernels/ops/max_pool/max_pool.ts";
 import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { Framework } from "./checkpoint/state_dict.ts";
@@ -28,6 +29,8 @@ export interface InputSource {
   readonly smallest?: number;
   /** Whose usual size that is, for messages; of the framework where it is left out. */
   readonly sizesAreOf?: string;
+  /** Filter by which its authors resize images in evaluations; bilinear where it is left out. */
+  readonly interpolation?: ResizeFilter;
   /** Whether this project wrote it. */
   readonly isOurs: boolean;
   /** What it says; `undefined` where it says nothing. */
@@ -42,6 +45,8 @@ export interface AskedInput {
   imageSize?: number;
   /** `auto` for what the images decide. */
   cropRatio?: number | "auto";
+  /** Filter by which an evaluation resizes images. */
+  interpolation?: ResizeFilter;
 }
 
 /** What is taken. */
@@ -50,6 +55,8 @@ export interface ChosenInput {
   imageSize: number;
   /** `undefined` where the images are to decide. */
   cropRatio: number | undefined;
+  /** Filter by which an evaluation resizes images. */
+  interpolation: ResizeFilter;
   /** Where that is from, in a sentence without a full stop; `undefined` where there is nothing to say. */
   note: string | undefined;
 }
@@ -80,13 +87,18 @@ export function chooseInput(
   if (source !== null) requireImageSize(source, imageSize);
   const ratio = asked.cropRatio ?? saved?.cropRatio;
   const cropRatio = ratio === "auto" ? undefined : ratio;
+  const usualFilter = saved?.interpolation ?? source?.interpolation ?? "bilinear";
+  const interpolation = asked.interpolation ?? usualFilter;
   const place = source === null ? undefined : describePlace(source);
   const choice = source === null ? undefined : describeChoice(source, asked, imageSize, usual?.from);
   const notes = [
     ...place === undefined ? [] : [`${source!.path}: ${place}`],
     ...choice === undefined ? [] : [choice],
+    ...source === null || interpolation === usualFilter ? [] : [
+      `${source.path}: images are resized by the ${interpolation} filter, as requested, and not by the ${usualFilter} one`,
+    ],
   ];
-  return { imageSize, cropRatio, note: notes.length === 0 ? undefined : notes.join(". ") };
+  return { imageSize, cropRatio, interpolation, note: notes.length === 0 ? undefined : notes.join(". ") };
 }
 
 /** The size that is taken where nobody says one: the least that an encoder takes from `wanted` pixels on, or its usual one. */
@@ -160,7 +172,9 @@ function describeChoice(
 }
 
 /** What is known of an encoder's images, in words. */
-export function describeInput({ imageSize, cropRatio, mean, std, stem, heads, feature }: SavedInput): string {
+export function describeInput(
+  { imageSize, cropRatio, interpolation, mean, std, stem, heads, feature }: SavedInput,
+): string {
   const { mean: usualMean, deviation: usualStd } = IMAGENET_NORMALIZATION;
   const isUsual = (values: readonly number[] | undefined, usual: readonly number[]) =>
     values === undefined || values.join() === usual.join();
@@ -172,6 +186,7 @@ export function describeInput({ imageSize, cropRatio, mean, std, stem, heads, fe
   return [
     ...imageSize === undefined ? [] : [`images of ${imageSize} x ${imageSize} pixels`],
     ...cropRatio === undefined ? [] : [`crop ratio ${cropRatio}`],
+    ...interpolation === "bicubic" ? ["bicubic interpolation"] : [],
     ...normalization,
     ...stem === undefined ? [] : [`stem ${stem}`],
     ...heads === undefined ? [] : [`${heads} attention heads`],
@@ -184,7 +199,7 @@ export function describeInput({ imageSize, cropRatio, mean, std, stem, heads, fe
  *
  * @param saved what the encoder's own checkpoint says, which has its normalisation
  */
-export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio">>(
+export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio" | "interpolation">>(
   encoder: Encoder,
   views: Views,
   saved: SavedInput = {},

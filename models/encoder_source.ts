@@ -16,7 +16,14 @@ import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts
 import { completeEntries, isUsual, unusedEntries } from "./complete_entries.ts";
 import { type EncoderClues, requireSameHeads } from "./encoder_family.ts";
 import { cluesOf, expectPart, isHeadless, recognizeEncoders } from "./recognize.ts";
-import { type Encoder, type EncoderRole, type FeatureKind, SSL_TITLES, type Stem } from "./encoder.ts";
+import {
+  BICUBIC_EVALUATIONS,
+  type Encoder,
+  type EncoderRole,
+  type FeatureKind,
+  SSL_TITLES,
+  type Stem,
+} from "./encoder.ts";
 import { chooseFeature } from "./features.ts";
 import { findEncoder } from "./registry.ts";
 import { hasFixedPositions, openEncoder } from "./locate_encoder.ts";
@@ -138,6 +145,7 @@ export async function openEncoderSource(
       sizes: encoder.sizes,
       smallest: encoder.smallest,
       sizesAreOf: SSL_TITLES[encoder.ssl],
+      interpolation: BICUBIC_EVALUATIONS.includes(encoder.ssl) ? "bicubic" : "bilinear",
       input,
       inputIsOfRun: state.inputIsOfRun,
       normalization: {

@@ -59,7 +59,7 @@ export async function openEncoder(path: string, weights?: string): Promise<State
       ...state,
       fixedPositions: await hasFixedPositions(state.tensors),
       config,
-      ...config?.mean && { input: withNormalization(state.input, config) },
+      ...(config?.mean ?? config?.interpolation) && { input: withImages(state.input, config!) },
     };
   } catch (error) {
     file.close();
@@ -67,9 +67,18 @@ export async function openEncoder(path: string, weights?: string): Promise<State
   }
 }
 
-/** What is said of an encoder's images, with the mean and deviation of another file where it says none. */
-function withNormalization(input: SavedInput | undefined, { mean, std }: TransformersConfig): SavedInput {
-  return { ...input, mean: input?.mean ?? mean, std: input?.std ?? std };
+/** What is said of an encoder's images, with what another file says of them where it says nothing. */
+function withImages(
+  input: SavedInput | undefined,
+  { mean, std, interpolation: filter }: TransformersConfig,
+): SavedInput {
+  const interpolation = input?.interpolation ?? filter;
+  return {
+    ...input,
+    mean: input?.mean ?? mean,
+    std: input?.std ?? std,
+    ...interpolation && { interpolation },
+  };
 }
 
 /** What transformers says beside a checkpoint's file, where its names and its width are of those weights. */

@@ -7,7 +7,7 @@ import {
   type ExportOptions,
 } from "../../models/export/export_encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
-import { type ByChannel, CROP_RATIOS } from "../../models/checkpoint/saved_input.ts";
+import { type ByChannel, RESIZE_RULES } from "../../models/checkpoint/saved_input.ts";
 import {
   FEATURE_DEFAULT_NOTE,
   featureFlag,
@@ -98,10 +98,11 @@ function makeTable(encoders: readonly string[]) {
     },
     evalResize: {
       kind: "choice",
-      values: ["torchvision", "none"],
+      values: ["torchvision", "none", "torchvision-bicubic", "none-bicubic"],
       group: FILE,
       help:
-        "how an evaluation resizes images, recorded in the file as a crop ratio: 0.875 (torchvision) or 1 (none)",
+        "how an evaluation resizes images, recorded in the file as a crop ratio, 0.875 (torchvision) or 1 (none), and a " +
+        "filter, bilinear or bicubic",
     },
     mean: {
       kind: "numbers",
@@ -173,7 +174,8 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
       names:
         "default: plain for a backbone, for encoders of SimCLR and SWAV and for those without a head; else moco",
       imageSize: "default: from the checkpoint, else 224",
-      evalResize: "default: from the checkpoint, else torchvision",
+      evalResize:
+        "default: from the checkpoint, else torchvision; torchvision-bicubic for DINO, DINOv2 and DINOv3",
       mean: "default: from the checkpoint, else ImageNet's: 0.485,0.456,0.406",
       std: "default: from the checkpoint, else ImageNet's: 0.229,0.224,0.225",
     },
@@ -227,6 +229,7 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
   if (normalize && part === "backbone") {
     throw new UsageError("--normalize is for embeddings, which a backbone does not have: add --part encoder");
   }
+  const rule = values.evalResize && RESIZE_RULES[values.evalResize];
   return {
     help: undefined,
     options: {
@@ -242,7 +245,8 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       feature: values.feature,
       names,
       imageSize: values.imageSize,
-      cropRatio: values.evalResize && CROP_RATIOS[values.evalResize],
+      cropRatio: rule?.cropRatio,
+      interpolation: rule?.interpolation,
       mean: byChannel("mean", values.mean),
       std: byChannel("std", values.std),
       normalize,

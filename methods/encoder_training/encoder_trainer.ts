@@ -35,7 +35,7 @@ import { isLast, lastingBuffers } from "../../models/training_step.ts";
 import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { similarityMap } from "../../models/similarity_map.ts";
-import { cropRatioOf } from "../encoder_views.ts";
+import { resizedBy } from "../encoder_views.ts";
 import { factsOf, type RunIdentity } from "../terms.ts";
 import { buildTrainingCheckpoint, readTrainingCheckpoint, transpose } from "./checkpoint.ts";
 import type { TrainerEvent } from "./events.ts";
@@ -434,7 +434,7 @@ export class EncoderTraining<
     });
     const input = inputOf(findEncoder(arch), {
       imageSize: options.imageSize,
-      cropRatio: cropRatioOf(options.evalResize),
+      ...resizedBy(options.evalResize),
     });
     using beside = await this.#duties.openBeside((values) => this.#named(values));
     if (Array.isArray(beside.tensors)) {

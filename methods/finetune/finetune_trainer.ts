@@ -43,7 +43,7 @@ import {
 } from "../encoder_training/optimizer_state.ts";
 import { initialLossScale, optimizedBy, resumedLossScale } from "../encoder_training/step_options.ts";
 import { TrainedSteps } from "../encoder_training/trained_steps.ts";
-import { cropRatioOf } from "../encoder_views.ts";
+import { resizedBy } from "../encoder_views.ts";
 import { factsOf } from "../terms.ts";
 import { buildFinetuneCheckpoint, readFinetuneCheckpoint } from "./checkpoint.ts";
 import type { FinetuneActorEvent } from "./events.ts";
@@ -414,7 +414,7 @@ class Finetuning {
         ],
         best: this.#best,
         progress: { isTested: this.#isTested, trained: { images: this.#trained.images, ...sums } },
-        input: inputOf(encoder, { imageSize, cropRatio: cropRatioOf(evalResize) }, this.#input),
+        input: inputOf(encoder, { imageSize, ...resizedBy(evalResize) }, this.#input),
         resume: { batch, batchesPerEpoch, extraSteps, batchSize, seed, lossScale, terms },
       }),
     );

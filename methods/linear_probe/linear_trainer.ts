@@ -30,7 +30,7 @@ import { initialize } from "../../models/initialize.ts";
 import { lastingBuffers } from "../../models/training_step.ts";
 import { findEncoder, usualHead } from "../../models/registry.ts";
 import { type BatchResult, classLabelsOf, scoreOf, Tally } from "../classification.ts";
-import { cropRatioOf } from "../encoder_views.ts";
+import { resizedBy } from "../encoder_views.ts";
 import { factsOf } from "../terms.ts";
 import {
   buildLinearCheckpoint,
@@ -345,7 +345,7 @@ class ProbeTraining {
   ): Promise<void> {
     const { options, classes, features, steps, terms } = this.#config;
     const { pretrained, resume } = options;
-    const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
+    const views = { imageSize: options.imageSize, ...resizedBy(options.evalResize) };
     const write = (backbone: LinearCheckpoint["backbone"], saved?: SavedInput) =>
       this.#trainer.write(
         path,

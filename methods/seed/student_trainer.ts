@@ -3,7 +3,7 @@ import { defineTrainer } from "../../actors/trainer.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import { type EncoderTrainerConfig, EncoderTraining } from "../encoder_training/encoder_trainer.ts";
-import { cropRatioOf } from "../encoder_views.ts";
+import { resizedBy } from "../encoder_views.ts";
 import { localViewsOf, teacherMapOf, teacherSizeOf } from "./augmentation.ts";
 import { checkpointFileName } from "./checkpoint.ts";
 import type { KeyedBatch, StudentTrainer } from "./messages.ts";
@@ -21,7 +21,7 @@ async function openTeacher(options: DistillOptions) {
     weights: options.weights,
     part: teacherPart(options),
   });
-  const views = { imageSize: teacherSizeOf(options), cropRatio: cropRatioOf(options.evalResize) };
+  const views = { imageSize: teacherSizeOf(options), ...resizedBy(options.evalResize) };
   return {
     tensors: new Map([...source.tensors, ...source.unused]),
     input: inputOf(source.encoder, views, source.input),

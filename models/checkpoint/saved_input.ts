@@ -4,6 +4,7 @@
  * safetensors have it as JSON in their metadata.
  */
 import { describe, type Fail } from "./checkpoint_error.ts";
+import type { ResizeFilter } from "../../kernels/image/resize_table.ts";
 import { type FeatureKind, FEATURES } from "../encoder.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { PyFloat, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
@@ -22,6 +23,8 @@ export interface SavedInput {
   readonly imageSize?: number;
   /** Side of a view over the shorter side of the resized image that it is cut from, in an evaluation. */
   readonly cropRatio?: number;
+  /** Filter by which an evaluation resizes images. */
+  readonly interpolation?: ResizeFilter;
   /** Per channel, in units of [0, 1]. */
   readonly mean?: ByChannel;
   /** Per channel, likewise: pixels less `mean` are divided by it. */
@@ -40,12 +43,26 @@ export const IMAGE_SIZES = { min: 8, max: 4096 };
 /** Shares of an image that evaluations take: `Resize(size * 256 / 224)` and `CenterCrop(size)`, or all of its shorter side. */
 export const CROP_RATIOS = { torchvision: 224 / 256, none: 1 } as const;
 
+/** Filters that evaluations resize by. */
+const INTERPOLATIONS: readonly ResizeFilter[] = ["bilinear", "bicubic"];
+
+/** How evaluations resize images, by the name of `--eval-resize`. */
+export const RESIZE_RULES = {
+  torchvision: { cropRatio: CROP_RATIOS.torchvision, interpolation: "bilinear" },
+  none: { cropRatio: CROP_RATIOS.none, interpolation: "bilinear" },
+  "torchvision-bicubic": { cropRatio: CROP_RATIOS.torchvision, interpolation: "bicubic" },
+  "none-bicubic": { cropRatio: CROP_RATIOS.none, interpolation: "bicubic" },
+} as const satisfies Record<string, Pick<SavedInput, "cropRatio" | "interpolation">>;
+
 /** The value to keep in a checkpoint. */
-export function buildInput({ imageSize, cropRatio, mean, std, stem, heads, feature }: SavedInput): TorchDict {
+export function buildInput(
+  { imageSize, cropRatio, interpolation, mean, std, stem, heads, feature }: SavedInput,
+): TorchDict {
   const floats = (values: ByChannel) => values.map((value) => new PyFloat(value));
   return torchDict([
     ...imageSize === undefined ? [] : [["image_size", imageSize] as const],
     ...cropRatio === undefined ? [] : [["crop_ratio", new PyFloat(cropRatio)] as const],
+    ...interpolation === undefined ? [] : [["interpolation", interpolation] as const],
     ...mean === undefined ? [] : [["mean", floats(mean)] as const],
     ...std === undefined ? [] : [["std", floats(std)] as const],
     ...stem === undefined ? [] : [["stem", stem] as const],
@@ -144,6 +161,11 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
     "a whole number from 1 on",
     (value) => Number.isSafeInteger(value) && (value as number) > 0,
   );
+  const interpolation = read<ResizeFilter>(
+    "interpolation",
+    INTERPOLATIONS.join(" or "),
+    (value) => INTERPOLATIONS.some((filter) => filter === value),
+  );
   const feature = read<FeatureKind>(
     "feature",
     FEATURES.join(" or "),
@@ -160,6 +182,7 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
       ratios.join(" or "),
       (value) => typeof value === "number" && ratios.includes(value),
     ),
+    ...interpolation !== undefined && { interpolation },
     mean: read("mean", "three finite numbers", (value) => isChannels(value, () => true)) as
       | ByChannel
       | undefined,

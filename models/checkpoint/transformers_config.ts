@@ -1,8 +1,9 @@
 /**
  * What Hugging Face transformers keeps beside `model.safetensors`: `config.json`, which says what no tensor's shape does, and
- * `preprocessor_config.json`, which has the mean and deviation of its images.
+ * `preprocessor_config.json`, which has the mean and deviation of its images, and the filter that resizes them.
  */
 import { dirname, join } from "node:path";
+import type { ResizeFilter } from "../../kernels/image/resize_table.ts";
 import type { ByChannel } from "./saved_input.ts";
 
 /** What is taken of these files; each may be missing. */
@@ -16,7 +17,15 @@ export interface TransformersConfig {
   /** By channel, in units of [0, 1]; both or neither. */
   readonly mean?: ByChannel;
   readonly std?: ByChannel;
+  /**
+   * `resample`, of files that resize the shorter side and crop the middle as evaluations do. Those of DINO and DINOv3 squeeze an
+   * image into a square instead, and by another filter than their authors' evaluations.
+   */
+  readonly interpolation?: ResizeFilter;
 }
+
+/** Numbers of Pillow's filters. */
+const FILTERS: Readonly<Record<number, ResizeFilter>> = { 2: "bilinear", 3: "bicubic" };
 
 const SAFETENSORS = /\.safetensors(\.index\.json)?$/;
 /** These files take a few kilobytes. */
@@ -37,11 +46,13 @@ export async function readTransformersConfig(path: string): Promise<Transformers
   const rope = config.rope_theta ?? entry(config.rope_parameters, "rope_theta");
   const [mean, std] = [channels(images?.image_mean), channels(images?.image_std)];
   const isUsable = mean !== undefined && std !== undefined && std.every((value) => value > 0);
+  const interpolation = images?.do_center_crop === true ? FILTERS[Number(images.resample)] : undefined;
   return {
     width,
     heads: count(config.num_attention_heads),
     ...typeof rope === "number" && rope > 0 && { ropeTheta: rope },
     ...isUsable && { mean, std },
+    ...interpolation && { interpolation },
   };
 }
 

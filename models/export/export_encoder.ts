@@ -3,6 +3,7 @@ import { basename, dirname, join } from "node:path";
 import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { elementCount } from "../../kernels/graph.ts";
+import type { ResizeFilter } from "../../kernels/image/resize_table.ts";
 import {
   buildInput,
   type ByChannel,
@@ -77,6 +78,8 @@ export interface ExportOptions {
   imageSize?: number;
   /** Share of an image that is taken in an evaluation, likewise; one of `CROP_RATIOS`. */
   cropRatio?: number;
+  /** Filter by which an evaluation resizes images, likewise. */
+  interpolation?: ResizeFilter;
   /** Subtracted from pixels, per channel in units of [0, 1]; by default as the checkpoint has it. */
   mean?: ByChannel;
   /** What they are divided by, likewise. */
@@ -149,9 +152,12 @@ export async function exportEncoder(
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, source.files, options);
   await source.requireFinite();
-  const { imageSize, cropRatio = CROP_RATIOS.torchvision, note } = chooseInput(source, options);
+  const { imageSize, cropRatio = CROP_RATIOS.torchvision, interpolation, note } = chooseInput(
+    source,
+    options,
+  );
   const { mean = source.input?.mean, std = source.input?.std } = options;
-  const input = inputOf(encoder, { imageSize, cropRatio }, { mean, std });
+  const input = inputOf(encoder, { imageSize, cropRatio, interpolation }, { mean, std });
   const described = {
     input,
     inputNote: note,

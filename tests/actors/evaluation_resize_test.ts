@@ -29,6 +29,8 @@ async function dataOf(
 Deno.test("shorterSide() is torchvision's 256 for 224, or the view's own", () => {
   assertEquals([224, 64, 56, 32, 16].map((size) => shorterSide(size, "torchvision")), [256, 73, 64, 37, 18]);
   assertEquals([224, 32].map((size) => shorterSide(size, "none")), [224, 32]);
+  assertEquals(shorterSide(224, "torchvision-bicubic"), 256);
+  assertEquals(shorterSide(224, "none-bicubic"), 224);
 });
 
 Deno.test("resolveEvaluationResize() takes small images whole only where all of them have the view's size", async () => {
@@ -44,6 +46,9 @@ Deno.test("resolveEvaluationResize() takes small images whole only where all of 
   assertEquals(await resolveEvaluationResize("auto", undefined, 32), "torchvision");
   assertEquals(await resolveEvaluationResize("torchvision", same, 32), "torchvision");
   assertEquals(await resolveEvaluationResize("none", large, 64), "none");
+  assertEquals(await resolveEvaluationResize("auto-bicubic", same, 32), "none-bicubic");
+  assertEquals(await resolveEvaluationResize("auto-bicubic", mixed, 32), "torchvision-bicubic");
+  assertEquals(await resolveEvaluationResize("none-bicubic", large, 64), "none-bicubic");
 });
 
 Deno.test("features of images of the view's size follow the rule, which the data decides where none is named", async () => {

@@ -20,7 +20,11 @@ import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 /** What files of a `tiny_convnet` say whose views are 16 pixels wide and not cut. */
-const TINY: object = { imageSize: 16, cropRatio: 1, ...IMAGENET, stem: "conv 3x3/2" };
+const TINY: object = {
+  ...{ imageSize: 16, cropRatio: 1, interpolation: "bilinear" },
+  ...IMAGENET,
+  stem: "conv 3x3/2",
+};
 const PLUGINS = { plugins: [TINY_ENCODER] };
 
 /** What an embedding gives and says. */
@@ -202,6 +206,7 @@ Deno.test("an entry that cannot be used is refused, by name, as is a stem of ano
       ],
       [torchDict([["image_size", "32"]]), 'found "32"'],
       [torchDict([["crop_ratio", 0.9]]), "expected 0.875 or 1, found 0.9"],
+      [torchDict([["interpolation", "lanczos"]]), 'expected bilinear or bicubic, found "lanczos"'],
       [torchDict([["mean", [1, 2]]]), "expected three finite numbers, found [ 1, 2 ]"],
       [torchDict([["std", [1, 0, 1]]]), "expected three finite numbers above 0"],
       [torchDict([["stem", 7]]), "expected a string, found 7"],

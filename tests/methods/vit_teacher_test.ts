@@ -1,9 +1,11 @@
 // Vision transformers in the tasks, read off tiny checkpoints as their programs wrote them.
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import type { EmbedInput } from "../../methods/runs.ts";
 import { distill, embed, knn, linearProbe, pretrain } from "../../methods/runs.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { loadStateDict } from "../../models/checkpoint/state_dict.ts";
 import { UserError } from "../../errors.ts";
 import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
@@ -74,6 +76,59 @@ vitTest("--heads of a vision transformer changes what it gives, in every task", 
   // The checkpoint remembers the teacher's heads.
   assertEquals(encoders[1].recognized, [TWO]);
 });
+
+vitTest(
+  "DINO's images are resized by a bicubic filter in evaluations, and so are its students'",
+  async () => {
+    using folder = new RunFolder(12, 6);
+    const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+    const size = { imageSize: 48 }; // of images of 32 pixels, which become 55 wide
+    const embedAll = async (input: Partial<EmbedInput>) => {
+      const rows: number[] = [];
+      const notes: string[] = [];
+      let views: string | undefined;
+      for await (const event of embed({ pretrained: TEACHER, heads: 2, data, ...size, ...input })) {
+        if (event.type === "rows") rows.push(...event.embeddings);
+        if (event.type === "note") notes.push(event.text);
+        if (event.type === "plan") views = event.evalResize;
+      }
+      return { rows, notes: notes.join("\n"), views };
+    };
+    const usual = await embedAll({});
+    const bicubic = await embedAll({ evalResize: "torchvision-bicubic" });
+    const bilinear = await embedAll({ evalResize: "torchvision" });
+    assertEquals(
+      [usual, bicubic, bilinear].map(({ views }) => views),
+      ["torchvision-bicubic", "torchvision-bicubic", "torchvision"],
+    );
+    assertEquals(usual.rows, bicubic.rows);
+    assertNotEquals(usual.rows, bilinear.rows);
+    assertStringIncludes(bilinear.notes, "by the bilinear filter, as requested, and not by the bicubic one");
+    assert(!usual.notes.includes("filter") && !bicubic.notes.includes("filter"));
+
+    await using evaluation = knn({ pretrained: TEACHER, heads: 2, data, testData, knnK: [3], ...size });
+    for await (const event of evaluation) {
+      if (event.type === "plan") assertEquals(event.evalResize, "torchvision-bicubic");
+    }
+
+    const { dim: _, teacherArch: __, teacherSsl: ___, evalResize: ____, ...run } = folder.options("run", {
+      ...{ distill: TEACHER, ...size },
+    });
+    const { checkpoint } = await distill({ ...run, heads: 2, limitSteps: 1 }).result;
+    using state = await loadStateDict(checkpoint);
+    assertEquals([state.input?.interpolation, state.teacherInput?.interpolation], ["bicubic", "bicubic"]);
+    assertEquals((await embedAll({ pretrained: checkpoint, heads: undefined })).views, "torchvision-bicubic");
+
+    const copy = {
+      checkpoint: TEACHER,
+      heads: 2,
+      output: join(folder.path, "copy.pth"),
+      format: "pth",
+    } as const;
+    const { input } = await exportEncoder({ ...copy, part: "backbone", normalize: false, force: false });
+    assertEquals([input.cropRatio, input.interpolation], [224 / 256, "bicubic"]);
+  },
+);
 
 // What docs/tutorial.md does in its section on vision transformers, in two steps of each run.
 Deno.test("a vit_tiny is pretrained or taught by a ResNet, and teaches a mobilenetv3_small", async () => {

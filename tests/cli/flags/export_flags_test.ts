@@ -26,6 +26,7 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
     names: undefined,
     imageSize: undefined,
     cropRatio: undefined,
+    interpolation: undefined,
     mean: undefined,
     std: undefined,
     normalize: false,
@@ -38,7 +39,7 @@ Deno.test("parseExportFlags() takes every flag", () => {
   const { options, quiet } = parse(
     ...["--format", "onnx", "--part", "encoder", "-a", "resnet50", "--which=teacher", "-o", "out/b.onnx"],
     ...["--stem", "cifar", "--mean", "0.5,0.4,0.3", "--std", "0.25,0.2,0.15"],
-    ...["a.pth", "--image-size", "96", "--eval-resize", "none", "--normalize", "--force", "-q"],
+    ...["a.pth", "--image-size", "96", "--eval-resize", "none-bicubic", "--normalize", "--force", "-q"],
   );
   assertEquals(options, {
     checkpoint: "/home/me/a.pth",
@@ -54,6 +55,7 @@ Deno.test("parseExportFlags() takes every flag", () => {
     names: undefined,
     imageSize: 96,
     cropRatio: 1,
+    interpolation: "bicubic",
     mean: [0.5, 0.4, 0.3],
     std: [0.25, 0.2, 0.15],
     normalize: true,

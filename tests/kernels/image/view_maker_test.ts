@@ -19,6 +19,7 @@ import {
 import { type ImageBatch, ImageTooLargeError, maxImagePixels } from "../../../kernels/image/view_plan.ts";
 import { IS_LONG } from "../../long.ts";
 import { withLimits } from "../check_op.ts";
+import { testWithPython } from "../../python.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import * as pillow from "./pillow.ts";
 import type { Rgb } from "./pillow.ts";
@@ -317,6 +318,32 @@ Deno.test("ViewMaker blurs across segments and at every edge as plain loops do",
     );
   }
 });
+
+testWithPython(
+  "parity: an evaluation's bicubic views are those of Pillow's resize and torchvision's crop",
+  { PIL: "python3-pil" },
+  async (run) => {
+    const script = `
+import json, sys, PIL.Image
+width, height, shorter, size = map(int, sys.argv[2:])
+image = PIL.Image.frombytes("RGB", (width, height), bytes(json.loads(sys.argv[1])))
+longer = int(shorter * max(width, height) / min(width, height))
+resized = image.resize((shorter, longer) if width <= height else (longer, shorter), PIL.Image.BICUBIC)
+left, top = [int(round((side - size) / 2.0)) for side in resized.size]
+print(json.dumps({"view": list(resized.crop((left, top, left + size, top + size)).tobytes())}))`;
+    for (const [width, height] of [[60, 47], [33, 80], [20, 20]]) {
+      const image = randomImage(new Random(10), width, height);
+      const view = evaluationView(width, height, 37, 32, 0, "bicubic");
+      const [made] = await make([image], [view], 32, 32);
+      const pixels = JSON.stringify([...image.data]);
+      const expected = await run(script, pixels, ...[width, height, 37, 32].map(String));
+      const data = Uint8Array.from(expected.view as number[]);
+      assertSamePixels(made, { width: 32, height: 32, data }, `${width}x${height}`);
+      const bilinear = evaluationView(width, height, 37, 32);
+      assertNotEquals((await make([image], [bilinear], 32, 32))[0].data, data);
+    }
+  },
+);
 
 Deno.test("ViewMaker pads with black where an evaluation view is larger than the resized image", async () => {
   const image = randomImage(new Random(8), 30, 21);

@@ -42,6 +42,7 @@ for (const format of EXPORT_FORMATS.filter((format) => format !== "onnx")) {
         input: {
           imageSize: 64,
           cropRatio: 224 / 256,
+          interpolation: "bilinear",
           mean: [0.485, 0.456, 0.406],
           std: [0.229, 0.224, 0.225],
           stem: "conv 7x7/2, max pool 3x3/2",

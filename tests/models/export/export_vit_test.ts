@@ -290,6 +290,18 @@ vitTest(
       addMetadata(file, { seed_input: JSON.stringify({ image_size: 48 }) });
       using sized = await openEncoderSource(file, { part: "encoder" });
       assertEquals([sized.input?.imageSize, [...sized.normalization.mean]], [48, images.image_mean]);
+      // The filter is taken from files that resize and crop as evaluations do; others squeeze images into a square.
+      const filters = [[true, 2], [true, 3], [true, 1], [false, 2], [undefined, 2]] as const;
+      const taken = [];
+      for (const [do_center_crop, resample] of filters) {
+        const more = { ...images, do_center_crop, resample };
+        using source = await openEncoderSource(
+          withConfig(folder, "dinov3_tiny_hf.safetensors", config, more),
+          { part: "encoder" },
+        );
+        taken.push(chooseInput(source, {}).interpolation);
+      }
+      assertEquals(taken, ["bilinear", "bicubic", "bicubic", "bicubic", "bicubic"]);
       const periods = await source.read("rope_embed.periods");
       assertEquals(periods, Float32Array.from(ropePeriods(32, 50)));
       assert(periods[1] !== Math.fround(ropePeriods(32)[1]));
