@@ -235,6 +235,12 @@ const ACTORS: readonly Mutant[] = [
   mutant("actors/evaluation_resize.ts", "Math.round(size * 256 / 224)", "size", [
     "actors/evaluation_resize_test.ts",
   ]),
+  mutant("actors/augmenter.ts", "imageSize, image, filterOf(resize))", "imageSize, image)", [
+    "methods/vit_teacher_test.ts",
+  ]),
+  mutant("methods/encoder_views.ts", 'interpolation === "bicubic" ?', "interpolation === undefined ?", [
+    "methods/vit_teacher_test.ts",
+  ]),
   mutant(
     "methods/seed/queue_keeper.ts",
     "this.#pointer = (pointer + this.#batchSize) % this.#size;",
