@@ -31,8 +31,11 @@ export interface SystemOptions {
   onTrace?: (actor: string, spans: readonly TraceSpan[]) => void;
 }
 
-/** Lives begun on this thread. */
-let incarnations = 0;
+/**
+ * Number of the last life that began on this thread. Systems of several threads may refer to each other's actors, so each thread
+ * counts from somewhere else.
+ */
+let incarnations = Math.floor(Math.random() * 2 ** 52);
 
 /** Owns named actors: spawns, supervises and stops them. */
 export class ActorSystem {

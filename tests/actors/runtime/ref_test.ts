@@ -19,6 +19,7 @@ import {
 import { describeFailure } from "../../../actors/runtime/failure.ts";
 import { type Endpoint, Link, loseIncarnation } from "../../../actors/runtime/ref.ts";
 import { Meter } from "../../../actors/runtime/stats.ts";
+import type nested from "./fixtures/nested.ts";
 import type probe from "./fixtures/probe.ts";
 import type { Probe } from "./fixtures/probe.ts";
 import type source from "./fixtures/ring.ts";
@@ -27,6 +28,21 @@ import { fixture, sleep, until, withSystem } from "./helpers.ts";
 
 /** A grace period that no machine needs. */
 const GRACE_MS = 20_000;
+
+Deno.test("a reference from another thread's system is not taken for one to an actor of this one that has ended", () =>
+  withSystem(async (system) => {
+    for (const name of ["a", "b"]) {
+      const actor = system.spawn<typeof probe>(name, fixture("probe.ts"), {});
+      await actor.ready;
+      await actor.stop();
+    }
+    // As many as have lived on this thread.
+    const count = 20;
+    const { ref } = system.spawn<typeof nested>("nested", fixture("nested.ts"), { count });
+    const inner = await ref.ask("inner");
+    const answers = await Promise.all(inner.map((one) => one.ask("ping")));
+    assertEquals(answers, Array.from({ length: count }, (_, i) => `pong ${i}`));
+  }));
 
 Deno.test("ActorRef.tell() keeps the order of 500 messages, and ask() stays behind them", () =>
   withSystem(async (system) => {
