@@ -405,7 +405,8 @@ class Consumer implements Disposable {
     if ((this.#shared?.peers.rank ?? 0) > 0) return;
     if (rows.length > 0 && rows[0] > this.#lastRow) {
       this.#lastRow = rows.at(-1)!;
-      this.#emit({ type: "rows", ...embedded, names: this.#dataset.readKeys(rows) });
+      // An event is the program's, which may change or transfer what is in it.
+      this.#emit({ type: "rows", ...structuredClone(embedded), names: this.#dataset.readKeys(rows) });
     }
     await this.#search?.add(embedded);
   }
