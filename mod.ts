@@ -50,6 +50,7 @@ export type { Ceilings } from "./kernels/ceilings.ts";
 export {
   type BufferBytes,
   EVALUATION_ORDER,
+  makeBuffers,
   type ReadingOrder,
   TRAINING_ORDER,
   type TsvReaderConfig,

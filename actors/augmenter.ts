@@ -22,6 +22,7 @@ import { type EvaluationResize, filterOf, shorterSide } from "./evaluation_resiz
 import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
 import type { Augmenter, DecodedBatch, Encoder, LocalViewOptions } from "./messages.ts";
 import { DoubleBuffer } from "./double_buffer.ts";
+import { requireBuffers } from "./require_buffers.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -208,6 +209,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
           [`small views of ${local?.imageSize} px`]: localMaker,
         }),
       async augment(batch, { defer }) {
+        requireBuffers(batch, { teacherViews: shrinker !== undefined, local: localMaker !== undefined });
         if (expected === undefined) return await makeViews(batch);
         // The credit comes back when the batch has had its turn, so that no reader runs ahead of the others.
         early.set(nameOf(batch.position), { batch, giveCredit: defer() });

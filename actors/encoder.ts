@@ -5,6 +5,7 @@ import { DoubleBuffer } from "./double_buffer.ts";
 import { requireFiniteFeatures } from "./labelled_features.ts";
 import { type EncoderChoice, loadFrozenEncoder } from "./load_encoder.ts";
 import type { Encoder, LocalViewOptions, Profiled, Sink, ViewBatch } from "./messages.ts";
+import { requireBuffers } from "./require_buffers.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -50,7 +51,9 @@ export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, con
   const localFrozen = await (local &&
     frozen.share({ batch: batch * local.views, imageSize: local.imageSize, map: false }));
 
-  const embed = async ({ views, teacherViews, embeddings, maps, local: localBuffers, images }: ViewBatch) => {
+  const embed = async (batch: ViewBatch) => {
+    requireBuffers(batch, { maps: config.maps, local: local !== undefined });
+    const { views, teacherViews, embeddings, maps, local: localBuffers, images } = batch;
     const [own, ofLocal] = await Promise.all([
       frozen.embed(teacherViews ?? views, new Float32Array(embeddings), maps && new Float32Array(maps)),
       localFrozen?.embed(localBuffers!.views, new Float32Array(localBuffers!.embeddings)),

@@ -47,6 +47,33 @@ export interface BufferBytes {
   local?: { viewBytes: number; embeddingBytes: number };
 }
 
+/**
+ * Makes the buffers that travel with a batch, for a reader of one's own: all that its configuration asks for. `images` is
+ * empty, as `packImages()` makes it as large as the images are.
+ *
+ * ```ts ignore
+ * const buffers = makeBuffers(config); // once, and again what `recycle` brings back
+ * await augmenter.tell("augment", { ...buffers, images: packImages(images, buffers.images), position, origin, purpose });
+ * ```
+ */
+export function makeBuffers(
+  { viewBytes, teacherViewBytes, embeddingBytes, mapBytes, local }: BufferBytes,
+): BatchBuffers {
+  return {
+    images: new ArrayBuffer(0),
+    views: new ArrayBuffer(viewBytes),
+    ...teacherViewBytes !== undefined && { teacherViews: new ArrayBuffer(teacherViewBytes) },
+    embeddings: new ArrayBuffer(embeddingBytes),
+    ...mapBytes !== undefined && { maps: new ArrayBuffer(mapBytes) },
+    ...local && {
+      local: {
+        views: new ArrayBuffer(local.viewBytes),
+        embeddings: new ArrayBuffer(local.embeddingBytes),
+      },
+    },
+  };
+}
+
 /** Configuration of a `tsv_reader` actor. */
 export interface TsvReaderConfig extends BufferBytes {
   /** Path of a TSV file, or of other data that `openDataset` accepts. */
@@ -95,22 +122,9 @@ class BufferPool {
   take(context: ActorContext<TsvReader>): Promise<BatchBuffers> | BatchBuffers {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    const { viewBytes, teacherViewBytes, embeddingBytes, mapBytes, local, batchesUnderWay } = this.#config;
-    if (this.#made < batchesUnderWay) {
+    if (this.#made < this.#config.batchesUnderWay) {
       this.#made++;
-      return {
-        images: new ArrayBuffer(0),
-        views: new ArrayBuffer(viewBytes),
-        ...teacherViewBytes !== undefined && { teacherViews: new ArrayBuffer(teacherViewBytes) },
-        embeddings: new ArrayBuffer(embeddingBytes),
-        ...mapBytes !== undefined && { maps: new ArrayBuffer(mapBytes) },
-        ...local && {
-          local: {
-            views: new ArrayBuffer(local.viewBytes),
-            embeddings: new ArrayBuffer(local.embeddingBytes),
-          },
-        },
-      };
+      return makeBuffers(this.#config);
     }
     return context.wait(new Promise<BatchBuffers>((resolve) => this.#waiting.push(resolve)));
   }

@@ -5,8 +5,8 @@
 import {
   type ActorRef,
   type Augmenter,
-  type BatchBuffers,
   defineActor,
+  makeBuffers,
   packImages,
   type TsvReader,
   type TsvReaderConfig,
@@ -28,14 +28,9 @@ function takeImage(row: number) {
 }
 
 export default defineActor<TsvReader, TsvReaderConfig>((config, context) => {
-  const { worker, workers, batchSize, viewBytes, embeddingBytes, batchesUnderWay } = config;
+  const { worker, workers, batchSize, batchesUnderWay } = config;
   let augmenter: ActorRef<Augmenter>;
-  const makeBuffers = (): BatchBuffers => ({
-    images: new ArrayBuffer(0),
-    views: new ArrayBuffer(viewBytes),
-    embeddings: new ArrayBuffer(embeddingBytes),
-  });
-  const free = Array.from({ length: batchesUnderWay }, makeBuffers);
+  const free = Array.from({ length: batchesUnderWay }, () => makeBuffers(config));
   let giveBack = () => {};
 
   return {

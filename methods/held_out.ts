@@ -27,6 +27,17 @@ export async function testDataOf(data: string): Promise<string> {
 }
 
 /**
+ * Returns what a training evaluates on: what was named, else what {@linkcode testDataOf} finds; nothing where no
+ * file has the images to learn from.
+ */
+export async function testDataOfTraining(
+  { data, images, testData }: { data: string; images?: number; testData?: string | null },
+): Promise<string | null> {
+  if (testData !== undefined) return testData;
+  return images === undefined ? await testDataOf(data) : null;
+}
+
+/**
  * Chooses the rows by labels and seed, as {@linkcode chooseLabelFraction} does. Classes of fewer than five images vote, and are
  * not classified. Rows without a label do neither.
  *

@@ -9,7 +9,7 @@ import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
-import { testDataOf } from "../held_out.ts";
+import { testDataOfTraining } from "../held_out.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
@@ -52,7 +52,7 @@ async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<
     ...NOT_ASKED_FOR,
     ...input,
     arch: encoder.name,
-    testData: input.testData === undefined ? await testDataOf(input.data) : input.testData,
+    testData: await testDataOfTraining(input),
   };
   const options = withOptimizer(resolved, withoutDropPath(encoder), input, PRETRAIN_ADAMW);
   checkSplits(options);

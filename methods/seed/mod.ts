@@ -7,7 +7,7 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
-import { testDataOf } from "../held_out.ts";
+import { testDataOfTraining } from "../held_out.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
@@ -71,7 +71,7 @@ async function resolveDistillInput(
     ...input,
     ...views,
     studentArch: encoder.name,
-    testData: input.testData === undefined ? await testDataOf(input.data) : input.testData,
+    testData: await testDataOfTraining(input),
     teacherArch: teacher.arch,
     teacherSsl: teacher.ssl,
   };

@@ -1,11 +1,14 @@
 /** Actors that are spawned alone, by a program that has nothing else of a run. */
-import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { readTrainingCheckpoint, transpose } from "../../methods/encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "../../methods/seed/checkpoint.ts";
 import {
+  ActorCrash,
   type ActorRef,
   ActorSystem,
   type Monitor,
+  SAMPLE_TEACHER,
+  type Sink,
   spawnActor,
   type TrainerEvent,
   type TsvReader,
@@ -74,6 +77,27 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
     assertEquals([losses.length, returned], [4, 5]);
     assertEquals(await digestFile(path!), digest);
   });
+});
+
+Deno.test("encoder names the buffer for feature maps that a reader of one's own does not send", async () => {
+  const system = new ActorSystem({ imports: [TINY_ENCODER] });
+  const embedding = system.run(async () => {
+    const next = system.listen<Sink>("sink", { consume() {} });
+    const { ref } = spawnActor(system, "encoder", {
+      ...{
+        encoder: { path: SAMPLE_TEACHER },
+        output: "normalized",
+        batchSize: 2,
+        imageSize: SIZE,
+        maps: true,
+      },
+      next,
+    });
+    await ref.tell("encode", batchOf(0, 2, "train", SIZE));
+    await system.failed;
+  });
+  const crash = await assertRejects(() => embedding, ActorCrash);
+  assertMatch(crash.failure.message, /^reader: expected a batch with the buffer "maps", .*, found none/);
 });
 
 Deno.test("evaluator evaluates alone: views in, accuracies out", async () => {

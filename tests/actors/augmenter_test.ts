@@ -1,7 +1,8 @@
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import type augmenter from "../../actors/augmenter.ts";
 import { type AugmenterConfig, mixtureOf } from "../../actors/augmenter.ts";
 import type { DecodedBatch, Encoder, ViewBatch } from "../../actors/messages.ts";
+import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { packImages } from "../../data/pack.ts";
 import { Random } from "../../data/random.ts";
 import { plainAugmentation, sampleView } from "../../kernels/image/view_parameters.ts";
@@ -212,4 +213,27 @@ Deno.test("ranks that share a batch mix their own images by draws of their own; 
   assertEquals(first, alone);
   assertEquals(of(1), second);
   for (const [a, b] of [[first, second], [second, third], [first, third]]) assertNotEquals(a, b);
+});
+
+Deno.test("augmenter names the buffer that a reader of one's own does not send, and the reader", async () => {
+  const augmenting = (config: Pick<Partial<AugmenterConfig>, "local" | "teacherSize">) =>
+    withSystem(async (system) => {
+      const next = system.listen<Encoder>("encoder", { encode() {} });
+      const settings = { batchSize: 2, imageSize: SIZE, views: TRAINING, next, ...config };
+      const { ref } = system.spawn<typeof augmenter>("augmenter", AUGMENTER, settings);
+      await ref.ask("augment", batchOf(0, [0, 1]));
+    });
+  for (
+    const [config, name] of [
+      [{ local: { views: 1, imageSize: SIZE } }, "local"],
+      [{ teacherSize: 2 * SIZE }, "teacherViews"],
+    ] as const
+  ) {
+    const crash = await assertRejects(() => augmenting(config), ActorCrash);
+    assert(crash.isUserError);
+    assertStringIncludes(
+      crash.failure.message,
+      `reader 0: expected a batch with the buffer "${name}", which the settings of this run need, found none`,
+    );
+  }
 });
