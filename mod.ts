@@ -171,7 +171,7 @@ export type {
   TrainerEvent,
   TrainingSnapshot,
 } from "./methods/encoder_training/events.ts";
-export type { EncoderTrainer, QueueContents } from "./methods/encoder_training/messages.ts";
+export type { EncoderTrainer, QueueContents, SavedTraining } from "./methods/encoder_training/messages.ts";
 export type { EncoderTrainingOptions, SaveInterval } from "./methods/encoder_training/options.ts";
 export type { KnownLoss, RunSoFar } from "./methods/encoder_training/prepare.ts";
 export type { LossMeans } from "./methods/encoder_training/loss_ends.ts";

@@ -16,8 +16,9 @@ export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "class
 export async function readDataFacts(
   path: string,
   emit: Emit<WarningEvent | ProgressEvent>,
+  signal?: AbortSignal,
 ): Promise<DataFacts> {
-  using dataset = await openDataset(path, dataListener(emit));
+  using dataset = await openDataset(path, dataListener(emit, signal));
   return factsOf(dataset);
 }
 
@@ -25,8 +26,9 @@ export async function readDataFacts(
 export async function identifyData(
   path: string,
   emit: Emit<WarningEvent | ProgressEvent>,
+  signal?: AbortSignal,
 ): Promise<DataFacts & { fingerprint: string }> {
-  using dataset = await openDataset(path, dataListener(emit));
+  using dataset = await openDataset(path, dataListener(emit, signal));
   return { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
 }
 

@@ -23,9 +23,13 @@ export function warnerOf(emit: Emit<WarningEvent>): (text: string) => void {
   return (text) => emit({ type: "warning", text });
 }
 
-/** What data tells while it is opened, as events. */
-export function dataListener(emit: Emit<WarningEvent | ProgressEvent>): DatasetOptions {
+/** What data tells while it is opened, as events; an abort ends that. */
+export function dataListener(
+  emit: Emit<WarningEvent | ProgressEvent>,
+  signal?: AbortSignal,
+): DatasetOptions {
   return {
+    signal,
     onWarning: warnerOf(emit),
     onProgress: (done, total) => emit({ type: "progress", phase: "reading", done, total }),
   };

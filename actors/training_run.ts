@@ -23,6 +23,39 @@ export interface TrainingRunOptions {
   signal: AbortSignal | undefined;
 }
 
+/**
+ * Does what comes before a training starts its actors, which the signal may end with its reason.
+ *
+ * @param resume the checkpoint that it is to go on from
+ * @throws {StoppedError} where the signal ended it
+ */
+export async function beforeTraining<T>(
+  signal: AbortSignal | undefined,
+  resume: string | null,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw signal?.aborted && error === signal.reason ? stoppedBy(signal, resume) : error;
+  }
+}
+
+/**
+ * Ends a training before it starts its actors, where the signal stopped it.
+ *
+ * @param resume the checkpoint that it is to go on from
+ * @throws {StoppedError}
+ */
+export function throwIfStopped(signal: AbortSignal | undefined, resume: string | null): void {
+  if (signal?.aborted) throw stoppedBy(signal, resume);
+}
+
+/** What a training ends with where the signal stopped it; a folder that is lost says so itself. */
+function stoppedBy({ reason }: AbortSignal, checkpoint: string | null): unknown {
+  return reason instanceof FolderLostError ? reason : new StoppedError(reason, checkpoint);
+}
+
 /** A training under way. */
 export class TrainingRun {
   readonly #options: TrainingRunOptions;
@@ -97,10 +130,8 @@ export class TrainingRun {
     }
   }
 
-  /** What it ends with where the signal stopped it; a folder that is lost says so itself. */
   #stopped(): unknown {
     const { signal, resume } = this.#options;
-    const { reason } = signal!;
-    return reason instanceof FolderLostError ? reason : new StoppedError(reason, this.#checkpoint ?? resume);
+    return stoppedBy(signal!, this.#checkpoint ?? resume);
   }
 }

@@ -24,6 +24,8 @@ export interface LineIndexOptions {
   onWarning?(message: string): void;
   /** Called with the number of bytes read, if a whole file must be read to find its rows. */
   onProgress?(done: number, total: number): void;
+  /** Ends that reading. What awaits it rejects with the signal's reason. */
+  signal?: AbortSignal;
 }
 
 /** An index does not belong to its TSV. The message names the file, the line, and what to do. */
@@ -77,7 +79,7 @@ export class Offsets {
  */
 export async function scanLineOffsets(
   tsvPath: string,
-  onProgress: LineIndexOptions["onProgress"] = () => {},
+  { onProgress, signal }: Pick<LineIndexOptions, "onProgress" | "signal"> = {},
 ): Promise<Float64Array<ArrayBuffer>> {
   using file = await Deno.open(tsvPath);
   const { size } = await file.stat();
@@ -93,7 +95,8 @@ export async function scanLineOffsets(
       atLineStart = end !== -1;
       i = atLineStart ? end + 1 : read;
     }
-    onProgress(start + read, size);
+    onProgress?.(start + read, size);
+    signal?.throwIfAborted();
   }
   return offsets.take();
 }
@@ -231,7 +234,7 @@ export async function openLineIndex(
       options.onWarning?.(`${indexPath} ${age}; it is being rebuilt.`);
     }
   }
-  const offsets = await scanLineOffsets(tsvPath, options.onProgress);
+  const offsets = await scanLineOffsets(tsvPath, options);
   const { size } = await Deno.stat(tsvPath);
   if (size !== tsv.size) {
     throw new UserError(

@@ -218,14 +218,17 @@ export async function runEmbedding(
 ): Promise<EmbeddingResult> {
   if (given.amp) await requireHalf();
   const isFirst = (ranks?.rank ?? 0) === 0;
+  // Ranks end together, which they can when they meet.
+  const early = ranks === undefined ? signal : undefined;
+  emit = withWarningsOnce(emit);
+  using dataset = await openDataset(given.data, dataListener(emit, early));
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
   const options = await withDecoding({
     ...given,
     neighbours: isFirst ? given.neighbours : null,
     evalResize,
   });
-  emit = withWarningsOnce(emit);
-  using dataset = await openDataset(options.data, dataListener(emit));
+  early?.throwIfAborted();
   emit({ type: "plan", images: dataset.rowCount, imageSize: options.imageSize, evalResize });
   const system = openSystem(options.plugins, emit);
   const tellRestart = describeRestart(emit);

@@ -64,6 +64,7 @@ export function chooseHeldOut(labels: Int32Array, seed: number): HeldOutRows | s
 /**
  * Reads the labels of training images, and chooses rows by them; a note says what is chosen.
  *
+ * @param signal ends it with its reason, where a whole file must be read to find its rows
  * @returns a sentence that says why, where labels do not suffice
  * @throws {UserError} where there is no readable data
  */
@@ -71,8 +72,9 @@ export async function holdOut(
   path: string,
   seed: number,
   emit: Emit<NoticeEvent | ProgressEvent>,
+  signal?: AbortSignal,
 ): Promise<HeldOutRows | string> {
-  using dataset = await openDataset(path, dataListener(emit));
+  using dataset = await openDataset(path, dataListener(emit, signal));
   const rows = chooseHeldOut(dataset.readLabels(), seed);
   if (typeof rows === "string") return `${path} has ${rows}`;
   const { queryRows, bankRows } = rows;
@@ -96,11 +98,12 @@ export async function holdOut(
 export async function findVote(
   { data, testData, seed }: { data: string; testData?: string; seed: number },
   emit: Emit<NoticeEvent | ProgressEvent>,
+  signal?: AbortSignal,
 ): Promise<Pick<KnnSettings, "bankData" | "queryData" | "bankRows" | "queryRows">> {
   const bankData = await resolveDataset(data, "train");
   const found = testData ?? await testDataOf(data);
   if (found !== HELD_OUT) return { bankData, queryData: await findDataset(found, "test") ?? found };
-  const rows = await holdOut(bankData, seed, emit);
+  const rows = await holdOut(bankData, seed, emit, signal);
   if (typeof rows === "string") {
     throw new UserError(
       `there are no test images, and ${rows}: expected some images of two classes or more to classify`,

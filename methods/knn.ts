@@ -91,11 +91,14 @@ export async function runKnnEvaluation(
   // Only ranks compare what they read.
   const read: (...of: Parameters<typeof readDataFacts>) => Promise<DataFacts & { fingerprint?: string }> =
     ranks === undefined ? readDataFacts : identifyData;
-  const bank = await read(options.bankData, emit);
-  const queries = await read(options.queryData, emit);
+  // Ranks end together, which they can when they meet.
+  const early = ranks === undefined ? signal : undefined;
+  const bank = await read(options.bankData, emit, early);
+  const queries = await read(options.queryData, emit, early);
   checkSameClasses(bank, queries);
   const { imageSize, bankData } = options;
   const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);
+  early?.throwIfAborted();
   const counts = {
     bankImages: options.bankRows?.length ?? bank.rowCount,
     queryImages: options.queryRows?.length ?? queries.rowCount,

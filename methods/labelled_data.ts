@@ -60,17 +60,22 @@ export interface PreparedLabels<Options> {
 /**
  * Resolves the options against adapter and images, and finds out what these are.
  *
+ * @param signal ends it with its reason
  * @throws {UserError} where the labels of the two sets do not mean the same
  */
 export async function prepareLabels<
   Options extends
     & LabelledDataOptions
     & Pick<TrainingOptions, "evalResize" | "imageSize" | "maxPixels" | "fastDecode">,
->(given: Options, emit: Emit<NoticeEvent | ProgressEvent>): Promise<PreparedLabels<Options>> {
+>(
+  given: Options,
+  emit: Emit<NoticeEvent | ProgressEvent>,
+  signal: AbortSignal | undefined,
+): Promise<PreparedLabels<Options>> {
+  const data = await findLabelledData(given, emit, signal);
+  const { train, test } = data;
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
   const options = await withDecoding({ ...given, evalResize });
-  const data = await findLabelledData(options, emit);
-  const { train, test } = data;
   return { options, data, classes: options.classes ?? Math.max(train.classes, test.classes) };
 }
 
@@ -84,9 +89,10 @@ export async function prepareLabels<
 export async function findLabelledData(
   { data, testData, classes, labelFraction, seed, evaluate }: LabelledDataOptions,
   emit: Emit<NoteEvent | WarningEvent | ProgressEvent>,
+  signal?: AbortSignal,
 ): Promise<LabelledData> {
   const look = async (path: string, share: number, isRead: boolean) => {
-    using dataset = await openDataset(path, dataListener(emit));
+    using dataset = await openDataset(path, dataListener(emit, signal));
     const found = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
     const facts: LabelledFacts = classes === null
       ? { ...found, hasLabels: true, classes: countClasses(dataset) }

@@ -208,7 +208,11 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
         "expected a checkpoint (pretrained) or the name of an encoder (arch), found neither",
       );
     }
-    const images = await findVote({ data, testData, seed }, tell);
+    const images = await findVote(
+      { data, testData, seed },
+      tell,
+      settings.ranks === undefined ? signal : undefined,
+    );
     const { note, ...views } = chooseViews(source, input, images.bankData);
     const encoder = pretrained === null
       ? { arch: chooseFeature(freshEncoder(named, stem, views.imageSize), feature).name, seed }

@@ -40,7 +40,7 @@ import { factsOf, type RunIdentity } from "../terms.ts";
 import { buildTrainingCheckpoint, readTrainingCheckpoint, transpose } from "./checkpoint.ts";
 import type { TrainerEvent } from "./events.ts";
 import { initialWeights } from "./initial_weights.ts";
-import type { EncoderTrainer, QueueContents } from "./messages.ts";
+import type { EncoderTrainer, QueueContents, SavedTraining } from "./messages.ts";
 import type { QueueShape, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
 import { type EncoderTrainingOptions, hasProbeSet, scheduleOf } from "./options.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "./step.ts";
@@ -237,7 +237,7 @@ export class EncoderTraining<
       progress: () => this.progress(),
       weights: () => this.weights(),
       requestSnapshot: () => this.requestSnapshot(),
-      save: async ({ ends }) => ({ path: await this.save(ends), step: this.#steps.step }),
+      save: ({ ends }) => this.save(ends),
       profile: () =>
         profileAll(Object.fromEntries(this.#step.programs.map((program) => [program.label, program]))),
     };
@@ -387,14 +387,19 @@ export class EncoderTraining<
    * have become a step. Of several ranks it is due after the next step, which all are told with: until the last step, after which
    * none comes.
    */
-  async save(ends: boolean): Promise<string | null> {
-    if (this.#exchange !== undefined && this.#steps.step < this.#config.ranks!.totalSteps) {
-      if (this.#end === "now") return this.#path(); // another rank's wish
+  async save(ends: boolean): Promise<SavedTraining> {
+    const { step } = this.#steps;
+    if (this.#exchange !== undefined && step < this.#config.ranks!.totalSteps) {
+      if (this.#end === "now") return { path: this.#path(), step }; // another rank's wish
       this.#wishes = { save: true, stop: this.#wishes.stop || ends };
-      return null;
+      return { path: null, step };
+    }
+    if (this.#config.options.resume === null && !this.#steps.hasBegun) {
+      if (ends) this.#end = "now";
+      return { path: null, step, isUntrained: true };
     }
     if (ends) this.#end = "after saving";
-    return this.#steps.maySave() ? await this.#write() : null;
+    return { path: this.#steps.maySave() ? await this.#write() : null, step };
   }
 
   /** Where the checkpoint of where training is goes to. */

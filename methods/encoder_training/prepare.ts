@@ -67,6 +67,7 @@ export interface PreparedRun<Options> {
 /**
  * Finds all that out.
  *
+ * @param signal ends it with its reason
  * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
  * @throws {UserError} for data and checkpoints that do not fit the options
  */
@@ -75,12 +76,19 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   given: Options,
   emit: Emit<EncoderTrainingEvent>,
   soFar: RunSoFar,
+  signal: AbortSignal | undefined,
 ): Promise<PreparedRun<Options>> {
+  const finish = async <T>(step: Promise<T>): Promise<T> => {
+    const found = await step;
+    signal?.throwIfAborted();
+    return found;
+  };
+  signal?.throwIfAborted();
   const known = await withDecoding(given);
   const { epochs, batchSize, seed, accumulate } = known;
   const { size: queue } = method.queue(known);
   if (known.amp) await requireHalf();
-  const images = await findImages(known, emit);
+  const images = await finish(findImages(known, emit, signal));
   const evalResize = await findEvaluationResize(known, images.path);
   const options = { ...known, evalResize };
   const { batchCount: batchesPerEpoch } = new EpochOrder(images.rowCount, seed, 0, batchSize, {
@@ -95,7 +103,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
       }`,
     );
   }
-  const start = await findStart(method, options, batchesPerEpoch);
+  const start = await finish(findStart(method, options, batchesPerEpoch));
   const count = { batchesPerEpoch, extraSteps: start.extraSteps };
   const firstStep = countSteps(count, start);
   const lastStep = Math.min(
@@ -105,8 +113,8 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   if (firstStep >= lastStep && !soFar.isUnfinished) {
     throw new NothingToDoError(options.resume, start.epoch, epochs);
   }
-  const test = await findTestData(images, options, emit);
-  const inputs = await method.identify(options, emit);
+  const test = await finish(findTestData(images, options, emit, signal));
+  const inputs = await finish(method.identify(options, emit));
   const encoder = method.encoder(options);
   if (encoder.init !== null && options.resume === null) await checkInit(method.noun, encoder, emit);
   const terms = [
@@ -114,7 +122,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
     ...inputs,
     ...method.terms(options),
   ];
-  const identity = await identifyRun(method, options, terms, emit);
+  const identity = await finish(identifyRun(method, options, terms, emit));
   // What comes after the checkpoint is made again.
   const isBefore = ({ step }: { step: number }) => step <= firstStep;
   return {
@@ -149,9 +157,10 @@ function endOfGroup(
 async function findImages(
   options: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,
+  signal: AbortSignal | undefined,
 ): Promise<DataFacts & { fingerprint: string | null }> {
   const { data, images } = options;
-  if (images === undefined) return await identifyData(await resolveDataset(data, "train"), emit);
+  if (images === undefined) return await identifyData(await resolveDataset(data, "train"), emit, signal);
   return { path: data, rowCount: images, hasLabels: false, classNames: undefined, fingerprint: null };
 }
 
@@ -160,8 +169,9 @@ async function findTestData(
   images: DataFacts,
   options: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,
+  signal: AbortSignal | undefined,
 ): Promise<ClassifiedImages | null> {
-  const test = await findClassified(images, options, emit);
+  const test = await findClassified(images, options, emit, signal);
   if (test === null) return null;
   const sampled = sampleVote(images, test, options);
   const { bank, queries } = countVote(images, test);
@@ -181,16 +191,17 @@ async function findClassified(
   images: DataFacts,
   { testData, seed, images: made }: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,
+  signal: AbortSignal | undefined,
 ): Promise<ClassifiedImages | null> {
   if (testData === null) return null;
   if (testData === HELD_OUT) {
     if (made !== undefined) return null; // there are no rows
-    const heldOut = await holdOut(images.path, seed, emit);
+    const heldOut = await holdOut(images.path, seed, emit, signal);
     if (typeof heldOut !== "string") return { ...images, heldOut };
     emit({ type: "note", text: `no kNN: ${heldOut}` });
     return null;
   }
-  const facts = await readDataFacts(testData, emit);
+  const facts = await readDataFacts(testData, emit, signal);
   const unlabelled = [images, facts].find(({ hasLabels }) => !hasLabels);
   if (unlabelled !== undefined) {
     emit({ type: "note", text: `no kNN: ${unlabelled.path} has no class labels` });

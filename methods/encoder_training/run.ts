@@ -16,7 +16,7 @@ import { type RankSettings, StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { spawnExchange } from "../../actors/ranks/spawn_exchange.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
-import { TrainingRun } from "../../actors/training_run.ts";
+import { beforeTraining, throwIfStopped, TrainingRun } from "../../actors/training_run.ts";
 import { divideProcessors } from "../../kernels/software_threads.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { countVote, Evaluations } from "./evaluations.ts";
@@ -46,11 +46,11 @@ export interface EncoderTrainingResult extends LossMeans {
 }
 
 /**
- * Trains an encoder by a method, to the run's end. An abort of `signal` saves a checkpoint of where training is; no step is told of after
- * that.
+ * Trains an encoder by a method, to the run's end. An abort of `signal` saves a checkpoint of where training is, if there was a step;
+ * none is told of after that.
  *
  * @param soFar what is known of the run that `resume` goes on with
- * @throws {StoppedError} after an abort, with that checkpoint
+ * @throws {StoppedError} after an abort, with that checkpoint, or the one to go on from
  * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
  * @throws {UserError} for data and checkpoints that do not fit the options
  * @throws {ActorCrash} when actors crash more often than `maxRestarts` allows; all have been stopped then
@@ -64,7 +64,13 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   { ranks, ...wanted }: Wanted & Pick<OutputSettings, "ranks"> = {},
 ): Promise<EncoderTrainingResult> {
   emit = withWarningsOnce(emit);
-  const prepared = await prepareRun(method, ofRank(options, ranks), emit, soFar);
+  // Ranks end together, which they can after a step.
+  const early = ranks === undefined ? signal : undefined;
+  const prepared = await beforeTraining(
+    early,
+    options.resume,
+    () => prepareRun(method, ofRank(options, ranks), emit, soFar, early),
+  );
   const { train, test } = prepared;
   using caches = await ImageCaches.open({
     cache: options.cache,
@@ -78,6 +84,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
     leastSide: prepared.options.leastSide,
     ranks,
   }, emit);
+  throwIfStopped(early, options.resume);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });
   const isTrained = prepared.firstStep === prepared.totalSteps;
   using _threads = divideProcessors(isTrained ? 1 : method.devices);
@@ -345,12 +352,18 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     this.#stopped.resolve(new StoppedError(new StoppedByRank(), path));
   }
 
-  /** Has a checkpoint written; between batches that accumulate it comes after the last of them, by itself. */
+  /**
+   * Has a checkpoint written; nothing where nothing was trained. Between batches that accumulate it comes after the last of them, by
+   * itself.
+   */
   async #save(): Promise<string | null> {
     if (this.#hasSavedLast) return null;
     const last = this.#lastSaved.promise;
     const isDone = this.#stepsReported === this.#prepared.totalSteps;
-    const { path, step } = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
+    const { path, step, isUntrained } = await this.#pipeline.save(
+      isDone ? () => this.#trained.reached() : undefined,
+    );
+    if (isUntrained) return null;
     if (path === null) await last;
     // Its steps come another way, and may be told of later.
     else while (this.#stepsReported < step) await this.#nextStep.promise;

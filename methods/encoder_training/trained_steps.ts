@@ -47,6 +47,7 @@ export interface TakenBatch {
 export class TrainedSteps {
   readonly #trainer: Trainer;
   readonly #run: StepsOfRun;
+  #hasBegun = false;
   /** The last batch that was trained on; before the first one `batch` is one less than the first. */
   #last: BatchNumber & { lr: number };
   #lossScale: LossScale | undefined;
@@ -67,6 +68,11 @@ export class TrainedSteps {
   /** The last batch that was trained on, and the encoder's learning rate then; `batch` is -1 before an epoch's first one. */
   get last(): BatchNumber & { lr: number } {
     return this.#last;
+  }
+
+  /** Whether a batch was trained on. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
   }
 
   /** The batch to come. */
@@ -107,6 +113,7 @@ export class TrainedSteps {
     const takesStats = this.#areStatsDue;
     if (isLast(group)) this.#areStatsDue = false;
     this.#last = { epoch, batch, lr };
+    this.#hasBegun = true;
     return { position, lr, step, group, takesStats };
   }
 

@@ -13,7 +13,7 @@ import { UserError } from "../../errors.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { RankOfTraining } from "./encoder_trainer.ts";
 import type { TrainerEvent } from "./events.ts";
-import type { QueueContents } from "./messages.ts";
+import type { QueueContents, SavedTraining } from "./messages.ts";
 import type { EncoderMethod, Line } from "./method.ts";
 import type { EncoderTrainingOptions, OnAdapter } from "./options.ts";
 
@@ -171,10 +171,9 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
   }
 
   /**
-   * Writes a checkpoint of where training is, and says where, and after how many steps; `null` where the monitor will be told
-   * when it is written.
+   * Writes a checkpoint of where training is, and says where, and after how many steps.
    */
-  save(when: () => Promise<void> = () => Promise.resolve()): Promise<{ path: string | null; step: number }> {
+  save(when: () => Promise<void> = () => Promise.resolve()): Promise<SavedTraining> {
     return this.#supervisor.retry(async () => {
       await when();
       return await this.#line.trainer.ref.ask("save", { ends: true }, PATIENCE);

@@ -49,6 +49,7 @@ const UNTRAINED: FinetuneProgress = { isTested: true, trained: { images: 0, loss
  * Finds all that out.
  *
  * @param isUnfinished whether the fine-tuning that `resume` goes on with has not come to its end
+ * @param signal ends it with its reason
  * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
  * @throws {UserError} for data and checkpoints that do not fit the options
  */
@@ -56,10 +57,12 @@ export async function prepareFinetune(
   given: FinetuneOptions,
   emit: Emit<FinetuneEvent>,
   isUnfinished: boolean,
+  signal?: AbortSignal,
 ): Promise<PreparedFinetune> {
   const { amp, batchSize, resume, evaluate, epochs } = given;
   if (amp) await requireHalf();
-  const prepared = await prepareLabels(given, emit);
+  const prepared = await prepareLabels(given, emit, signal);
+  signal?.throwIfAborted();
   const { options, data, classes } = prepared;
   const { trainImages } = data;
   const batchesPerEpoch = Math.floor(trainImages / batchSize);

@@ -14,6 +14,7 @@ import type { ProfileCollector } from "../../actors/run_profile.ts";
 import { type RankSettings, StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { spawnExchange } from "../../actors/ranks/spawn_exchange.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
+import { beforeTraining, throwIfStopped } from "../../actors/training_run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { UserError } from "../../errors.ts";
 import { checkSettings } from "../check_settings.ts";
@@ -58,8 +59,15 @@ export async function runFinetune(
 ): Promise<FinetuneResult> {
   if (ranks !== undefined) requireEqualShares(options.batchSize, ranks);
   emit = withWarningsOnce(emit);
-  const prepared = await prepareFinetune(options, emit, isUnfinished);
+  // Ranks end together, which they can when they meet.
+  const early = ranks === undefined ? signal : undefined;
+  const prepared = await beforeTraining(
+    early,
+    options.resume,
+    () => prepareFinetune(options, emit, isUnfinished, early),
+  );
   using caches = await openCaches(prepared.options, prepared.data, options.evaluate, emit, ranks);
+  throwIfStopped(early, options.resume);
   return await runActors(
     options.plugins,
     wanted,

@@ -31,6 +31,7 @@ export interface PreparedEvaluation extends PreparedLabels<LinearOptions> {
  * Finds all that out.
  *
  * @param isUnfinished whether the evaluation that `resume` goes on with has not come to its end
+ * @param signal ends it with its reason
  * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
  * @throws {UserError} for data and checkpoints that do not fit the options
  */
@@ -38,11 +39,13 @@ export async function prepareEvaluation(
   given: LinearOptions,
   emit: Emit<LinearEvent>,
   isUnfinished: boolean,
+  signal?: AbortSignal,
 ): Promise<PreparedEvaluation> {
   const repeated = describeRepeatedRate(given.lr);
   if (repeated !== undefined) throw new UserError(repeated);
   if (given.amp) await requireHalf();
-  const prepared = await prepareLabels(given, emit);
+  const prepared = await prepareLabels(given, emit, signal);
+  signal?.throwIfAborted();
   const { options, data } = prepared;
   const { resume, epochs, evaluate, batchSize } = options;
   const batchesPerEpoch = Math.ceil(data.trainImages / batchSize);

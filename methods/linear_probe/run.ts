@@ -13,6 +13,7 @@ import { PATIENCE } from "../../actors/pipeline.ts";
 import type { RankSettings } from "../../actors/ranks/ranks.ts";
 import { spawnPeers } from "../../actors/ranks/spawn_exchange.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
+import { beforeTraining, throwIfStopped } from "../../actors/training_run.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
 import { checkSettings } from "../check_settings.ts";
 import { type LabelledData, openCaches } from "../labelled_data.ts";
@@ -82,9 +83,16 @@ export async function runLinearEvaluation(
 ): Promise<LinearResult> {
   if (ranks !== undefined) requireEqualShares(options.batchSize, ranks);
   emit = withWarningsOnce(emit);
-  const prepared = await prepareEvaluation(options, emit, isUnfinished);
+  // Ranks end together, which they can when they meet.
+  const early = ranks === undefined ? signal : undefined;
+  const prepared = await beforeTraining(
+    early,
+    options.resume,
+    () => prepareEvaluation(options, emit, isUnfinished, early),
+  );
   const isReadOnce = options.evaluate || options.cacheFeatures;
   using caches = await openCaches(prepared.options, prepared.data, isReadOnce, emit, ranks);
+  throwIfStopped(early, options.resume);
   const system = openSystem(options.plugins, emit);
   return await system.run(() => new LinearEvaluation(system, prepared, caches, emit, signal, ranks).run());
 }

@@ -48,7 +48,9 @@ Deno.test("scanLineOffsets() counts lines across its buffer's border and without
   for (let i = 0; i < 80_000; i++) lines.push("x".repeat((i * 7919) % 300));
   const text = lines.join("\n") + "\nlast";
   const progress: [number, number][] = [];
-  const offsets = await scanLineOffsets(folder.write("a.tsv", text), (...sizes) => progress.push(sizes));
+  const offsets = await scanLineOffsets(folder.write("a.tsv", text), {
+    onProgress: (...sizes) => progress.push(sizes),
+  });
   assertEquals(progress, [4 << 20, 8 << 20, text.length].map((done) => [done, text.length]));
   const expected = [0];
   for (let at = text.indexOf("\n"); at !== -1; at = text.indexOf("\n", at + 1)) expected.push(at + 1);
