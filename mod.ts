@@ -192,6 +192,7 @@ export * from "./actors/runtime/mod.ts";
 export { FolderIdentity, FolderLostError } from "./data/folder_identity.ts";
 export { FolderLock } from "./data/folder_lock.ts";
 export { takeOutputFolder } from "./methods/output_folder.ts";
+export { maxPixelsOfAdapter } from "./actors/data_facts.ts";
 export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";
 export {
   BrokenImageError,

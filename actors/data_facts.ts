@@ -53,6 +53,18 @@ export interface DecodingOptions {
 const VIEWS_A_SIDE = 2;
 
 /**
+ * Returns the most pixels that an image may have: views are made of images that fit one binding of the adapter. A program that sends
+ * images to an `augmenter` gives it to `decodeImage()` as `maxPixels`.
+ *
+ * @param most wanted, whatever the adapter. Default: 2^27, that of `decodeImage()`
+ * @throws {NoAdapterError} where there is no adapter
+ */
+export async function maxPixelsOfAdapter(most: number = DEFAULT_MAX_PIXELS): Promise<number> {
+  const { maxBindingBytes } = await describeAdapter();
+  return Math.min(most, maxImagePixels(maxBindingBytes));
+}
+
+/**
  * The options with what they mean for a decoder: no more pixels an image than the adapter can make views of, where a larger image
  * counts as broken; and with `fastDecode` the side that an image keeps at least.
  *
@@ -61,11 +73,10 @@ const VIEWS_A_SIDE = 2;
 export async function withDecoding<Options extends DecodingOptions>(
   options: Options,
 ): Promise<Options & { maxPixels: number; leastSide?: number }> {
-  const { maxBindingBytes } = await describeAdapter();
-  const { maxPixels = DEFAULT_MAX_PIXELS, fastDecode, imageSize, teacherSize = 0 } = options;
+  const { maxPixels, fastDecode, imageSize, teacherSize = 0 } = options;
   return {
     ...options,
-    maxPixels: Math.min(maxPixels, maxImagePixels(maxBindingBytes)),
+    maxPixels: await maxPixelsOfAdapter(maxPixels),
     ...fastDecode && { leastSide: VIEWS_A_SIDE * Math.max(imageSize, teacherSize) },
   };
 }

@@ -10,6 +10,7 @@ import {
   BrokenRowError,
   decodeImage,
   type Image,
+  maxPixelsOfAdapter,
   openDataset,
   packImages,
   SAMPLE_DATA,
@@ -21,6 +22,7 @@ import {
 
 const [count = "200", port = "8001"] = Deno.args;
 const [SIZE, DIMENSION] = [32, 128];
+const maxPixels = await maxPixelsOfAdapter(); // a larger image is refused here, not by the augmenter
 const system = new ActorSystem();
 const waiting = new Map<number, (embedding: Float32Array) => void>();
 // The teacher passes its batches on to a sink, which is this very thread: it knows who waits for which image.
@@ -67,7 +69,7 @@ console.log(`${index.length} images can be searched at http://127.0.0.1:${port}/
 
 const serve = async (request: Request): Promise<Response> => {
   if (request.method !== "POST") return new Response("POST an image file\n", { status: 405 });
-  const query = await embed(await decodeImage(await request.bytes()));
+  const query = await embed(await decodeImage(await request.bytes(), { maxPixels }));
   const dot = (key: Float32Array) => key.reduce((sum, value, i) => sum + value * query[i], 0);
   const found = index.map(({ name, embedding }) => ({ name, similarity: dot(embedding) }));
   return Response.json(found.toSorted((a, b) => b.similarity - a.similarity).slice(0, 5));

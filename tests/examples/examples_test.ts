@@ -1,6 +1,7 @@
 /** Every example, run as its own text says; some with all actors on one thread, which compiles each kernel once. */
 import { assert, assertEquals, assertGreater, assertLess, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { maxPixelsOfAdapter } from "../../mod.ts";
 import { sampleRows } from "../actors/small_run.ts";
 import { IS_LONG } from "../long.ts";
 import { LIBRARY_ON_ONE_THREAD } from "../one_thread.ts";
@@ -136,4 +137,11 @@ Deno.test("examples/image_search.ts finds the image that is asked for, and refus
   assertLess(Math.abs(found[0].similarity - 1), 1e-5);
   const refused = await fetch(url, { method: "POST", body: "no image" });
   assertEquals([refused.status, /expected a JPEG, PNG, WebP/.test(await refused.text())], [400, true]);
+  // More than the adapter makes views of is refused too, and the server goes on.
+  const height = Math.ceil((await maxPixelsOfAdapter() + 1) / 4096);
+  const large = new Blob([`P5 4096 ${height} 255\n`, new Uint8Array(4096 * height)]);
+  const tooLarge = await fetch(url, { method: "POST", body: large });
+  assertEquals([tooLarge.status, /found 4096 x \d+/.test(await tooLarge.text())], [400, true]);
+  const again = await fetch(url, { method: "POST", body: Uint8Array.fromBase64(image) });
+  assertEquals((await again.json())[0].name, name);
 });
