@@ -93,8 +93,8 @@ export interface BrokenRowEvent {
 /** Events of readers. */
 export type ReaderEvent = WarningEvent | BrokenRowEvent;
 
-/** Receives events. */
-export type Emit<Event> = (event: Event) => void;
+/** Receives events. What it returns resolves when more may come, for those that can wait. */
+export type Emit<Event> = (event: Event) => void | Promise<void>;
 
 /** Receives events from actors: the run, on the main thread. */
 export type Monitor<Event = ReaderEvent> = {

@@ -14,7 +14,7 @@ export function withWarningsOnce<Event extends { type: string }>(
       if (given.has(text)) return;
       given.add(text);
     }
-    emit(event);
+    return emit(event);
   };
 }
 

@@ -6,10 +6,15 @@ export interface RunSettings {
   signal?: AbortSignal;
 }
 
+/** Events that wait for a reader that holds a run back, before the run waits too. */
+const MOST_WAITING = 4;
+
 /** Who iterates. */
 interface Listener<Event> {
   /** Told, and not yet taken. */
   readonly events: Event[];
+  /** Whether the run waits for it. */
+  readonly holdsBack: boolean;
   hasLeft: boolean;
   wake(): void;
 }
@@ -19,7 +24,7 @@ interface Listener<Event> {
  *
  * Every `for await` and every {@linkcode stream} gets the events from its own start on, in order. Started right after
  * the run, it misses none. It ends with the run, and throws if the run fails. Events that nobody iterates over are
- * not kept. An error that nobody gets, from a loop under way or from `result`, is an unhandled rejection.
+ * not kept; those that a slow loop has not taken yet are, however many. An error that nobody gets, from a loop under way or from `result`, is an unhandled rejection.
  *
  * ```ts ignore
  * await using run = distill({ data, distill: teacher, output });
@@ -36,31 +41,39 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
   readonly #abort = new AbortController();
   #hasEnded = false;
   readonly #listeners = new Set<Listener<Event>>();
+  /** Resolves when somebody has taken events, or left. */
+  #taken = Promise.withResolvers<void>();
 
   /**
    * Made by the functions of this library, and by other libraries that offer the same interface.
    *
-   * @param work does the work of the run, and emits its events through `tell`
+   * @param work does the work of the run, and emits its events through `tell`; work that awaits it is held back by readers that are
+   *   to hold it back
    * @param stoppedBefore the error of a run that is stopped before its work begins, made of the reason. Default: the reason
    */
   constructor(
-    work: (tell: (event: Event) => void, signal: AbortSignal) => Promise<Result>,
+    work: (tell: (event: Event) => Promise<void>, signal: AbortSignal) => Promise<Result>,
     { signal }: RunSettings = {},
     stoppedBefore: (reason: unknown) => unknown = (reason) => reason,
   ) {
-    const tell = (event: Event) => {
+    const stopped = AbortSignal.any([this.#abort.signal, ...signal === undefined ? [] : [signal]]);
+    const onAbort = () => this.#noteTaken(); // who waits for room waits no longer
+    stopped.addEventListener("abort", onAbort);
+    const isFull = ({ holdsBack, events }: Listener<Event>) => holdsBack && events.length >= MOST_WAITING;
+    const tell = async (event: Event) => {
       for (const { events, wake } of this.#listeners) {
         events.push(event);
         wake();
       }
+      while (!stopped.aborted && this.#listeners.values().some(isFull)) await this.#taken.promise;
     };
-    const stopped = AbortSignal.any([this.#abort.signal, ...signal === undefined ? [] : [signal]]);
     // In a moment, so that who begins to listen at once hears all.
     this.result = Promise.resolve().then(() => {
       if (stopped.aborted) throw stoppedBefore(stopped.reason);
       return work(tell, stopped);
     }).finally(() => {
       this.#hasEnded = true;
+      stopped.removeEventListener("abort", onAbort);
       // A loop ends with the error. One that nobody waits for, here or in a loop, is an unhandled rejection as any other.
       if (this.#listeners.size > 0) this.result.catch(() => {});
       for (const { wake } of this.#listeners) wake();
@@ -74,14 +87,23 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
 
   /** Returns the events from now on. Leaving the loop early does not stop the run. */
   [Symbol.asyncIterator](): AsyncGenerator<Event, void> {
-    const listener: Listener<Event> = { events: [], hasLeft: false, wake() {} };
+    return this.iterate(false);
+  }
+
+  /**
+   * Returns the events from now on.
+   *
+   * @param holdsBack whether the run waits where some events have not been taken, as far as its work awaits `tell`
+   */
+  protected iterate(holdsBack: boolean): AsyncGenerator<Event, void> {
+    const listener: Listener<Event> = { events: [], holdsBack, hasLeft: false, wake() {} };
     this.#listeners.add(listener);
     if (this.#hasEnded) this.result.catch(() => {}); // the loop ends with its error
     const events = this.#listen(listener);
     // Of a generator that has not begun no `finally` runs, and one that waits does not hear of it.
     const leave = events.return.bind(events);
     events.return = (value) => {
-      this.#listeners.delete(listener);
+      this.#leave(listener);
       listener.hasLeft = true;
       listener.wake();
       return leave(value);
@@ -92,7 +114,9 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
   async *#listen(listener: Listener<Event>): AsyncGenerator<Event, void> {
     try {
       for (;;) {
-        yield* listener.events.splice(0);
+        const events = listener.events.splice(0);
+        this.#noteTaken();
+        yield* events;
         if (listener.events.length > 0) continue;
         if (listener.hasLeft) return;
         if (this.#hasEnded) break;
@@ -100,8 +124,18 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
       }
       await this.result; // for its error
     } finally {
-      this.#listeners.delete(listener);
+      this.#leave(listener);
     }
+  }
+
+  #leave(listener: Listener<Event>): void {
+    this.#listeners.delete(listener);
+    this.#noteTaken();
+  }
+
+  #noteTaken(): void {
+    this.#taken.resolve();
+    this.#taken = Promise.withResolvers();
   }
 
   /** Stops the run as Ctrl-C does on the command line, saving its progress. Resolves when the run has ended. */

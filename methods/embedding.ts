@@ -112,6 +112,9 @@ export type EmbedEvent =
   /** More images are embedded, in the order of their rows. */
   | ({ type: "rows" } & EmbeddedRows);
 
+/** Receives events; the next rows come when what it returns has resolved. */
+export type EmitRows = (event: EmbedEvent) => void | Promise<void>;
+
 /** Nearest neighbours of one image. */
 export interface Neighbours {
   /** Row of the image. */
@@ -212,7 +215,7 @@ class NeighbourSearch implements Disposable {
  */
 export async function runEmbedding(
   given: EmbeddingOptions,
-  emit: Emit<EmbedEvent> = () => {},
+  emitRows: EmitRows = () => {},
   signal?: AbortSignal,
   ranks?: RankSettings,
 ): Promise<EmbeddingResult> {
@@ -220,7 +223,7 @@ export async function runEmbedding(
   const isFirst = (ranks?.rank ?? 0) === 0;
   // Ranks end together, which they can when they meet.
   const early = ranks === undefined ? signal : undefined;
-  emit = withWarningsOnce(emit);
+  const emit: Emit<EmbedEvent> = withWarningsOnce(emitRows);
   using dataset = await openDataset(given.data, dataListener(emit, early));
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
   const options = await withDecoding({
@@ -235,7 +238,7 @@ export async function runEmbedding(
   return await system.run(async () => {
     const peers = spawnPeers(system, ranks, options.actors);
     const shared = peers && { ...wholeBatchesOf(dataset.rowCount, options.batchSize, peers), peers };
-    using consumer = new Consumer(dataset, options, emit, shared);
+    using consumer = new Consumer(dataset, options, emitRows, shared);
     const sink = system.listen<Sink>("sink", { consume: (batch) => consumer.consume(batch) });
     const supervisor = system.supervise({
       strategy: "one-for-all",
@@ -328,7 +331,7 @@ class Consumer implements Disposable {
   attempt = 0;
   readonly #dataset: Dataset;
   readonly #options: EmbeddingOptions;
-  readonly #emit: Emit<EmbedEvent>;
+  readonly #emit: EmitRows;
   readonly #shared: SharedBatches | undefined;
   readonly #origins = new Origins();
   #search: NeighbourSearch | undefined;
@@ -347,7 +350,7 @@ class Consumer implements Disposable {
   constructor(
     dataset: Dataset,
     options: EmbeddingOptions,
-    emit: Emit<EmbedEvent>,
+    emit: EmitRows,
     shared: SharedBatches | undefined,
   ) {
     this.#dataset = dataset;
@@ -409,7 +412,7 @@ class Consumer implements Disposable {
     if (rows.length > 0 && rows[0] > this.#lastRow) {
       this.#lastRow = rows.at(-1)!;
       // An event is the program's, which may change or transfer what is in it.
-      this.#emit({ type: "rows", ...structuredClone(embedded), names: this.#dataset.readKeys(rows) });
+      await this.#emit({ type: "rows", ...structuredClone(embedded), names: this.#dataset.readKeys(rows) });
     }
     await this.#search?.add(embedded);
   }

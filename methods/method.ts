@@ -86,7 +86,7 @@ export interface Method<
 }
 
 /** What a {@linkcode Run} does. */
-type Work<Event, Result> = (tell: (event: Event) => void, signal: AbortSignal) => Promise<Result>;
+type Work<Event, Result> = (tell: (event: Event) => Promise<void>, signal: AbortSignal) => Promise<Result>;
 
 /** Returns the work of any run: the plugins are imported before it, and a missing permission is said with all it needs. */
 export function withPlugins<Event, Result>(

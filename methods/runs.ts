@@ -14,6 +14,7 @@ import {
   type EmbeddingOptions,
   type EmbeddingResult,
   type EmbedEvent,
+  type EmitRows,
   runEmbedding,
 } from "./embedding.ts";
 import { KNN_DEFAULTS, type KnnEvent, type KnnOptions, runKnnEvaluation } from "./knn.ts";
@@ -255,9 +256,12 @@ export interface EmbeddedRow {
 
 /** A run of {@linkcode embed}. */
 export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
-  /** Returns a stream of the batches embedded from now on. */
+  /**
+   * Returns a stream of the batches embedded from now on. The run waits for a slow reader, and for one that does not read: cancel a
+   * stream that is read no more.
+   */
   batches(): ReadableStream<EmbeddedRows> {
-    return this.stream().pipeThrough(
+    return ReadableStream.from(this.iterate(true)).pipeThrough(
       new TransformStream<EmbedEvent, EmbeddedRows>({
         transform(event, controller) {
           if (event.type === "rows") controller.enqueue(event);
@@ -266,7 +270,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
     );
   }
 
-  /** Returns a stream of the rows embedded from now on, one by one. */
+  /** Returns a stream of the rows embedded from now on, one by one. The run waits for its reader as for that of {@linkcode batches}. */
   rows(): ReadableStream<EmbeddedRow> {
     return this.batches().pipeThrough(
       new TransformStream<EmbeddedRows, EmbeddedRow>({
@@ -294,7 +298,7 @@ export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRu
     computes: true,
     read: [...dataAt(input.data), ...checkpointAt(pretrained)],
   });
-  const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
+  const work = async (tell: EmitRows, signal: AbortSignal) => {
     checkOptions(EMBED_TABLE, given, ["pretrained", "data"]);
     for (const name of input.neighbours ? ["queries", "k", "seed"] as const : []) {
       checkOption(`neighbours.${name}`, NEIGHBOURS_TABLE[name], input.neighbours![name]);

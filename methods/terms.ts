@@ -85,7 +85,7 @@ export function checkTerms(
 ): void {
   if (saved === undefined) {
     const text = `${path} does not record its data and settings, so they cannot be compared`;
-    return emit({ type: "note", text });
+    return void emit({ type: "note", text });
   }
   const fail = (problem: string) => new CheckpointError(path, problem);
   const differences = compareTerms(saved, terms, fail);

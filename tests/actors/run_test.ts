@@ -1,5 +1,6 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { Run } from "../../actors/run.ts";
+import { EmbedRun } from "../../methods/runs.ts";
 
 /** Counts to three, and ends with it or with an error. */
 function countToThree(error?: Error): Run<number, string> {
@@ -125,4 +126,56 @@ Deno.test("Run lets go of an iterator at once that is left while it waits", asyn
   assertEquals(await next, { done: true, value: undefined });
   resolve();
   await run.result;
+});
+
+/** A moment in which work that waits for nothing but promises is done. */
+const moment = () => new Promise((resolve) => setTimeout(resolve));
+
+/** An embedding of many batches, whose work waits for nothing but room. */
+function embedMany(count: number): { run: EmbedRun; told: () => number } {
+  let told = 0;
+  const run = new EmbedRun(async (tell) => {
+    for (; told < count; told++) {
+      const [rows, names, labels] = [[told], [`${told}`], [-1]];
+      await tell({ type: "rows", rows, names, labels, embeddings: new Float32Array(2) });
+    }
+    return { images: told, neighbours: [] };
+  });
+  return { run, told: () => told };
+}
+
+Deno.test("EmbedRun waits for the readers of its rows, and gives them all", async () => {
+  const { run, told } = embedMany(1000);
+  const reader = run.rows().getReader();
+  const seen: number[] = [];
+  for (;;) {
+    await moment();
+    assertLess(told() - seen.length, 16);
+    const { done, value } = await reader.read();
+    if (done) break;
+    seen.push(value.row);
+  }
+  assertEquals(seen, Array.from({ length: 1000 }, (_, row) => row));
+  assertEquals((await run.result).images, 1000);
+});
+
+Deno.test("EmbedRun waits neither for a loop, nor for a stream that is cancelled, nor when it is stopped", async () => {
+  const looped = embedMany(1000);
+  const loop = looped.run[Symbol.asyncIterator]();
+  assertEquals((await looped.run.result).images, 1000);
+  assertEquals((await Array.fromAsync(loop)).length, 1000);
+
+  const cancelled = embedMany(1000);
+  const batches = cancelled.run.batches();
+  await moment();
+  assertLess(cancelled.told(), 16);
+  await batches.cancel();
+  assertEquals((await cancelled.run.result).images, 1000);
+
+  const stopped = embedMany(1000);
+  const rows = stopped.run.rows();
+  await moment();
+  assertLess(stopped.told(), 16);
+  await stopped.run.stop();
+  await rows.cancel();
 });

@@ -1,5 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
-import { embed, type EmbedEvent } from "../../mod.ts";
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { type ActorsEvent, embed, type EmbedEvent } from "../../mod.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 Deno.test("embed() finds the same neighbours when a program changes and transfers what `rows` events hold", async () => {
@@ -30,4 +30,34 @@ Deno.test("embed() finds the same neighbours when a program changes and transfer
   assertEquals(undisturbed.images, 24);
   assert(undisturbed.neighbours.length === 3);
   assertEquals(disturbed, undisturbed);
+});
+
+Deno.test("embed() waits for a reader of its batches that is slower than it", async () => {
+  using folder = new RunFolder(60);
+  const run = embed({
+    pretrained: TINY_TEACHER,
+    plugins: [TINY_ENCODER],
+    data: folder.data,
+    imageSize: 32,
+    batchSize: 1,
+    workers: 1,
+  });
+  let told = 0;
+  let actors: ActorsEvent["actors"] | undefined;
+  const listen = async () => {
+    for await (const event of run) {
+      if (event.type === "actors") actors = event.actors;
+      if (event.type === "rows") told++;
+    }
+  };
+  const listening = listen();
+  const rows: number[] = [];
+  for await (const batch of run.batches()) {
+    rows.push(...batch.rows);
+    // The actors have time to go on.
+    for (let i = 0; i < 20; i++) await actors!.get("feature_encoder")?.stats().catch(() => {});
+    assertLess(told - rows.length, 16);
+  }
+  await listening;
+  assertEquals(rows, Array.from({ length: 60 }, (_, row) => row));
 });
