@@ -19,6 +19,7 @@ import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import { readTransformersConfig, type TransformersConfig } from "./checkpoint/transformers_config.ts";
 import { toReleaseNames } from "./checkpoint/release_names.ts";
+import { gridOfTable, sineCosinePositions } from "./position_embedding.ts";
 import { recognizeEncoders } from "./recognize.ts";
 
 /** An encoder among a file's tensors. */
@@ -93,16 +94,24 @@ export async function configOf(
 /** Numbers of a table of positions that is looked at; those of learned ones that are longer have other marks. */
 const LARGEST_TABLE = 2 ** 22;
 
+/** How far a number of a table may be from the formula, from -1 to 1: files may have it in bfloat16. */
+const TABLE_TOLERANCE = 0.01;
+
 /**
- * Whether a vision transformer's positions are not learned but MoCo-v3's: the class token's are zeros. Nothing else tells its
- * released weights, which have 12 heads at any width, from DINO's.
+ * Whether a vision transformer's positions are not learned but MoCo-v3's fixed ones. Nothing else tells its released weights,
+ * which have 12 heads at any width, from DINO's. MAE's fixed ones begin with zeros too, but have the columns first.
  */
 export async function hasFixedPositions(tensors: ReadonlyMap<string, TensorRef>): Promise<boolean> {
   const table = tensors.get("pos_embed");
-  const [, tokens, width] = table?.shape ?? [];
-  if (table === undefined || tokens === undefined || tensors.has("blocks.0.ls1.gamma")) return false;
-  if (table.size > LARGEST_TABLE) return false;
-  return (await table.read()).subarray(0, width).every((value) => value === 0);
+  const [, tokens = 0, width = 0] = table?.shape ?? [];
+  const grid = gridOfTable(tokens);
+  if (table === undefined || grid === undefined || width % 4 !== 0) return false;
+  if (tensors.has("blocks.0.ls1.gamma") || table.size > LARGEST_TABLE) return false;
+  const found = await table.read();
+  if (found.subarray(0, width).some((value) => value !== 0)) return false;
+  return sineCosinePositions(width, [grid, grid]).every((value, i) =>
+    Math.abs(found[i] - value) <= TABLE_TOLERANCE
+  );
 }
 
 /** Finds the encoder in an open checkpoint, likewise. To close either closes the file. */

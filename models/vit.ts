@@ -100,11 +100,12 @@ const DINOV3_SIZE = 256;
 
 function sizesOf({ method, patch, grid }: VitShape): ImageSizes {
   const ofTable = grid * patch;
+  const nearest = (size: number) => Math.max(1, Math.round(size / patch)) * patch;
   switch (method) {
     case "dinov2":
-      return { usual: Math.min(DINOV2_SIZE, ofTable), multiple: patch };
+      return { usual: Math.min(nearest(DINOV2_SIZE), ofTable), multiple: patch };
     case "dinov3":
-      return { usual: DINOV3_SIZE, multiple: patch };
+      return { usual: nearest(DINOV3_SIZE), multiple: patch };
     case "dino":
       return { usual: ofTable, multiple: patch };
     case "mocov3":

@@ -8,6 +8,7 @@ import { openEncoderSource } from "../../models/encoder_source.ts";
 import { chooseInput } from "../../models/encoder_input.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
 import { elementCount } from "../../kernels/graph.ts";
+import { sineCosinePositions } from "../../models/position_embedding.ts";
 import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
@@ -234,6 +235,40 @@ Deno.test("a file that has two tensors of one name is refused", () =>
       );
     }
   }));
+
+/** A vision transformer of 3 heads with positions of its own, for 4 x 4 patches. */
+function visionTransformer(positions: ArrayLike<number>): OrderedDict {
+  const encoder = findEncoder("dino_vit_p16_w192_b1_h3_f768_r0_g4");
+  return new OrderedDict(
+    summarize(encoder, usualHead(encoder)).state.map(({ key, shape }) =>
+      key === "pos_embed"
+        ? [key, new TensorValue("float32", shape, Float32Array.from(positions))]
+        : tensor(key, shape)
+    ),
+  );
+}
+
+Deno.test("fixed positions are MoCo-v3's where they are its whole table, not where the class token's are zeros", async () => {
+  const mocov3 = sineCosinePositions(192, [4, 4]);
+  // MAE's `get_2d_sincos_pos_embed()`: sine and cosine of the column, then of the row.
+  const mae = mocov3.map((_, i, table) => table[i - i % 192 + (i + 96) % 192]);
+  const learned = mocov3.map((_, i) => i < 192 ? 0 : Math.sin(i));
+  const rounded = mocov3.map((value) => Math.round(value * 256) / 256);
+  const found = async (positions: ArrayLike<number>) => {
+    let seen: unknown[] = [];
+    await withCheckpoint(visionTransformer(positions), async (path) => {
+      using source = await openEncoderSource(path, { part: "backbone" });
+      const { name, heads, sizes } = source.encoder;
+      assertEquals((await inspectCheckpoint(path)).encoders[0].recognized, [name]);
+      seen = [name, heads, sizes?.fixed ?? false];
+    });
+    return seen;
+  };
+  const ofMocoV3 = ["mocov3_vit_p16_w192_b1_h12_f768_r0_g4", 12, true];
+  for (const positions of [mocov3, rounded]) assertEquals(await found(positions), ofMocoV3);
+  const ofOthers = ["dino_vit_p16_w192_b1_h3_f768_r0_g4", 3, false];
+  for (const positions of [mae, learned, mocov3.fill(0)]) assertEquals(await found(positions), ofOthers);
+});
 
 Deno.test("a file of many convolutions of RGB is searched in a moment", () => {
   const many = Array.from({ length: 20_000 }, (_, i) => tensor(`a${i}.conv1.weight`, [1, 3, 1, 1]));

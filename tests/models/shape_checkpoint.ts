@@ -1,9 +1,10 @@
-/** Checkpoints that have an encoder's names and shapes, but only zeros of one byte each. */
+/** Checkpoints that have an encoder's names and shapes, but only zeros of one byte each: all but MoCo-v3's fixed positions. */
 import { plainKey } from "../../models/checkpoint/state_dict.ts";
 import { OrderedDict, TensorValue, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { elementCount } from "../../kernels/graph.ts";
 import type { HeadOptions } from "../../models/heads.ts";
+import { gridOfTable, sineCosinePositions } from "../../models/position_embedding.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
 import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
 
@@ -38,14 +39,22 @@ export async function writeShapes(path: string, arch: string, options: ShapeOpti
   const { head = usualHead(encoder), prefix = "", without = /^$/, more = {}, wrap = (dict) => dict } =
     options;
   const shapes = [
-    ...summarize(encoder, head, 64).state
+    ...summarize(encoder, head, encoder.sizes?.usual ?? 64).state
       .map(({ key, shape }) => [plainKey(key), shape] as const)
       .filter(([key]) => !without.test(key))
       .map(([key, shape]) => [prefix + key, shape] as const),
     ...Object.entries(more),
   ];
-  const dict = new OrderedDict(
-    shapes.map(([key, shape]) => [key, new TensorValue("int8", shape, new Int8Array(elementCount(shape)))]),
-  );
+  const valueOf = (key: string, shape: readonly number[]) =>
+    key === `${prefix}pos_embed` && encoder.ssl === "mocov3"
+      ? new TensorValue("float32", shape, mocoV3Positions(shape))
+      : new TensorValue("int8", shape, new Int8Array(elementCount(shape)));
+  const dict = new OrderedDict(shapes.map(([key, shape]) => [key, valueOf(key, shape)]));
   await writeTorchFile(path, wrap(dict));
+}
+
+/** MoCo-v3's fixed table of a shape [1, 1 + G * G, width]. */
+function mocoV3Positions([, tokens, width]: readonly number[]): Float32Array<ArrayBuffer> {
+  const grid = gridOfTable(tokens)!;
+  return Float32Array.from(sineCosinePositions(width, [grid, grid]));
 }

@@ -263,3 +263,24 @@ Deno.test("heads are told from the width where nothing says them: ViT-H's are of
   assertEquals([1280, 4096].map((width) => heads(width, {}, true)), [20, 32]);
   assertEquals(heads(1280, { heads: 20 }), 20);
 });
+
+Deno.test("a vision transformer whose patch does not divide its authors' usual size takes the nearest one", async () => {
+  for (
+    const [arch, usual] of [
+      ["dinov2_vit_p12_w64_b1_h1_f256_r0_g37", 228],
+      ["dinov2_vit_p20_w64_b1_h1_f256_r0_g14", 220],
+      ["dinov2_vit_p20_w64_b1_h1_f256_r0_g3", 60],
+      ["dinov2_vit_p14_w64_b1_h1_f256_r0_g37", 224],
+      ["dinov3_vit_p14_w64_b1_h1_f256_r4_g0", 252],
+      ["dinov3_vit_p600_w64_b1_h1_f256_r4_g0", 600],
+    ] as const
+  ) {
+    const encoder = findEncoder(arch);
+    assertEquals(encoder.sizes?.usual, usual);
+    await withShapes(arch, {}, async (file) => {
+      using source = await openEncoderSource(file, { part: "encoder" });
+      assertEquals([source.encoder.name, chooseInput(source, {}).imageSize], [arch, usual]);
+      assertEquals((await inspectCheckpoint(file)).encoders[0].recognized, [arch]);
+    });
+  }
+});
