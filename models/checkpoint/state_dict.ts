@@ -191,7 +191,7 @@ export function listTensors(
     const ofDict = new Set<string>();
     for (const [key, tensor] of dict) {
       if (typeof key !== "string" || !(tensor instanceof TensorRef) || isTally(key)) continue;
-      const name = [...places, ...key.split(".")].filter((part) => !isWrapper(part)).join(".");
+      const name = unwrap([...places, key].join("."));
       if (ofDict.has(name)) doubled.add(name);
       ofDict.add(name);
       if (!listed.has(name)) listed.set(name, tensor);
@@ -205,7 +205,7 @@ export function encoderBeside({ beside }: StateDict, name: string): Map<string, 
   const prefix = `${name}.`;
   return new Map(
     [...beside].flatMap(([key, tensor]) =>
-      key.startsWith(prefix) && !isTally(key) ? [[unwrap(key.slice(prefix.length)), tensor] as const] : []
+      key.startsWith(prefix) && !isTally(key) ? [[key.slice(prefix.length), tensor] as const] : []
     ),
   );
 }
@@ -431,25 +431,14 @@ function nameTensors(
       beside.set(key, tensor);
       continue;
     }
-    const plain = unwrap(key.slice(prefix.length));
+    const plain = key.slice(prefix.length);
     if (tensors.has(plain)) throw new DuplicateTensorError(path, plain);
     tensors.set(plain, tensor);
   }
   return { framework, prefix, tensors, beside };
 }
 
-const WRAPPERS = ["module.", "_orig_mod."];
-
-/** Whether a part of a key is what DataParallel and torch.compile put there. */
-function isWrapper(part: string): boolean {
-  return WRAPPERS.includes(`${part}.`);
-}
-
-/** Takes off what DataParallel, DistributedDataParallel (any number of times) and torch.compile put in front. */
+/** Takes out what DataParallel, DistributedDataParallel and torch.compile put around a model or any layer of it. */
 function unwrap(key: string): string {
-  let start = 0;
-  for (let wrapper: string | undefined; (wrapper = WRAPPERS.find((w) => key.startsWith(w, start)));) {
-    start += wrapper.length;
-  }
-  return key.slice(start);
+  return key.split(".").filter((part) => part !== "module" && part !== "_orig_mod").join(".");
 }

@@ -204,6 +204,23 @@ Deno.test("names that frameworks have keep their meaning: MoCo's encoder_q, unle
       });
     }
   });
+  await t.step("layers that are compiled or wrapped by themselves change nothing", async () => {
+    const parts = (key: string) => key.replace(/^(layer1)\.(0)/, "$1._orig_mod.$2.module");
+    for (
+      const [fast, slow, framework] of [["encoder_q", "encoder_k", "moco"], ["student", "teacher", "seed"]]
+    ) {
+      const both = dict(backbone(`module.${fast}.`, parts), backbone(`module.${slow}.`, parts));
+      await withCheckpoint(both, async (path) => {
+        using usual = await openEncoderSource(path, { part: "backbone" });
+        assertEquals([usual.framework, usual.prefix], [framework, `${fast}.`]);
+        const { encoders } = await inspectCheckpoint(path);
+        assertEquals(encoders.map(({ name, recognized }) => [name, recognized[0]]), [[fast, "resnet18"], [
+          slow,
+          "resnet18",
+        ]]);
+      });
+    }
+  });
 });
 
 Deno.test("the teacher of a distillation's checkpoint has its own words, by --weights as by --which", async () => {
