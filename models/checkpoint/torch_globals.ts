@@ -145,8 +145,10 @@ export class TorchHost implements PickleHost {
     throw this.#fail(describeRefusal(fullName));
   }
 
-  loadPersistent(id: unknown): StorageView {
+  loadPersistent(id: unknown): unknown {
     const [kind, type, key, _location, elements, view] = Array.isArray(id) ? id : [];
+    // The legacy container's classes of modules, with their files and sources: (kind, class, path, text).
+    if (kind === "module") return type;
     if (kind !== "storage" || !(type instanceof StorageClass)) {
       throw this.#damaged("a persistent id is not that of a storage");
     }
@@ -331,15 +333,15 @@ export class TorchHost implements PickleHost {
     );
   }
 
+  /** A number; of another type (a string, a date, a long double) its bytes, since nobody reads it. */
   #numpyScalar(type: unknown, bytes: unknown): unknown {
+    if (!(type instanceof NumpyDtype)) throw this.#damaged("a numpy scalar has no number type");
+    const { code, littleEndian } = type;
+    if (!Object.hasOwn(NUMPY_READERS, code)) return bytes instanceof Uint8Array ? bytes : null;
     const raw = typeof bytes === "string" ? encodeLatin1(bytes) : bytes;
-    const read = type instanceof NumpyDtype ? NUMPY_READERS[type.code] : undefined;
-    if (
-      read === undefined || !(raw instanceof Uint8Array) ||
-      raw.length !== Number((type as NumpyDtype).code[1])
-    ) {
-      throw this.#damaged("a numpy scalar is not a plain number");
+    if (!(raw instanceof Uint8Array) || raw.length !== Number(code[1])) {
+      throw this.#damaged(`a numpy scalar of the type ${quote(code)} has not its bytes`);
     }
-    return read(new DataView(raw.buffer, raw.byteOffset), (type as NumpyDtype).littleEndian);
+    return NUMPY_READERS[code](new DataView(raw.buffer, raw.byteOffset), littleEndian);
   }
 }

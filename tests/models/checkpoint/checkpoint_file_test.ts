@@ -348,6 +348,11 @@ Deno.test("openCheckpointFile() reads the odds and ends of other people's checkp
     `${pickleText("day")}cdatetime\ndate\n(C\x04\x07\xe9\x0b\x19tR${pickleText("__proto__")}K\x07` +
     `${pickleText("array")}cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tC\x01btR` +
     `(K\x01(K\x03tcnumpy\ndtype\n(${pickleText("u1")}\x89\x88tR\x89C\x03\x01\x02\x03tb` +
+    `${pickleText("label")}${number("U1", "<", "c\0\0\0")}${pickleText("long")}${
+      number("f16", "<", "\0".repeat(16))
+    }${pickleText("criterion")}(${pickleText("module")}ctorch.nn.modules.loss\nCrossEntropyLoss\n${
+      pickleText("loss.py")
+    }${pickleText("class CrossEntropyLoss: ...")}tQ)\x81}(${pickleText("training")}\x88ub` +
     `${pickleText("big")}\x8a\x09\0\0\0\0\0\0\0\0\x01${pickleText("negative")}\x8a\x01\xffu.`;
   await withFolder(async (folder) => {
     const path = `${folder}/odds.pth.tar`;
@@ -372,6 +377,10 @@ Deno.test("openCheckpointFile() reads the odds and ends of other people's checkp
       value.get("array"),
       new Map<string, unknown>([["shape", [3]], ["dtype", "u1"], ["data", Uint8Array.of(1, 2, 3)]]),
     );
+    // Nobody reads them: a string, a number of 16 bytes, and a module, whose class the legacy container spells with its source.
+    assertEquals(value.get("label"), Uint8Array.of(99, 0, 0, 0));
+    assertEquals(value.get("long"), new Uint8Array(16));
+    assertEquals((value.get("criterion") as Map<string, unknown>).size, 0);
     assertEquals(value.get("big"), 2n ** 64n);
     assertEquals(value.get("negative"), -1);
   });

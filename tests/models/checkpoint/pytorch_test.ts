@@ -158,7 +158,9 @@ value = {
         "large": torch.arange(400000, dtype=torch.float64), "bytes": b"\\x00\\xff", "double": torch.tensor(0.1).double(),
         "array": numpy.arange(6).reshape(2, 3), "path": pathlib.Path("/data"), "when": datetime.datetime(2025, 11, 25),
         "deque": collections.deque([1, 2], 5), "slice": slice(1, 2), "complex": 1j, None: "none", (1, 2): "tuple",
-        "frozen": frozenset([3]), "array_bytes": bytearray(b"ab"),
+        "frozen": frozenset([3]), "array_bytes": bytearray(b"ab"), "criterion": torch.nn.CrossEntropyLoss(),
+        "labels": list(numpy.unique(numpy.array(["cat", "dog"]))), "day": numpy.datetime64("2025-11-25"),
+        "long": numpy.longdouble(3), "complex64": numpy.complex64(1j),
     },
 }
 torch.save(value, sys.argv[1])
@@ -208,6 +210,13 @@ testWithPyTorch(
           ["/data", [1, 2], [1, 2, null], [0, 1], "none", [3]],
         );
         assertEquals(extra.get("array_bytes"), new TextEncoder().encode("ab"));
+        assertEquals((extra.get("criterion") as Map<string, unknown>).size, 0);
+        assertEquals(
+          ["labels", "day", "long"].map((key) =>
+            [extra.get(key)].flat().map((item) => item instanceof Uint8Array)
+          ),
+          [[true, true], [true], [true]],
+        );
         const array = extra.get("array") as Map<string, unknown>;
         assertEquals([array.get("shape"), array.get("dtype")], [[2, 3], "i8"]);
         assertEquals(array.get("data"), new Uint8Array(BigInt64Array.of(0n, 1n, 2n, 3n, 4n, 5n).buffer));
