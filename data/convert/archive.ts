@@ -1,4 +1,7 @@
 /** Tar archives, gzip-compressed or not, read from their beginning to their end. */
+import { createReadStream } from "node:fs";
+import { pipeline } from "node:stream";
+import { createGunzip } from "node:zlib";
 import tar from "tar-stream";
 import { UserError } from "../../errors.ts";
 
@@ -62,20 +65,19 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
   }
 }
 
-async function openStream(path: string): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+async function openStream(path: string): Promise<AsyncIterable<Uint8Array>> {
   const start = new Uint8Array(2);
   {
     using file = await Deno.open(path);
     await file.read(start);
   }
-  const { readable } = await Deno.open(path);
-  return start[0] === 0x1f && start[1] === 0x8b
-    ? readable.pipeThrough(new DecompressionStream("gzip"))
-    : readable;
+  if (start[0] !== 0x1f || start[1] !== 0x8b) return (await Deno.open(path)).readable;
+  // A DecompressionStream refuses what follows the first member: bgzip and `cat` write many, tapes add zeros.
+  return pipeline(createReadStream(path), createGunzip(), () => {}); // whoever reads gets the error
 }
 
 /** Writes a stream into another kind of stream, as long as that takes it. */
-async function feed(from: ReadableStream<Uint8Array>, into: tar.Extract): Promise<void> {
+async function feed(from: AsyncIterable<Uint8Array>, into: tar.Extract): Promise<void> {
   for await (const chunk of from) {
     if (into.destroyed) return;
     if (!into.write(chunk)) await drained(into);

@@ -266,6 +266,27 @@ Deno.test("a shard that is damaged or cut off is an error, wherever it is cut, a
   await assertRejects(() => converted(folder, [empty]), UserError, "expected samples of an image");
 });
 
+Deno.test("readArchive() reads a gzip of several members, and one that zeros follow", async () => {
+  using folder = new TestFolder();
+  const archive = await makeTar({ "1.png": PNG, "2.bin": new Uint8Array(60_000).fill(2), "3.png": PNG });
+  const members = await Promise.all(
+    [[0, 700], [700, 30_000], [30_000, archive.length]].map(([from, to]) => gzip(archive.subarray(from, to))),
+  );
+  const several = members.flatMap((member) => [...member]);
+  const namesOf = async (name: string, bytes: number[]) => {
+    const names = [];
+    for await (const file of readArchive(folder.write(name, Uint8Array.from(bytes)))) names.push(file.name);
+    return names;
+  };
+  const zeros = Array(100_000).fill(0);
+  for (const bytes of [several, [...await gzip(archive), ...zeros], [...several, ...zeros]]) {
+    assertEquals(await namesOf("shard.tar.gz", bytes), ["1.png", "2.bin", "3.png"]);
+  }
+  for (const bytes of [several.slice(0, -6), [...several, 7, 7]]) {
+    await assertRejects(() => namesOf("cut.tar.gz", bytes), UserError, "cut.tar.gz: the archive is damaged");
+  }
+});
+
 Deno.test("readArchive() passes over what is not read, and may be left early", async () => {
   using folder = new TestFolder();
   const files = Object.fromEntries(
