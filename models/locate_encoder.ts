@@ -82,11 +82,11 @@ function withImages(
   };
 }
 
-/** What transformers says beside a checkpoint's file, where its names and its width are of those weights. */
+/** What transformers or timm says beside the file of a vision transformer or ConvNeXt, where the width is that of its weights. */
 export async function configOf(
-  { file, formats = [], tensors }: Pick<StateDict, "file" | "formats" | "tensors">,
+  { file, tensors }: Pick<StateDict, "file" | "tensors">,
 ): Promise<TransformersConfig | undefined> {
-  if (!formats.some((title) => title.includes("transformers"))) return undefined;
+  if (!tensors.has("norm.weight")) return undefined;
   const config = await readTransformersConfig(file.path);
   return config?.width === tensors.get("norm.weight")?.shape[0] ? config : undefined;
 }

@@ -1,6 +1,7 @@
 /**
  * What Hugging Face transformers keeps beside `model.safetensors`: `config.json`, which says what no tensor's shape does, and
- * `preprocessor_config.json`, which has the mean and deviation of its images, and the filter that resizes them.
+ * `preprocessor_config.json`, which has the mean and deviation of its images, and the filter that resizes them. timm has these in
+ * its `config.json`.
  */
 import { dirname, join } from "node:path";
 import type { ResizeFilter } from "../../kernels/image/resize_table.ts";
@@ -18,7 +19,7 @@ export interface TransformersConfig {
   readonly mean?: ByChannel;
   readonly std?: ByChannel;
   /**
-   * `resample`, of files that resize the shorter side and crop the middle as evaluations do. Those of DINO and DINOv3 squeeze an
+   * `resample`, of files that resize the shorter side and crop the middle as evaluations do, or timm's `interpolation`. Those of DINO and DINOv3 squeeze an
    * image into a square instead, and by another filter than their authors' evaluations.
    */
   readonly interpolation?: ResizeFilter;
@@ -41,12 +42,18 @@ export function configsBeside(path: string): string[] {
 export async function readTransformersConfig(path: string): Promise<TransformersConfig | undefined> {
   const [config, images] = await Promise.all(configsBeside(path).map(readObject));
   const widths = config?.hidden_sizes; // a ConvNeXt's stages
-  const width = count(config?.hidden_size ?? (Array.isArray(widths) ? widths.at(-1) : undefined));
+  const width = count(
+    config?.hidden_size ?? (Array.isArray(widths) ? widths.at(-1) : config?.num_features), // the last is timm's
+  );
   if (config === undefined || width === undefined) return undefined;
   const rope = config.rope_theta ?? entry(config.rope_parameters, "rope_theta");
-  const [mean, std] = [channels(images?.image_mean), channels(images?.image_std)];
+  const [mean, std] = ["mean", "std"].map((name) =>
+    channels(images?.[`image_${name}`] ?? entry(config.pretrained_cfg, name))
+  );
   const isUsable = mean !== undefined && std !== undefined && std.every((value) => value > 0);
-  const interpolation = images?.do_center_crop === true ? FILTERS[Number(images.resample)] : undefined;
+  const interpolation = images?.do_center_crop === true
+    ? FILTERS[Number(images.resample)]
+    : Object.values(FILTERS).find((filter) => filter === entry(config.pretrained_cfg, "interpolation"));
   return {
     width,
     heads: count(config.num_attention_heads),

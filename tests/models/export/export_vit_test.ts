@@ -10,6 +10,7 @@ import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { chooseInput, inputOf } from "../../../models/encoder_input.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
+import { IMAGENET_NORMALIZATION } from "../../../models/images.ts";
 import { initialize } from "../../../models/initialize.ts";
 import { inspectCheckpoint } from "../../../models/inspect.ts";
 import { findEncoder, summarize } from "../../../models/registry.ts";
@@ -328,6 +329,37 @@ vitTest(
       Deno.writeTextFileSync(`${folder}/config.json`, "no JSON");
       using plain = await openEncoderSource(`${folder}/model.safetensors`, { part: "encoder" });
       assertStringIncludes(plain.encoder.name, "_h1_");
+    }),
+);
+
+vitTest(
+  "timm's config.json tells normalisation, where it is of these weights",
+  () =>
+    withFolder(async (folder) => {
+      const pretrained = { mean: [0.5, 0.4, 0.3], std: [0.2, 0.25, 0.5], input_size: [3, 224, 224] };
+      const config = { architecture: "vit_tiny", num_features: 64, pretrained_cfg: pretrained };
+      const files = [
+        "dino_tiny_timm",
+        "dinov2_tiny_reg_timm",
+        "dinov3_tiny_timm",
+        "dinov3_tiny_convnext_timm",
+      ];
+      for (const name of files.map((file) => `${file}.safetensors`)) {
+        const meanOf = async (beside: object, images?: object) => {
+          using source = await openEncoderSource(withConfig(folder, name, beside, images), {
+            part: "encoder",
+          });
+          const { mean, deviation } = source.normalization;
+          return [[...mean], [...deviation]];
+        };
+        const { mean, std } = pretrained;
+        assertEquals(await meanOf(config), [mean, std], name);
+        const usual = [[...IMAGENET_NORMALIZATION.mean], [...IMAGENET_NORMALIZATION.deviation]];
+        assertEquals(await meanOf({ ...config, num_features: 32 }), usual);
+        assertEquals(await meanOf({ ...config, pretrained_cfg: { mean, std: [0.2, 0, 0.5] } }), usual);
+        assertEquals(await meanOf(config, { image_mean: std, image_std: mean }), [std, mean]);
+        Deno.removeSync(`${folder}/preprocessor_config.json`);
+      }
     }),
 );
 
