@@ -91,7 +91,8 @@ export function stemFlag(group: string, what: string) {
     group,
     help:
       `${what}: cifar is for images of about 32 pixels, a first convolution of 3x3 with stride 1, and in ResNets no max ` +
-      "pooling; in vision transformers patches of 4 pixels; the checkpoint remembers it",
+      "pooling; in vision transformers patches of 4 pixels; cifar_pad2 is solo-learn's, a ResNet with padding 2 there; " +
+      "the checkpoint remembers it",
   } as const;
 }
 

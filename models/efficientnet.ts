@@ -4,7 +4,7 @@ import { globalAveragePool } from "../kernels/ops/global_average_pool/global_ave
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Convolution, ConvolutionOptions, Padding } from "./encoder_layers.ts";
 import { projectionHead } from "./heads.ts";
-import { cifarName, type Encoder, requireSize } from "./encoder.ts";
+import { type Encoder, nameWithStem, requireSize } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
 
 /** Repeats, kernel, stride of the first, expansion, output channels: table 1 of the paper. */
@@ -113,7 +113,7 @@ type Scale = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
 /** EfficientNet-B`scale`. */
 export function efficientNet(scale: Scale): Encoder {
   const name = `efficientnet_b${scale}`;
-  return { ...withStride(scale, name, 2), cifar: withStride(scale, cifarName(name), 1) };
+  return { ...withStride(scale, name, 2), cifar: withStride(scale, nameWithStem(name, "cifar"), 1) };
 }
 
 /** The blocks of EfficientNet-B`scale`, behind a first convolution with a stride. */

@@ -55,16 +55,17 @@ export type EncoderRole = "teacher" | "student";
 
 /**
  * Choices of an encoder's first layers, `--stem`. `imagenet`: as its authors have them. `cifar`: for images of about 32
- * pixels, see {@linkcode Encoder.cifar}.
+ * pixels, see {@linkcode Encoder.cifar}. `cifar_pad2`: as solo-learn has them for such images, see
+ * {@linkcode Encoder.cifarPad2}.
  */
-export type Stem = "imagenet" | "cifar";
+export type Stem = "imagenet" | "cifar" | "cifar_pad2";
 
 /** Every {@linkcode Stem}. */
-export const STEMS: readonly Stem[] = ["imagenet", "cifar"];
+export const STEMS: readonly Stem[] = ["imagenet", "cifar", "cifar_pad2"];
 
-/** Name of the encoder that another one is with the stem for CIFAR. */
-export function cifarName(name: string): string {
-  return `${name}_cifar`;
+/** Name of the encoder that another one is with a stem. */
+export function nameWithStem(name: string, stem: Stem): string {
+  return stem === "imagenet" ? name : `${name}_${stem}`;
 }
 
 /** Images that an encoder takes, where not every size will do. */
@@ -126,7 +127,7 @@ export interface Encoder {
   /** Entries of other modules that its authors save beside it, such as heads of training. */
   readonly ignores?: RegExp;
   /**
-   * The encoder that this one is with `--stem cifar`, called {@linkcode cifarName}; absent where there is none.
+   * The encoder that this one is with `--stem cifar`, called {@linkcode nameWithStem}; absent where there is none.
    *
    * - ResNets: `conv1` is 3x3 with stride 1 and padding 1 instead of 7x7 with stride 2, and no max pooling follows, as
    *   in MoCo's and SimCLR's runs on CIFAR-10. An image of 32 pixels has 4x4 places behind the last block, not 1x1.
@@ -134,6 +135,12 @@ export interface Encoder {
    * - Vision transformers: patches of 4 pixels instead of 16; 8x8 patches, not 2x2.
    */
   readonly cifar?: Encoder;
+  /**
+   * The encoder that this one is with `--stem cifar_pad2`; absent where there is none, as there is of ResNets alone. It is
+   * {@linkcode Encoder.cifar} with padding 2 in `conv1`, as solo-learn builds it for CIFAR. No shape of a tensor tells the two
+   * apart, but an image of 32 pixels has 5x5 places behind the last block.
+   */
+  readonly cifarPad2?: Encoder;
   /**
    * The rate of stochastic depth that it is trained with where nobody says one (`--drop-path`); absent where it has none, or one
    * of its own.

@@ -14,6 +14,8 @@ export interface EncoderClues {
   arch?: string;
   /** First layers that the file says, see `stemOf`. */
   saved?: string;
+  /** The stem that the file's program gives such an encoder, where the tensors do not tell; see `StateDict`. */
+  likelyStem?: Stem;
   /** The stem that is asked for; whichever fits where it is left out. */
   stem?: Stem;
   /** Heads of a vision transformer, `--heads`, where its tensors do not tell. */

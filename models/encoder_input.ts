@@ -8,7 +8,7 @@ import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { Framework } from "./checkpoint/state_dict.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import { UserError } from "../errors.ts";
-import { describeImageSize, type Encoder, type ImageSizes, sampleSize } from "./encoder.ts";
+import { describeImageSize, type Encoder, type ImageSizes, sampleSize, type Stem } from "./encoder.ts";
 import { IMAGENET_NORMALIZATION, traceImages } from "./images.ts";
 import { usualHead } from "./registry.ts";
 
@@ -23,6 +23,8 @@ export interface InputSource {
   readonly prefix: string;
   /** Prefixes of other encoders that `--weights` chooses; `undefined` where the names of a framework leave no choice. */
   readonly others?: readonly string[];
+  /** The stem that its encoder has since its program gives it that one; `undefined` where something else told it. */
+  readonly likelyStem?: Stem;
   /** Sizes of images that its encoder takes; any where it is left out. */
   readonly sizes?: ImageSizes;
   /** Height and width of the smallest that it takes, in pixels; absent where none is too small. */
@@ -125,7 +127,10 @@ export function requireImageSize(
 
 /** Where in a file an encoder was found, and which others were left out; `undefined` where there is no choice. */
 export function describePlace(
-  { framework, prefix, others }: Pick<InputSource, "framework" | "prefix" | "others">,
+  { framework, prefix, others, likelyStem }: Pick<
+    InputSource,
+    "framework" | "prefix" | "others" | "likelyStem"
+  >,
 ): string | undefined {
   if (others === undefined) return undefined;
   if (framework === "mocov3" && others.length > 0) {
@@ -137,8 +142,9 @@ export function describePlace(
       "ignored, --weights module.encoder_k selects it";
   }
   const place = prefix === "" ? [] : [`the encoder is under ${prefix}*`];
+  const stem = likelyStem === undefined ? [] : [`its stem is ${likelyStem}, as solo-learn's for CIFAR`];
   const left = others.length === 0 ? [] : [`ignored ${others.join(", ")}, which --weights can select`];
-  return [...place, ...left].join("; ") || undefined;
+  return [...place, ...stem, ...left].join("; ") || undefined;
 }
 
 function describeChoice(
@@ -216,7 +222,10 @@ export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio"
   };
 }
 
-/** First convolution of an encoder and the pooling behind it, with their strides: `conv 7x7/2, max pool 3x3/2`. */
+/**
+ * First convolution of an encoder and the pooling behind it, with their strides: `conv 7x7/2, max pool 3x3/2`. More padding than
+ * half the kernel is said too: `conv 3x3/1 padding 2`.
+ */
 export function stemOf(encoder: Encoder): string {
   const graph = new Graph();
   const { images } = traceImages(graph, "normalized", 1, sampleSize(encoder));
@@ -226,7 +235,9 @@ export function stemOf(encoder: Encoder): string {
     if (node.op === conv2d || node.op === depthwiseConv2d) {
       if (layers.length > 0) break;
       const [, { shape: [height, width] }] = node.inputs;
-      layers.push(`conv ${height}x${width}/${strideOf(node)}`);
+      const { padTop } = node.attributes as { padTop: number };
+      const padding = padTop > height / 2 ? ` padding ${padTop}` : "";
+      layers.push(`conv ${height}x${width}/${strideOf(node)}${padding}`);
     } else if (node.op === maxPool) {
       const { kernel } = node.attributes as { kernel: number };
       layers.push(`max pool ${kernel}x${kernel}/${strideOf(node)}`);

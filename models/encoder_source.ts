@@ -25,7 +25,7 @@ import {
   type Stem,
 } from "./encoder.ts";
 import { chooseFeature } from "./features.ts";
-import { findEncoder } from "./registry.ts";
+import { findEncoder, stemNameOf } from "./registry.ts";
 import { hasFixedPositions, openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
 
@@ -114,7 +114,8 @@ export async function openEncoderSource(
     const said = which === "teacher" ? undefined : state.arch;
     const input = which === "teacher" ? state.teacherInput : state.input;
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
-    const clues = cluesOf({ arch: said, input, fixedPositions, config: state.config }, { stem, heads });
+    const { config, likelyStem } = state;
+    const clues = cluesOf({ arch: said, input, likelyStem, fixedPositions, config }, { stem, heads });
     const named = arch === undefined ? undefined : findEncoder(arch, stem);
     if (named !== undefined) requireSameHeads(path, named, heads);
     const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
@@ -125,8 +126,9 @@ export async function openEncoderSource(
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const found = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
-    const matched = completeEntries(entries, found, state.config?.ropeTheta);
+    const matched = completeEntries(entries, found, config?.ropeTheta);
     requireStem(path, encoder, input);
+    const isLikelyStem = input?.stem === undefined && stemNameOf(encoder) === likelyStem;
     if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
     if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
       throw new UserError(
@@ -141,6 +143,7 @@ export async function openEncoderSource(
       framework: state.framework,
       prefix,
       others: state.others,
+      ...isLikelyStem && { likelyStem },
       isOurs: state.isOurs,
       sizes: encoder.sizes,
       smallest: encoder.smallest,

@@ -202,6 +202,7 @@ async function describeEncoders(
   const main = await describeWith(prefix, state.tensors, {
     arch,
     saved: input?.stem,
+    likelyStem: state.likelyStem,
     heads: input?.heads ?? config?.heads,
   }, input?.feature);
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
@@ -212,9 +213,10 @@ async function describeEncoders(
     const tensors = encoderBeside(state, name);
     return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, clues, feature)];
   });
-  const located = (others ?? []).map((other) =>
-    describeWith(other, locateEncoder(file, other).tensors, { arch })
-  );
+  const located = (others ?? []).map((other) => {
+    const { tensors, likelyStem } = locateEncoder(file, other);
+    return describeWith(other, tensors, { arch, likelyStem });
+  });
   const encoders = [main, ...await Promise.all([...named, ...located])];
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)

@@ -15,6 +15,7 @@ import {
   listTensors,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
+import type { Stem } from "./encoder.ts";
 import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import { readTransformersConfig, type TransformersConfig } from "./checkpoint/transformers_config.ts";
@@ -160,9 +161,26 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     prefix,
     tensors,
     formats,
+    likelyStem: likelyStemOf(taken, listed),
     others: weights === undefined ? [...rest.map((other) => other.prefix), ...prefixesLeftOut(file)] : [],
     beside: new Map([...listed].filter(([key]) => !key.startsWith(prefix))),
   };
+}
+
+/**
+ * `cifar_pad2` where an encoder is a ResNet for CIFAR in solo-learn's names: it has a first convolution of padding 2
+ * (`solo/methods/base.py`), and otherwise the shapes of everybody's.
+ */
+function likelyStemOf(
+  { prefix, tensors }: Located,
+  listed: ReadonlyMap<string, TensorRef>,
+): Stem | undefined {
+  const isBackbone = prefix === "backbone." || prefix === "momentum_backbone.";
+  if (!isBackbone || tensors.get("conv1.weight")?.shape[2] !== 3) return undefined;
+  const roots = new Set([...listed.keys()].map((key) => key.split(".")[0]));
+  // Its methods train a classifier beside their projector; `backbone` alone is many programs' name.
+  const isSoloLearn = roots.has("momentum_backbone") || (roots.has("projector") && roots.has("classifier"));
+  return isSoloLearn ? "cifar_pad2" : undefined;
 }
 
 function withReleaseNames(state: StateDict): StateDict {

@@ -5,7 +5,7 @@ import { globalAveragePool } from "../kernels/ops/global_average_pool/global_ave
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Initial } from "./encoder_layers.ts";
 import { projectionHead } from "./heads.ts";
-import { cifarName, type Encoder } from "./encoder.ts";
+import { type Encoder, nameWithStem } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
 
 /** Kernel, expansion, output channels, squeeze-and-excite, h-swish (else ReLU), stride: tables 1 and 2 of the paper. */
@@ -106,7 +106,7 @@ function block(b: EncoderBuilder, key: string, x: Tensor, shape: BlockShape): Te
 /** MobileNetV3 of a size. Its feature is what enters `fc`: behind `classifier`, not the pooled image. */
 export function mobileNetV3(size: keyof typeof SIZES): Encoder {
   const name = `mobilenetv3_${size}`;
-  return { ...withStride(size, name, 2), cifar: withStride(size, cifarName(name), 1) };
+  return { ...withStride(size, name, 2), cifar: withStride(size, nameWithStem(name, "cifar"), 1) };
 }
 
 /** The encoder whose first convolution has a stride. */

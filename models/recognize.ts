@@ -6,7 +6,7 @@ import { findHead, type FoundHead, type HeadOptions, LOSS_LAYER } from "./heads.
 import type { Encoder, TeacherSsl } from "./encoder.ts";
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
 import { stemOf } from "./encoder_input.ts";
-import { ENCODERS, encodersOfAllStems, FAMILIES, stemNameOf, usualHead } from "./registry.ts";
+import { ENCODERS, encodersOfAllStems, FAMILIES, stemNameOf, stemsOf, usualHead } from "./registry.ts";
 
 /** What of an encoder must be among some tensors. */
 export interface ExpectedPart {
@@ -104,12 +104,16 @@ function isThere(tensors: Shapes, { key, shape }: StateEntry): boolean {
 
 /** What a file says of its encoder, and what is asked for. */
 export function cluesOf(
-  { arch, input, fixedPositions, config }: Pick<StateDict, "arch" | "input" | "fixedPositions" | "config">,
+  { arch, input, likelyStem, fixedPositions, config }: Pick<
+    StateDict,
+    "arch" | "input" | "likelyStem" | "fixedPositions" | "config"
+  >,
   { stem, heads }: Pick<EncoderClues, "stem" | "heads"> = {},
 ): EncoderClues {
   return {
     arch,
     saved: input?.stem,
+    likelyStem,
     fixedPositions,
     stem,
     heads: heads ?? input?.heads ?? config?.heads,
@@ -117,29 +121,33 @@ export function cluesOf(
 }
 
 /**
- * The encoders that some tensors may be of, the likeliest first. Where one with the stem for CIFAR has the same tensors as
- * without it, as a MobileNetV3 has, one of the two is taken: the one that is asked for or that the file says, else the
- * usual one. An encoder of the method that the head is known by is preferred, but the head may be on any other too.
+ * The encoders that some tensors may be of, the likeliest first. Where one has the same tensors with several stems, as a
+ * MobileNetV3 has, one of these is taken: the one that is asked for or that the file says, else the one that its program
+ * usually has, else the first. An encoder of the method that the head is known by is preferred, but the head may be on any other too.
  */
 export function recognizeEncoders(
   tensors: Shapes,
   part: EncoderPart,
   clues: EncoderClues = {},
 ): Encoder[] {
-  const { arch: said, saved, stem } = clues;
+  const { arch: said, saved, likelyStem, stem } = clues;
   const head = findHead(tensors);
-  const isPreferred = ({ ssl, name, cifar }: Encoder) =>
-    head === undefined || ssl === methodOf(head) || name === said || cifar?.name === said;
+  const isPreferred = (encoder: Encoder) =>
+    head === undefined || encoder.ssl === methodOf(head) ||
+    stemsOf(encoder).values().some(({ name }) => name === said);
   const isSaid = (encoder: Encoder) =>
     saved === undefined ? encoder.name === said : stemOf(encoder) === saved;
   const ofFamilies = readEncoders(tensors, clues).filter((encoder) =>
     stem === undefined || stemNameOf(encoder) === stem
   );
   const fittingOf = (usual: Encoder) => {
-    const stems = [usual, ...usual.cifar === undefined ? [] : [usual.cifar]]
-      .filter((encoder) => stem === undefined || stemNameOf(encoder) === stem)
+    const ofStems = stemsOf(usual);
+    const stems = (stem === undefined ? [...ofStems.values()] : [ofStems.get(stem)])
+      .filter((encoder) => encoder !== undefined)
       .filter((encoder) => fits(encoder, tensors, part));
-    return stems.length < 2 ? stems : [stems.find(isSaid) ?? usual];
+    if (stems.length < 2) return stems;
+    const likely = likelyStem && ofStems.get(likelyStem);
+    return [stems.find(isSaid) ?? stems.find((encoder) => encoder === likely) ?? stems[0]];
   };
   const preferred = ENCODERS.filter(isPreferred).flatMap(fittingOf);
   const listed = preferred.length > 0 ? preferred : ENCODERS.flatMap(fittingOf);

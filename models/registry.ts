@@ -7,7 +7,7 @@ import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { DINOV3_CONVNEXT } from "./dinov3_convnext.ts";
 import { efficientNet } from "./efficientnet.ts";
-import { cifarName, type Encoder, requireSize, type Stem } from "./encoder.ts";
+import { type Encoder, nameWithStem, requireSize, type Stem, STEMS } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
@@ -56,13 +56,24 @@ export function listedEncoders(): Encoder[] {
   return [...ENCODERS, ...FAMILIES.flatMap(({ released }) => released)];
 }
 
-/** Every encoder with each of its stems: each of {@linkcode ENCODERS}, and behind it the one that it is with `--stem cifar`. */
+/** Every encoder with each of its stems: each of {@linkcode ENCODERS}, and behind it those of {@linkcode stemsOf}. */
 export function encodersOfAllStems(): Encoder[] {
   return ENCODERS.flatMap(withStems);
 }
 
+/** An encoder of the usual stem, and those that it is with the others that it has, by stem. */
+export function stemsOf(encoder: Encoder): Map<Stem, Encoder> {
+  const { cifar, cifarPad2 } = encoder;
+  const stems: readonly [Stem, Encoder | undefined][] = [
+    ["imagenet", encoder],
+    ["cifar", cifar],
+    ["cifar_pad2", cifarPad2],
+  ];
+  return new Map(stems.flatMap(([stem, one]) => one === undefined ? [] : [[stem, one]]));
+}
+
 function withStems(encoder: Encoder): Encoder[] {
-  return encoder.cifar === undefined ? [encoder] : [encoder, encoder.cifar];
+  return [...stemsOf(encoder).values()];
 }
 
 /** Names that an encoder is chosen by. */
@@ -90,12 +101,14 @@ export function usualHead(encoder: Encoder, dimension = 128): HeadOptions {
 
 /**
  * Encoders that a name may mean: the one that is called so, and those that the original calls so beside
- * `--teacher-ssl`, e.g. `resnet50` or `resnet50w2` for `swav_resnet50` or `swav_resnet50w2`; behind each the one that it is
- * with `--stem cifar`.
+ * `--teacher-ssl`, e.g. `resnet50` or `resnet50w2` for `swav_resnet50` or `swav_resnet50w2`; behind each those of the other
+ * stems.
  */
 export function encodersNamed(name: string): Encoder[] {
   const listed = encodersOfAllStems().filter((encoder) =>
-    [name, cifarName(name)].some((one) => encoder.name === one || encoder.name === `${encoder.ssl}_${one}`)
+    STEMS.map((stem) => nameWithStem(name, stem)).some((one) =>
+      encoder.name === one || encoder.name === `${encoder.ssl}_${one}`
+    )
   );
   return [
     ...listed,
@@ -146,23 +159,25 @@ export function findEncoder(name: string, stem?: Stem): Encoder {
       }`,
     );
   }
-  if (stem === undefined || stemNameOf(encoder) === stem) return encoder;
-  if (stem === "imagenet") {
+  const own = stemNameOf(encoder);
+  if (stem === undefined || own === stem) return encoder;
+  if (own !== "imagenet") {
     throw new UserError(
-      `--stem imagenet contradicts ${name}, whose stem is cifar: name the encoder without _cifar`,
+      `--stem ${stem} contradicts ${name}, whose stem is ${own}: name the encoder without _${own}`,
     );
   }
-  if (encoder.cifar !== undefined) return encoder.cifar;
-  const known = listedEncoders().filter(({ cifar }) => cifar !== undefined).map((candidate) =>
+  const other = stemsOf(encoder).get(stem);
+  if (other !== undefined) return other;
+  const known = listedEncoders().filter((candidate) => stemsOf(candidate).has(stem)).map((candidate) =>
     candidate.name
   );
-  throw new UserError(`${name} has no --stem cifar; these have: ${known.join(", ")}`);
+  throw new UserError(`${name} has no --stem ${stem}; these have: ${known.join(", ")}`);
 }
 
 /** Returns which of its stems an encoder has. */
 export function stemNameOf(encoder: Encoder): Stem {
-  const isCifar = encodersNamed(encoder.name.replace(/_cifar$/, "")).some(({ cifar }) => cifar === encoder);
-  return isCifar ? "cifar" : "imagenet";
+  const usual = encodersNamed(encoder.name.replace(/_cifar(_pad2)?$/, ""));
+  return STEMS.slice(1).find((stem) => usual.some((one) => stemsOf(one).get(stem) === encoder)) ?? "imagenet";
 }
 
 /** What a table of encoders shows. */

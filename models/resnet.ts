@@ -7,7 +7,7 @@ import { globalAveragePool } from "../kernels/ops/global_average_pool/global_ave
 import { maxPool } from "../kernels/ops/max_pool/max_pool.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import { projectionHead } from "./heads.ts";
-import { cifarName, type Encoder } from "./encoder.ts";
+import { type Encoder, nameWithStem, type Stem } from "./encoder.ts";
 
 /** A residual block: declares its layers, applies them, and returns [n, h / stride, w / stride, out]. */
 type Block = (b: EncoderBuilder, key: string, x: Tensor, channels: number, stride: number) => Tensor;
@@ -73,12 +73,19 @@ export interface ResNetShape {
   /** Factor of the channels of every block; 1 where left out. */
   width?: number;
   /** Channels of the first convolution; 64 where left out. */
-  stem?: number;
-  /** First convolution of 3x3 with stride 1, and no pooling behind it: for images of 32 pixels. */
-  cifar?: boolean;
+  stemWidth?: number;
+  /** First layers; `imagenet` where left out. */
+  stem?: Stem;
   /** What stands before every key, e.g. `module.`. */
   prefix?: string;
 }
+
+/** The first convolution of each stem; only the first one has a pooling behind it. */
+const FIRST = {
+  imagenet: { kernel: 7, stride: 2, padding: 3 },
+  cifar: { kernel: 3, stride: 1, padding: 1 },
+  cifar_pad2: { kernel: 3, stride: 1, padding: 2 },
+} as const satisfies Record<Stem, object>;
 
 /** Length of the pooled feature. */
 export function resnetFeatures({ depth, width = 1 }: ResNetShape): number {
@@ -89,17 +96,17 @@ export function resnetFeatures({ depth, width = 1 }: ResNetShape): number {
 export function traceResNet(
   b: EncoderBuilder,
   images: Tensor,
-  { depth, width = 1, stem = 64, cifar = false, prefix = "" }: ResNetShape,
+  { depth, width = 1, stemWidth = 64, stem = "imagenet", prefix = "" }: ResNetShape,
 ): { feature: Tensor; map(): Tensor } {
   const { block, stages } = DEPTHS[depth];
   const conv1 = b.convolution(`${prefix}conv1`, {
     inputs: 3,
-    outputs: stem,
-    ...cifar ? { kernel: 3, stride: 1, padding: 1 } : { kernel: 7, stride: 2, padding: 3 },
+    outputs: stemWidth,
+    ...FIRST[stem],
   });
-  const bn1 = b.batchNorm(`${prefix}bn1`, stem);
+  const bn1 = b.batchNorm(`${prefix}bn1`, stemWidth);
   const y = b.convolveAndNormalize(images, conv1, bn1, { activation: "relu" });
-  let [x] = cifar ? [y] : b.graph.applyAll(maxPool, [y], { kernel: 3, stride: 2, padding: 1 });
+  let [x] = stem === "imagenet" ? b.graph.applyAll(maxPool, [y], { kernel: 3, stride: 2, padding: 1 }) : [y];
   for (const [stage, blocks] of stages.entries()) {
     for (let i = 0; i < blocks; i++) {
       const stride = stage > 0 && i === 0 ? 2 : 1;
@@ -113,11 +120,11 @@ export function traceResNet(
 export function resnet(depth: ResNetDepth): Encoder {
   const name = `resnet${depth}`;
   const torchvision = { original: `torchvision.models.${name}`, torchvision: name };
-  return {
-    ...mocoEncoder(name, "ResNet", { depth }),
+  const withStem = (stem: Stem): Encoder => ({
+    ...mocoEncoder(nameWithStem(name, stem), "ResNet", { depth, stem }),
     ...torchvision,
-    cifar: { ...mocoEncoder(cifarName(name), "ResNet", { depth, cifar: true }), ...torchvision },
-  };
+  });
+  return { ...withStem("imagenet"), cifar: withStem("cifar"), cifarPad2: withStem("cifar_pad2") };
 }
 
 /**

@@ -20,7 +20,7 @@ const HEADS = {
  */
 export function swavResNet50(width: keyof typeof HEADS): Encoder {
   const { kind, hidden } = HEADS[width];
-  const shape: ResNetShape = { depth: 50, width, stem: 64 * width };
+  const shape: ResNetShape = { depth: 50, width, stemWidth: 64 * width };
   const features = resnetFeatures(shape);
   return {
     name: `swav_resnet50${width === 1 ? "" : `w${width}`}`,

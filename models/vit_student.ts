@@ -5,7 +5,7 @@
  * A table of learned positions is for one size of images, so an encoder is made for a size, which its name says where it is not
  * the usual one: `vit_tiny` for 224 x 224, `vit_tiny_96`, and with patches of 4 pixels `vit_tiny_cifar` for 32 x 32.
  */
-import { cifarName, type Encoder, type FeatureKind, type Stem } from "./encoder.ts";
+import { type Encoder, type FeatureKind, nameWithStem } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { nameWithFeature, splitFeature } from "./features.ts";
 import { findHead } from "./heads.ts";
@@ -21,14 +21,14 @@ const NAMES = Object.keys(SHAPES) as Name[];
 
 /** Side of a patch, and of the images where nothing says another, in pixels. */
 const STEM = { imagenet: { patch: 16, size: 224 }, cifar: { patch: 4, size: 32 } } as const;
+type Stem = keyof typeof STEM;
 
 /** Encoders that were asked for, by name: what is known of an encoder is kept by its object. */
 const known = new Map<string, Encoder>();
 
 /** The name of the encoder for images of a size. */
 function nameOf(name: Name, size: number, stem: Stem): string {
-  const sized = size === STEM[stem].size ? name : `${name}_${size}`;
-  return stem === "cifar" ? cifarName(sized) : sized;
+  return nameWithStem(size === STEM[stem].size ? name : `${name}_${size}`, stem);
 }
 
 function shapeOf(name: Name, size: number, stem: Stem): VitShape {

@@ -1,9 +1,9 @@
 /** The table of encoders that `deno task models`, `deno task distill --help` and the README show. */
 import { CONTAINERS } from "../../models/checkpoint/checkpoint_file.ts";
 import { EXPORT_FORMATS } from "../../models/export/export_encoder.ts";
-import { type EncoderRole, type Stem, STEMS } from "../../models/encoder.ts";
+import type { EncoderRole, Stem } from "../../models/encoder.ts";
 import { PAPER_IMAGE_SIZE } from "../../models/encoder_input.ts";
-import { listedEncoders, summarize, usualHead } from "../../models/registry.ts";
+import { listedEncoders, stemsOf, summarize, usualHead } from "../../models/registry.ts";
 import { formatTable } from "./table.ts";
 
 /** One encoder, as the list shows it. */
@@ -29,14 +29,14 @@ export interface EncoderRow {
 export function listEncoders(): EncoderRow[] {
   return listedEncoders().map((encoder) => {
     const { parameters, multiplyAccumulates } = summarize(encoder, usualHead(encoder), PAPER_IMAGE_SIZE);
-    const { name, family, roles, ssl, cifar } = encoder;
+    const { name, family, roles, ssl } = encoder;
     return {
       name,
       family,
       parameters,
       multiplyAccumulates,
       roles,
-      stems: cifar === undefined ? ["imagenet"] : STEMS,
+      stems: [...stemsOf(encoder).keys()],
       ssl,
       reads: CONTAINERS,
       exports: EXPORT_FORMATS,

@@ -6,6 +6,7 @@ import { CheckpointError, describe, quote } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import type { TransformersConfig } from "./transformers_config.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
+import type { Stem } from "../encoder.ts";
 import { INPUT_KEY, readInput, readInputOfRun, type SavedInput, TEACHER_INPUT_KEY } from "./saved_input.ts";
 import { OrderedDict, type TorchDict, type TorchValue } from "./torch_value.ts";
 
@@ -40,6 +41,8 @@ export interface StateDict extends Disposable {
    * leave no choice.
    */
   readonly others?: readonly string[];
+  /** The stem of its program's encoders, where shapes do not tell it: solo-learn's for CIFAR, see `locate_encoder.ts`. */
+  readonly likelyStem?: Stem;
   /** Whether the positions of a vision transformer are MoCo-v3's, where that was looked at. */
   readonly fixedPositions?: boolean;
   /** What transformers says beside the file. */

@@ -19,8 +19,8 @@ export interface TransformersConfig {
   readonly mean?: ByChannel;
   readonly std?: ByChannel;
   /**
-   * `resample`, of files that resize the shorter side and crop the middle as evaluations do, or timm's `interpolation`. Those of DINO and DINOv3 squeeze an
-   * image into a square instead, and by another filter than their authors' evaluations.
+   * `resample`, of files that resize the shorter side and crop the middle as evaluations do; or timm's `interpolation`. transformers'
+   * files of DINO and DINOv3 squeeze an image into a square instead, and by another filter than their authors' evaluations.
    */
   readonly interpolation?: ResizeFilter;
 }

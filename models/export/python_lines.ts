@@ -36,9 +36,11 @@ function modelLines({ part, encoder, head }: Exported): string[] {
   const { torchvision, features, ssl } = found;
   if (torchvision === undefined) return [];
   const lines = [`model = torchvision.models.${torchvision}()`];
-  if (stemNameOf(found) === "cifar") {
+  const stem = stemNameOf(found);
+  if (stem !== "imagenet") {
+    const padding = stem === "cifar" ? 1 : 2;
     lines.push(
-      "model.conv1 = torch.nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)",
+      `model.conv1 = torch.nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=${padding}, bias=False)`,
       "model.maxpool = torch.nn.Identity()",
     );
   }

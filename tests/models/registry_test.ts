@@ -32,6 +32,7 @@ Deno.test("encodersNamed() knows the original's names, which need --teacher-ssl 
   assertEquals(named("resnet50"), [
     ["resnet50", "moco"],
     ["resnet50_cifar", "moco"],
+    ["resnet50_cifar_pad2", "moco"],
     ["simclr_resnet50", "simclr"],
     ["swav_resnet50", "swav"],
   ]);

@@ -18,7 +18,8 @@ import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { loadStateDict } from "../../models/checkpoint/state_dict.ts";
 import { torchDict } from "../../models/checkpoint/torch_value.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
-import { stemOf } from "../../models/encoder_input.ts";
+import type { Stem } from "../../models/encoder.ts";
+import { chooseInput, stemOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
@@ -137,14 +138,29 @@ Deno.test("findEncoder() gives an encoder the stem that is asked for, and no oth
     assertThrows(() => findEncoder("resnet18_cifar", "imagenet"), UserError).message,
     "--stem imagenet contradicts resnet18_cifar",
   );
+  assertEquals(findEncoder("resnet18", "cifar_pad2"), findEncoder("resnet18_cifar_pad2"));
+  assertStringIncludes(
+    assertThrows(() => findEncoder("resnet18_cifar", "cifar_pad2"), UserError).message,
+    "--stem cifar_pad2 contradicts resnet18_cifar, whose stem is cifar: name the encoder without _cifar",
+  );
+  for (const name of ["mobilenetv3_small", "vit_tiny"]) {
+    assertStringIncludes(
+      assertThrows(() => findEncoder(name, "cifar_pad2"), UserError).message,
+      `${name} has no --stem cifar_pad2; these have: resnet18, resnet34, resnet50, resnet101, resnet152`,
+    );
+  }
   for (const encoder of encodersOfAllStems()) {
-    const isCifar = !ENCODERS.includes(encoder);
-    assertEquals(isCifar, encoder.name.endsWith("_cifar"));
-    if (isCifar) assertEquals(stemOf(encoder), "conv 3x3/1", encoder.name);
-    else assert(stemOf(encoder).includes("/2"), encoder.name);
+    const [, suffix] = /(_cifar(?:_pad2)?)?$/.exec(encoder.name)!;
+    assertEquals(suffix === undefined, ENCODERS.includes(encoder));
+    if (suffix === undefined) assert(stemOf(encoder).includes("/2"), encoder.name);
+    else {assertEquals(
+        stemOf(encoder),
+        suffix === "_cifar" ? "conv 3x3/1" : "conv 3x3/1 padding 2",
+        encoder.name,
+      );}
     assertEquals(
       findEncoder(encoder.name).features,
-      findEncoder(encoder.name.replace("_cifar", "")).features,
+      findEncoder(encoder.name.replace(suffix ?? "", "")).features,
     );
   }
 });
@@ -160,6 +176,9 @@ Deno.test("a ResNet with the stem for CIFAR is recognised by its first convoluti
     for (const arch of [null, "resnet50", "resnet50_cifar"]) {
       assertEquals(await resolveTeacher(path, { arch }), teacher);
     }
+    // Whoever says that it has padding 2 is believed: nothing in the file does.
+    using padded = await openEncoderSource(path, { part: "encoder", stem: "cifar_pad2" });
+    assertEquals(padded.encoder.name, "resnet50_cifar_pad2");
     assertStringIncludes(
       (await assertRejects(() => resolveTeacher(path, { arch: "resnet18" }), UserError)).message,
       "holds a resnet50_cifar, but --teacher-arch is resnet18",
@@ -175,6 +194,63 @@ Deno.test("a ResNet with the stem for CIFAR is recognised by its first convoluti
   });
   await withShapes("resnet50", moco, async (path) => {
     assertEquals(await resolveTeacher(path), { arch: "resnet50", ssl: "moco" });
+  });
+});
+
+Deno.test("a ResNet of solo-learn's for CIFAR has padding 2 in its first convolution, unless something says otherwise", async () => {
+  const isHead = /^fc\./;
+  const nameOf = async (path: string, options: { arch?: string; stem?: Stem; weights?: string } = {}) => {
+    using source = await openEncoderSource(path, { part: "backbone", ...options });
+    return [source.encoder.name, chooseInput(source, { imageSize: 32 }).note?.slice(path.length + 2)];
+  };
+  const said = "its stem is cifar_pad2, as solo-learn's for CIFAR";
+  const soloLearn = {
+    prefix: "backbone.",
+    without: isHead,
+    more: { "classifier.weight": [10, 512], "projector.0.weight": [64, 512] },
+  };
+  await withShapes("resnet18_cifar", soloLearn, async (path) => {
+    const place = "the encoder is under backbone.*";
+    assertEquals(await nameOf(path), ["resnet18_cifar_pad2", `${place}; ${said}`]);
+    assertEquals(await nameOf(path, { weights: "backbone" }), ["resnet18_cifar_pad2", `${place}; ${said}`]);
+    assertEquals(await nameOf(path, { stem: "cifar" }), ["resnet18_cifar", place]);
+    assertEquals(await nameOf(path, { arch: "resnet18_cifar" }), ["resnet18_cifar", place]);
+    const feature = "pooled";
+    for (const arch of [null, "resnet18", "resnet18_cifar_pad2"]) {
+      assertEquals((await resolveTeacher(path, { arch, feature })).arch, "resnet18_cifar_pad2");
+    }
+    const { encoders, note } = await inspectCheckpoint(path);
+    assertEquals([encoders[0].recognized, note], [["resnet18_cifar_pad2"], `${place}; ${said}`]);
+    // What is exported says its stem, and needs no names to tell it.
+    const output = `${path}.pth`;
+    const options = { format: "pth", part: "backbone", normalize: false, force: false } as const;
+    await exportEncoder({ ...options, checkpoint: path, output });
+    assertEquals((await nameOf(output))[0], "resnet18_cifar_pad2");
+    await assertRejects(
+      () => nameOf(output, { arch: "resnet18_cifar" }),
+      CheckpointError,
+      'begins with "conv 3x3/1 padding 2", but resnet18_cifar begins with conv 3x3/1',
+    );
+  });
+  // With a momentum encoder beside it, which is the one that is taken.
+  const momentum = Object.fromEntries(
+    summarize(findEncoder("resnet18_cifar"), { kind: "none", dimension: 512 }, 32).state
+      .map(({ key, shape }) => [`momentum_backbone.${key}`, shape]),
+  );
+  await withShapes("resnet18_cifar", { ...soloLearn, more: momentum }, async (path) => {
+    assertEquals((await nameOf(path))[0], "resnet18_cifar_pad2");
+    const { encoders } = await inspectCheckpoint(path);
+    assertEquals(encoders.map(({ name, recognized }) => [name, recognized]), [
+      ["momentum_backbone", ["resnet18_cifar_pad2"]],
+      ["backbone", ["resnet18_cifar_pad2"]],
+    ]);
+  });
+  // Another program's, and solo-learn's for larger images.
+  await withShapes("resnet18_cifar", { prefix: "backbone.", without: isHead }, async (path) => {
+    assertEquals(await nameOf(path), ["resnet18_cifar", "the encoder is under backbone.*"]);
+  });
+  await withShapes("resnet18", soloLearn, async (path) => {
+    assertEquals(await nameOf(path), ["resnet18", "the encoder is under backbone.*"]);
   });
 });
 

@@ -358,6 +358,9 @@ vitTest(
         assertEquals(await meanOf({ ...config, num_features: 32 }), usual);
         assertEquals(await meanOf({ ...config, pretrained_cfg: { mean, std: [0.2, 0, 0.5] } }), usual);
         assertEquals(await meanOf(config, { image_mean: std, image_std: mean }), [std, mean]);
+        const filtered = { ...config, pretrained_cfg: { ...pretrained, interpolation: "bilinear" } };
+        using source = await openEncoderSource(withConfig(folder, name, filtered), { part: "encoder" });
+        assertEquals([source.interpolation, source.input?.interpolation], ["bicubic", "bilinear"]);
         Deno.removeSync(`${folder}/preprocessor_config.json`);
       }
     }),

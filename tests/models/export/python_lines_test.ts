@@ -20,6 +20,7 @@ const CASES: [arch: string, options: ShapeOptions, tensors: { backbone: number; 
     encoder: 122,
   }],
   ["resnet18_cifar", { prefix: "module.encoder_q.", head: MLP }, { backbone: 120, encoder: 124 }],
+  ["resnet18_cifar_pad2", { prefix: "module.encoder_q.", head: MLP }, { backbone: 120, encoder: 124 }],
   ["resnet50", {}, { backbone: 318, encoder: 322 }],
   ["simclr_resnet50", { prefix: "module.module." }, { backbone: 318, encoder: 327 }],
   ["swav_resnet50", { head: { kind: "mlp_bn", dimension: 16, hidden: 24 } }, { backbone: 318, encoder: 327 }],
