@@ -43,10 +43,10 @@ const MARKS: Readonly<Record<TeacherSsl, string>> = {
   moco: "a head `fc` without batch norm",
   simclr: "a head `fc` with a batch norm",
   swav: "a head `projection_head`",
-  dino: "a vision transformer with learned positions and without LayerScale",
-  dinov2: "a vision transformer with learned positions and LayerScale",
+  dino: "a vision transformer with a table of positions and without LayerScale",
+  dinov2: "a vision transformer with a table of positions and LayerScale",
   dinov3: "a vision transformer with rotary positions, or a ConvNeXt",
-  mocov3: "a vision transformer with fixed positions",
+  mocov3: "a vision transformer with its fixed positions",
 };
 
 /**
