@@ -93,8 +93,8 @@ export interface BrokenRowEvent {
 /** Events of readers. */
 export type ReaderEvent = WarningEvent | BrokenRowEvent;
 
-/** Receives events. What it returns resolves when more may come, for those that can wait. */
-export type Emit<Event> = (event: Event) => void | Promise<void>;
+/** Receives events. Those that can wait for it await what it returns, if that is a promise, before they tell more. */
+export type Emit<Event> = (event: Event) => unknown;
 
 /** Receives events from actors: the run, on the main thread. */
 export type Monitor<Event = ReaderEvent> = {

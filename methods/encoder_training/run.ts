@@ -298,10 +298,10 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
         // They come before their step, and again where the trainer crashed in between.
         if (!this.#isNew(event) || event.step === this.#statsReported) return;
         this.#statsReported = event.step;
-        return this.#emit(event);
+        return void this.#emit(event);
       case "snapshot":
       case "warning":
-        return this.#emit(event);
+        return void this.#emit(event);
     }
   }
 

@@ -202,7 +202,7 @@ class FinetuneRun {
       // They come before their step, and again where the trainer crashed in between.
       if (event.step === this.#told.stats) return;
       this.#told.stats = event.step;
-      return this.#emit(event);
+      return void this.#emit(event);
     }
     this.#told.step = event.step;
     this.#emit(event);
