@@ -1,7 +1,7 @@
 /** Writes a file whole or not at all. */
 import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
-import { openTemporary } from "./temporary.ts";
+import { openTemporary, type TemporaryFile } from "./temporary.ts";
 
 /** Characters of a text in parts that are written at once. */
 const WRITTEN_AT_ONCE = 2 ** 20;
@@ -33,15 +33,36 @@ export function writeAll(file: Pick<Deno.FsFile, "writeSync">, bytes: Uint8Array
  * @throws FileWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
  */
 export async function replaceFile(path: string, write: (file: Deno.FsFile) => Promise<void>): Promise<void> {
-  const target = targetOf(path);
-  await explained(path, async () => {
-    using temporary = openTemporary(target);
-    await write(temporary.file);
-    await temporary.file.sync();
-    // While it is open, and thereby locked: nobody takes it for one that was left behind.
-    await Deno.rename(temporary.path, target);
-  });
-  await syncFolder(dirname(target));
+  await replaceFiles([path], ([file]) => write(file));
+}
+
+/**
+ * {@linkcode replaceFile} with files that belong together. None takes its name before all are written and flushed to the disk; then
+ * they do so in the order of `paths`.
+ *
+ * @param write gets the temporary files, in that order
+ * @throws FileWriteError as {@linkcode replaceFile} does; where a name cannot be taken, those before it have been
+ */
+export async function replaceFiles(
+  paths: readonly string[],
+  write: (files: Deno.FsFile[]) => Promise<void>,
+): Promise<void> {
+  using stack = new DisposableStack();
+  const written: { path: string; target: string; temporary: TemporaryFile }[] = [];
+  for (const path of paths) {
+    const target = targetOf(path);
+    await explained(path, () => {
+      written.push({ path, target, temporary: stack.use(openTemporary(target)) });
+      return Promise.resolve();
+    });
+  }
+  await explained(paths[0], () => write(written.map(({ temporary }) => temporary.file)));
+  for (const { path, temporary } of written) await explained(path, () => temporary.file.sync());
+  // While they are open, and thereby locked: nobody takes them for some that were left behind.
+  for (const { path, target, temporary } of written) {
+    await explained(path, () => Deno.rename(temporary.path, target));
+  }
+  for (const folder of new Set(written.map(({ target }) => dirname(target)))) await syncFolder(folder);
 }
 
 /**

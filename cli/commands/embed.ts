@@ -5,7 +5,7 @@ import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { RankedSettings } from "../../methods/method.ts";
 import { embed } from "../../methods/runs.ts";
 import { openDataset } from "../../data/open_dataset.ts";
-import { replaceFile, requireWritable, writeAll } from "../../data/replace_file.ts";
+import { replaceFile, replaceFiles, requireWritable, writeAll } from "../../data/replace_file.ts";
 import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
@@ -72,13 +72,11 @@ async function run(
 ): ReturnType<typeof embedInto> {
   if (file === null) return await embedInto([], options, progress, settings);
   let result: Awaited<ReturnType<typeof embedInto>> | undefined;
-  await replaceFile(file.path, async (embeddings) => {
-    const writer = openEmbeddingWriter(embeddings, file.format, options.dimension);
-    const work = async (others: EmbeddingWriter[]) => {
-      result = await embedInto([writer, ...others], options, progress, settings);
-    };
-    if (file.format !== ".npy") await work([]);
-    else await replaceFile(namesPath(file.path), async (names) => await work([openNamesWriter(names)]));
+  const paths = file.format === ".npy" ? [namesPath(file.path), file.path] : [file.path];
+  await replaceFiles(paths, async (files) => {
+    const writer = openEmbeddingWriter(files.at(-1)!, file.format, options.dimension);
+    const others = file.format === ".npy" ? [openNamesWriter(files[0])] : [];
+    result = await embedInto([writer, ...others], options, progress, settings);
   });
   return result!;
 }

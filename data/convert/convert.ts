@@ -4,7 +4,7 @@ import { BrokenRowError, type Dataset } from "../dataset.ts";
 import { BrokenImageError, decodeUnwritten } from "../decode.ts";
 import { lineIndexPath, Offsets, writeLineIndex } from "../line_index.ts";
 import { Random } from "../random.ts";
-import { replaceFile, writeAll } from "../replace_file.ts";
+import { replaceFiles, writeAll } from "../replace_file.ts";
 import { makeTemporaryFolder } from "../temporary.ts";
 import { TsvFile } from "../tsv.ts";
 import type { OpenedSources } from "./open_sources.ts";
@@ -83,10 +83,11 @@ export async function convert(
     }
     const held = new Set(new Random(seed, "split").permutation(count).subarray(0, testRows));
     const order = shuffle ? shuffled(count, seed) : Uint32Array.from({ length: count }, (_, row) => row);
-    return [
-      await writeRows(train, dataset, order.filter((row) => !held.has(row)), options, events, signal),
-      await writeRows(test, dataset, order.filter((row) => held.has(row)), options, events, signal),
-    ];
+    const part = (path: string, isHeld: boolean) =>
+      partOf(path, dataset, order.filter((row) => held.has(row) === isHeld), options);
+    // The train file takes its name last: it may be the source, and the other rows must be in their file then.
+    const [tested, trained] = await write([part(test, true), part(train, false)], options, events, signal);
+    return [trained, tested];
   });
 }
 
@@ -94,17 +95,18 @@ function shuffled(count: number, seed: number): Uint32Array {
   return new Random(seed, "order", 0).permutation(count);
 }
 
-/** Writes rows of data in a given order, as many as are wished. */
-async function writeRows(
-  path: string,
-  dataset: Dataset,
-  order: Uint32Array,
-  options: ConvertOptions,
-  events: RowEvents,
-  signal: AbortSignal | undefined,
-): Promise<Converted> {
-  const rows = order.subarray(0, options.limit ?? order.length);
-  return await write(path, rowsOf(dataset, rows), rows.length, options, events, signal);
+/** A TSV file that is to be written. */
+interface Part {
+  path: string;
+  rows: AsyncIterable<SourceRow | BrokenRowError>;
+  /** How many they are, where that is known. */
+  total: number | undefined;
+}
+
+/** Rows of data in a given order, as many as are wished. */
+function partOf(path: string, dataset: Dataset, order: Uint32Array, { limit }: ConvertOptions): Part {
+  const rows = order.subarray(0, limit ?? order.length);
+  return { path, rows: rowsOf(dataset, rows), total: rows.length };
 }
 
 async function convertPart(
@@ -116,12 +118,16 @@ async function convertPart(
 ): Promise<Converted[]> {
   const { shuffle, seed, limit } = options;
   if (!shuffle) {
-    const { rows, total } = firstRows(sources, limit);
-    return [await write(path, rows, total, options, events, signal)];
+    return await write([{ path, ...firstRows(sources, limit) }], options, events, signal);
   }
-  return await withDataset(sources, path, events, signal, async (dataset) => [
-    await writeRows(path, dataset, shuffled(dataset.rowCount, seed), options, events, signal),
-  ]);
+  return await withDataset(
+    sources,
+    path,
+    events,
+    signal,
+    (dataset) =>
+      write([partOf(path, dataset, shuffled(dataset.rowCount, seed), options)], options, events, signal),
+  );
 }
 
 /** Decodes every image, of the first rows only where there is a limit, and writes nothing. */
@@ -151,14 +157,8 @@ async function withDataset(
   const path = `${temporary.path}/rows.tsv`;
   events.onNote?.("writing the rows to a temporary file first, to read them in any order");
   const options = { check: false };
-  const { statistics } = await write(
-    path,
-    concatenated(sources),
-    countOf(sources),
-    options,
-    events,
-    signal,
-  );
+  const all = { path, rows: concatenated(sources), total: countOf(sources) };
+  const [{ statistics }] = await write([all], options, events, signal);
   using tsv = await TsvFile.open(path);
   const written = await work(tsv);
   written[0].statistics.broken += statistics.broken;
@@ -252,37 +252,50 @@ async function* windows(
   if (window.length > 0) yield window;
 }
 
-/** Writes a TSV file, then its index. */
+/** Writes TSV files, which take their names when all are written, then their indexes. */
 async function write(
-  path: string,
-  rows: AsyncIterable<SourceRow | BrokenRowError>,
-  total: number | undefined,
+  parts: readonly Part[],
   options: Pick<ConvertOptions, "check" | "maxPixels">,
   events: RowEvents,
   signal: AbortSignal | undefined,
-): Promise<Converted> {
+): Promise<Converted[]> {
+  const written: (Converted & { offsets: Offsets })[] = [];
+  await replaceFiles(parts.map(({ path }) => path), async (files) => {
+    for (const [i, part] of parts.entries()) {
+      written.push(await writeRows(files[i], part, options, events, signal));
+    }
+  });
+  for (const { path, offsets } of written) await writeLineIndex(lineIndexPath(path), offsets.take());
+  return written.map(({ path, bytes, statistics }) => ({ path, bytes, statistics }));
+}
+
+/** Writes the rows of a TSV file, and finds where each begins. */
+async function writeRows(
+  file: Deno.FsFile,
+  { path, rows, total }: Part,
+  options: Pick<ConvertOptions, "check" | "maxPixels">,
+  events: RowEvents,
+  signal: AbortSignal | undefined,
+): Promise<Converted & { offsets: Offsets }> {
   const statistics = new RowStatistics();
   const offsets = new Offsets();
+  const encoder = new TextEncoder();
   let bytes = 0;
-  await replaceFile(path, async (file) => {
-    const encoder = new TextEncoder();
-    let waiting = "";
-    const flush = () => {
-      writeAll(file, encoder.encode(waiting));
-      waiting = "";
-    };
-    for await (const { key, label, image } of checked(rows, statistics, options, total, events, signal)) {
-      // What would end the column or the row.
-      const name = key.replaceAll(/[\t\r\n]/g, " ").toWellFormed();
-      const line = `${name}\t${label}\t${image.toBase64()}\n`;
-      offsets.push(bytes);
-      bytes += line.length + encoder.encode(name).length - name.length;
-      waiting += line;
-      if (waiting.length >= WRITE_CHARACTERS) flush();
-    }
-    flush();
-    if (statistics.rows === 0) throw new UserError(`${path}: no rows are left for it; nothing was written`);
-  });
-  await writeLineIndex(lineIndexPath(path), offsets.take());
-  return { path, bytes, statistics };
+  let waiting = "";
+  const flush = () => {
+    writeAll(file, encoder.encode(waiting));
+    waiting = "";
+  };
+  for await (const { key, label, image } of checked(rows, statistics, options, total, events, signal)) {
+    // What would end the column or the row.
+    const name = key.replaceAll(/[\t\r\n]/g, " ").toWellFormed();
+    const line = `${name}\t${label}\t${image.toBase64()}\n`;
+    offsets.push(bytes);
+    bytes += line.length + encoder.encode(name).length - name.length;
+    waiting += line;
+    if (waiting.length >= WRITE_CHARACTERS) flush();
+  }
+  flush();
+  if (statistics.rows === 0) throw new UserError(`${path}: no rows are left for it; nothing was written`);
+  return { path, bytes, statistics, offsets };
 }

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { UserError } from "../../errors.ts";
 import { elementCount } from "../../kernels/graph.ts";
 import { concatenateBytes } from "../../data/bytes.ts";
-import { replaceFile, writeAll } from "../../data/replace_file.ts";
+import { replaceFile, replaceFiles, writeAll } from "../../data/replace_file.ts";
 import type { ExportedWeight, TracedOnnxModel } from "./onnx_model.ts";
 import {
   encodeFieldStart,
@@ -78,13 +78,13 @@ export async function writeOnnxFile(
 
   const dataPath = externalDataPath(path);
   const { message, offsets, bytes } = layOutExternal(traced, basename(dataPath));
-  await replaceFile(dataPath, async (file) => {
+  // The model first, so that no data is left behind where it cannot have its name.
+  await replaceFiles([path, dataPath], async ([model, data]) => {
     for (const [i, weight] of weights.entries()) {
-      await file.seek(offsets[i], Deno.SeekMode.Start);
-      writeAll(file, await next(weight));
+      await data.seek(offsets[i], Deno.SeekMode.Start);
+      writeAll(data, await next(weight));
     }
-    // Inside, so that no data is left behind where the model cannot be written.
-    await replaceFile(path, (model) => Promise.resolve(writeAll(model, message)));
+    writeAll(model, message);
   });
   await onWeight?.(done, weights.length);
   return { files: [path, dataPath], bytes: bytes + message.length };

