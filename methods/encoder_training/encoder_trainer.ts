@@ -42,7 +42,7 @@ import type { TrainerEvent } from "./events.ts";
 import { initialWeights } from "./initial_weights.ts";
 import type { EncoderTrainer, QueueContents, SavedTraining } from "./messages.ts";
 import type { QueueShape, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
-import { type EncoderTrainingOptions, hasProbeSet, scheduleOf } from "./options.ts";
+import { type EncoderTrainingOptions, isEvaluatedAfter, scheduleOf } from "./options.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "./step.ts";
 import { adamwOf, readOptimizer, saveOptimizer } from "./optimizer_state.ts";
 import { initialLossScale, optimizedBy, resumedLossScale } from "./step_options.ts";
@@ -326,9 +326,7 @@ export class EncoderTraining<
   /** Writes a checkpoint, and tells of it. */
   async #saveAfter({ epoch, endsEpoch }: BatchPosition): Promise<void> {
     const path = await this.#write();
-    const { knnEvery, testData } = this.#config.options;
-    const isDue = testData !== null && knnEvery > 0 && (epoch + 1) % knnEvery === 0;
-    const isWanted = endsEpoch && (isDue || hasProbeSet(this.#config.options));
+    const isWanted = endsEpoch && isEvaluatedAfter(epoch, this.#config.options);
     const weights = isWanted ? await this.weights() : undefined;
     const ends = this.#end === "now";
     await this.#tell({ type: "saved", epoch, endsEpoch, path, ends, ...weights && { weights } });

@@ -82,6 +82,12 @@ export function hasProbeSet(
   return insight && images === undefined;
 }
 
+/** Whether the encoder is evaluated after an epoch, from 0: by kNN, or by a probe set. */
+export function isEvaluatedAfter(epoch: number, options: EncoderTrainingOptions): boolean {
+  const { knnEvery, testData } = options;
+  return (testData !== null && knnEvery > 0 && (epoch + 1) % knnEvery === 0) || hasProbeSet(options);
+}
+
 /** The schedule that `distillLearningRate` takes; the rate is scaled by the images of a step. */
 export function scheduleOf(options: EncoderTrainingOptions): LearningRateSchedule {
   const { lr, scaleLr, batchSize, accumulate, warmupEpochs, epochs, cos, schedule } = options;

@@ -26,7 +26,7 @@ import { checkSettings } from "../check_settings.ts";
 import type { OutputSettings } from "../method.ts";
 import { requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
-import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
+import { type EncoderTrainingOptions, isEvaluatedAfter, scheduleOf } from "./options.ts";
 import { LossEnds, type LossMeans } from "./loss_ends.ts";
 import { NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
 import { findStart, savedWeights } from "./start.ts";
@@ -170,7 +170,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   /** The last step whose statistics were told of. */
   #statsReported = 0;
   #hasSavedLast = false;
-  #epochsEvaluated: number;
+  /** Epochs whose end was told of. */
+  #epochsEnded: number;
   /** Resolves with the checkpoint that a trainer ends with, or where it goes back to one. */
   #lastSaved = Promise.withResolvers<void>();
   #nextStep = Promise.withResolvers<void>();
@@ -191,7 +192,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       prepared;
     this.#stepsReported = prepared.firstStep;
     this.#losses = new LossEnds(batchesPerEpoch, prepared.losses);
-    this.#epochsEvaluated = start.epoch;
+    this.#epochsEnded = start.epoch;
     const monitor = listenToActors<TrainerEvent>(system, emit, (event) => this.#take(event));
     this.#training = new TrainingRun({
       output: options.output,
@@ -333,9 +334,10 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     await saved;
     if (ends) this.#endWithRanks(path);
     if (!endsEpoch) return;
+    const isNew = epoch >= this.#epochsEnded;
+    if (isNew) this.#epochsEnded = epoch + 1;
     if (this.#stepsBefore({ epoch: epoch + 1, batch: 0 }) === totalSteps) this.#trained.reach();
-    else if (weights !== undefined && epoch >= this.#epochsEvaluated) {
-      this.#epochsEvaluated = epoch + 1;
+    else if (weights !== undefined && isNew) {
       const evaluations = this.#evaluations;
       evaluations?.epoch(epoch, evaluations.isBehind ? path : weights).catch(() => {}); // the system says why
     }
@@ -377,6 +379,12 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     const start = await findStart(method, { ...options, resume }, batchesPerEpoch);
     this.#noteLastSaved();
     if (this.#stepsBefore(start) < totalSteps) this.#trained.putOff();
+    // The trainer may have crashed when an epoch's checkpoint had replaced an earlier one of that epoch, and was not told of yet.
+    if (start.batch === 0 && start.epoch > this.#epochsEnded) {
+      const epoch = start.epoch - 1;
+      const weights = isEvaluatedAfter(epoch, options) ? await savedWeights(method, resume!) : undefined;
+      await this.#takeSaved({ type: "saved", epoch, endsEpoch: true, path: resume!, ends: false, weights });
+    }
     return { resume, start };
   }
 

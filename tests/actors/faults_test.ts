@@ -75,6 +75,55 @@ export default defineActor(async (config, context) => {
   assertEquals(steps, Array.from({ length: 12 }, (_, i) => i + 1));
 });
 
+Deno.test("a trainer that crashes when an epoch's checkpoint is written, and not told of, loses no epoch and no end", async () => {
+  using folder = new RunFolder(24, 8);
+  const module = join(folder.path, "my_trainer.ts");
+  const mark = join(folder.path, "epochs to crash in");
+  Deno.writeTextFileSync(
+    module,
+    `import { actorUrl, defineActor } from ${JSON.stringify(MOD)};
+const { default: builtIn } = await import(actorUrl("student_trainer").href);
+const MARK = ${JSON.stringify(mark)};
+export default defineActor(async (config, context) => {
+  const tell = async (name, event) => {
+    const left = Deno.readTextFileSync(MARK);
+    if (event.type === "saved" && event.endsEpoch && left.startsWith(event.epoch)) {
+      Deno.writeTextFileSync(MARK, left.slice(1));
+      throw new TypeError("bad luck");
+    }
+    await config.monitor.tell(name, event);
+  };
+  return await builtIn.start({ ...config, monitor: { tell } }, context);
+});
+`,
+  );
+  const train = async (name: string, crashes: string) => {
+    Deno.writeTextFileSync(mark, crashes);
+    const run = distill(folder.options(name, {
+      epochs: 2,
+      saveEvery: { steps: 4 }, // within each epoch of six
+      testData: join(folder.data, "test.tsv"),
+      knnEvery: 1,
+      actors: { student_trainer: pathToFileURL(module).href },
+    }));
+    const [steps, evaluated]: number[][] = [[], []];
+    const warnings: string[] = [];
+    for await (const event of run) {
+      if (event.type === "step") steps.push(event.step);
+      else if (event.type === "knn" && event.of === "student") evaluated.push(event.step);
+      else if (event.type === "warning") warnings.push(event.text);
+    }
+    const { checkpoint, knn } = await run.result;
+    const digest = await digestFile(checkpoint);
+    return { steps, evaluated: evaluated.sort((a, b) => a - b), warnings, digest, knn };
+  };
+  const unbroken = await train("unbroken", "");
+  assertEquals([unbroken.steps.length, unbroken.evaluated, unbroken.warnings], [12, [0, 6, 12], []]);
+  const { warnings, ...broken } = await train("broken", "01");
+  assertEquals(warnings.filter((text) => text.startsWith('actor "student_trainer" crashed: ')).length, 2);
+  assertEquals({ ...broken, warnings: [] }, unbroken);
+});
+
 Deno.test("an evaluator of one's own takes the place of the built-in one, in a distillation and alone", async () => {
   using folder = new RunFolder(24, 8);
   const actors = writeActor(
