@@ -1,10 +1,11 @@
 /** The folder that a run writes to: no other run's files in it are replaced or mixed with its own. */
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { FolderLock } from "../data/folder_lock.ts";
 import { counted } from "../data/printable.ts";
 import { readLinesSync } from "../data/read_lines.ts";
 import { UserError } from "../errors.ts";
-import { listCheckpointsSync } from "../models/checkpoint/run_checkpoints.ts";
+import { listCheckpointsSync, setAsideLater } from "../models/checkpoint/run_checkpoints.ts";
 
 const CHECKPOINT_END = ".pth.tar";
 
@@ -54,6 +55,44 @@ export function isIn(folder: string, file: string): boolean {
   } catch {
     return true;
   }
+}
+
+/** The last checkpoint of a run before it goes on. */
+export interface LastCheckpoint {
+  /** Name of any of the run's checkpoints. */
+  name: string;
+  /** Epoch, from 0, that the last one was written in or after. */
+  epoch: number;
+}
+
+/**
+ * Sets the checkpoints aside that come after the one that a run goes on from, where that is in the run's own folder: they are of
+ * training that is given up. The next `resume: "auto"` would go on with them, and `keep` count them.
+ *
+ * @throws {UserError} where one cannot get another name
+ */
+export async function setAsideAbandoned(
+  { output, resume }: { output: string; resume: string | null },
+  last: LastCheckpoint,
+  emit: Emit<NoticeEvent>,
+): Promise<void> {
+  if (resume === null || !isIn(output, resume)) return;
+  let moved: string[];
+  try {
+    moved = await setAsideLater(output, { ...last, resume });
+  } catch (error) {
+    throw new UserError(
+      `${output}: a checkpoint that is later than ${resume} cannot get another name: ${
+        (error as Error).message
+      }; move it ` +
+        "elsewhere yourself",
+      { cause: error },
+    );
+  }
+  if (moved.length === 0) return;
+  const names = moved.map((path) => basename(path)).join(", ");
+  const text = `the run goes on from ${resume}: later checkpoints now end in .superseded (${names})`;
+  emit({ type: "note", text });
 }
 
 function refuseEarlierRun(output: string): void {

@@ -102,8 +102,6 @@ export interface TrainerDuties<Options, Batch, Step extends EncoderStep> {
    * @param named makes a state_dict of values
    */
   openBeside(named: (values: StateValues) => NamedTensor[]): Promise<EncoderBeside>;
-  /** Name of the checkpoint after an epoch, from 0. */
-  fileName(epoch: number): string;
 }
 
 /** What a snapshot shows: views of a batch, and keys of the queue. */
@@ -402,7 +400,8 @@ export class EncoderTraining<
 
   /** Where the checkpoint of where training is goes to. */
   #path(): string {
-    return join(this.#config.options.output, this.#duties.fileName(this.#steps.last.epoch));
+    const { options } = this.#config;
+    return join(options.output, this.#duties.method.fileName(this.#steps.last.epoch, options));
   }
 
   /**

@@ -24,6 +24,7 @@ import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEven
 import type { EncoderMethod } from "./method.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { OutputSettings } from "../method.ts";
+import { setAsideAbandoned } from "../output_folder.ts";
 import { requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import { type EncoderTrainingOptions, isEvaluatedAfter, scheduleOf } from "./options.ts";
@@ -86,6 +87,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   }, emit);
   throwIfStopped(early, options.resume);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });
+  if (ranks === undefined || ranks.rank === 0) await setAsideLaterThan(prepared, emit);
   const isTrained = prepared.firstStep === prepared.totalSteps;
   using _threads = divideProcessors(isTrained ? 1 : method.devices);
   return await runActors(
@@ -97,6 +99,14 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
         ? finishRun(system, prepared, caches, emit, signal)
         : new TrainingOfEncoder(system, prepared, caches, emit, signal, profile, ranks).run(),
   );
+}
+
+async function setAsideLaterThan<Options extends EncoderTrainingOptions>(
+  { method, options, start: { epoch, batch } }: PreparedRun<Options>,
+  emit: Emit<EncoderTrainingEvent>,
+): Promise<void> {
+  const last = { name: method.fileName(epoch, options), epoch: batch === 0 ? epoch - 1 : epoch };
+  await setAsideAbandoned(options, last, emit);
 }
 
 /** The options as a rank has them: the first one alone evaluates, writes and removes. */

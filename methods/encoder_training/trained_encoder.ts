@@ -44,4 +44,6 @@ export interface TrainedBy<Options> {
   encoder(options: Options): TrainedEncoder;
   /** Returns the queue. */
   queue(options: Options): QueueShape;
+  /** Returns the name of the checkpoint in or after an epoch, from 0. */
+  fileName(epoch: number, options: Options): string;
 }

@@ -23,7 +23,9 @@ import { openCaches } from "../labelled_data.ts";
 import { LabelledRun, planOf } from "../labelled_run.ts";
 import { TEST, TRAIN } from "../linear_probe/pipeline.ts";
 import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
+import { finetuneCheckpointName } from "./finetune_trainer.ts";
 import type { OutputSettings } from "../method.ts";
+import { setAsideAbandoned } from "../output_folder.ts";
 import { CANNOT_GO_BACK, requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import type { FinetuneTrainer } from "./messages.ts";
@@ -68,6 +70,11 @@ export async function runFinetune(
   );
   using caches = await openCaches(prepared.options, prepared.data, options.evaluate, emit, ranks);
   throwIfStopped(early, options.resume);
+  if (!options.evaluate && (ranks?.rank ?? 0) === 0) {
+    const { epoch, batch } = prepared.start;
+    const last = { name: finetuneCheckpointName(0), epoch: batch === 0 ? epoch - 1 : epoch };
+    await setAsideAbandoned(options, last, emit);
+  }
   return await runActors(
     options.plugins,
     wanted,

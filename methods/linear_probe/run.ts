@@ -19,10 +19,12 @@ import { checkSettings } from "../check_settings.ts";
 import { type LabelledData, openCaches } from "../labelled_data.ts";
 import { LabelledRun, planOf } from "../labelled_run.ts";
 import { UserError } from "../../errors.ts";
+import { setAsideAbandoned } from "../output_folder.ts";
 import { CANNOT_GO_BACK, requireEqualShares } from "../rank_shares.ts";
 import { openSystem } from "../watched_actors.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
+import { linearCheckpointName } from "./linear_trainer.ts";
 import type { LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
 import { spawnLinearPipeline, TEST, TRAIN } from "./pipeline.ts";
@@ -93,6 +95,10 @@ export async function runLinearEvaluation(
   const isReadOnce = options.evaluate || options.cacheFeatures;
   using caches = await openCaches(prepared.options, prepared.data, isReadOnce, emit, ranks);
   throwIfStopped(early, options.resume);
+  if (!options.evaluate && (ranks?.rank ?? 0) === 0) {
+    const last = { name: linearCheckpointName(0), epoch: prepared.start.epoch - 1 };
+    await setAsideAbandoned(options, last, emit);
+  }
   const system = openSystem(options.plugins, emit);
   return await system.run(() => new LinearEvaluation(system, prepared, caches, emit, signal, ranks).run());
 }

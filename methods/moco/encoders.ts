@@ -1,5 +1,5 @@
 /** MoCo's encoders as a run and its trainer both know them. */
-import type { CheckpointLayout } from "../encoder_training/checkpoint.ts";
+import { type CheckpointLayout, numberedCheckpoint } from "../encoder_training/checkpoint.ts";
 import type { TrainedBy } from "../encoder_training/trained_encoder.ts";
 import type { PretrainOptions } from "./options.ts";
 
@@ -23,4 +23,5 @@ export const PRETRAINED: TrainedBy<PretrainOptions> = {
     init: null,
   }),
   queue: ({ mocoK: size }) => ({ size, hasLocal: false }),
+  fileName: numberedCheckpoint,
 };

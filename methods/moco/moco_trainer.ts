@@ -2,7 +2,6 @@
 import type { ViewBatch } from "../../actors/messages.ts";
 import { defineTrainer } from "../../actors/trainer.ts";
 import { type EncoderTrainerConfig, EncoderTraining } from "../encoder_training/encoder_trainer.ts";
-import { numberedCheckpoint } from "../encoder_training/checkpoint.ts";
 import { PRETRAINED } from "./encoders.ts";
 import type { MocoTrainer } from "./messages.ts";
 import type { PretrainOptions } from "./options.ts";
@@ -30,7 +29,6 @@ export default defineTrainer<MocoTrainer, MocoTrainerConfig>(async (trainer, con
           tensors: named(await step.saveKeyEncoder()),
           [Symbol.dispose]() {},
         }),
-        fileName: numberedCheckpoint,
       };
     },
   );

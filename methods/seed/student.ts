@@ -1,6 +1,6 @@
 /** The student as a run and its trainer both know it. */
 import type { TrainedBy } from "../encoder_training/trained_encoder.ts";
-import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
+import { checkpointFileName, DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** What a distillation trains, and what of it is in its checkpoints. */
@@ -21,4 +21,5 @@ export const DISTILLED: TrainedBy<DistillOptions> = {
     init,
   }),
   queue: ({ queue: size, smallViews }) => ({ size, hasLocal: smallViews > 0 }),
+  fileName: checkpointFileName,
 };

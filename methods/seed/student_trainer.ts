@@ -5,7 +5,6 @@ import { inputOf } from "../../models/encoder_input.ts";
 import { type EncoderTrainerConfig, EncoderTraining } from "../encoder_training/encoder_trainer.ts";
 import { resizedBy } from "../encoder_views.ts";
 import { localViewsOf, teacherMapOf, teacherSizeOf } from "./augmentation.ts";
-import { checkpointFileName } from "./checkpoint.ts";
 import type { KeyedBatch, StudentTrainer } from "./messages.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
 import { StudentStep } from "./step.ts";
@@ -61,7 +60,6 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
         temperatures: { temperature, teacherTemperature },
         advice: [`a higher --distill-t (now ${teacherTemperature})`],
         openBeside: () => openTeacher(options),
-        fileName: (epoch) => checkpointFileName(epoch, options),
       };
     },
   );

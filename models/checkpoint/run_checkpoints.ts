@@ -1,5 +1,6 @@
 /** The checkpoints that a run leaves in its folder: which there are, and which are kept. */
 import { basename, join } from "node:path";
+import { isThere } from "../../data/require_new.ts";
 import { removeStaleTemporaries } from "../../data/temporary.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
 import { CheckpointError } from "./checkpoint_error.ts";
@@ -99,6 +100,36 @@ export async function pruneCheckpoints(folder: string, written: string, keep: nu
   for (const { path } of others.slice(0, Math.max(0, others.length + 1 - keep))) {
     await Deno.remove(path).catch(() => {});
   }
+}
+
+/** What is added to the name of a checkpoint that is set aside. */
+const SUPERSEDED = ".superseded";
+
+/**
+ * Sets aside a run's checkpoints of later epochs, under names that end in `.superseded`: nothing resumes from them, counts or
+ * removes them. Those of other names are left alone.
+ *
+ * @param name of any checkpoint of the run
+ * @param epoch the last one, from 0, whose checkpoint stays
+ * @param resume path of a checkpoint that stays whatever its epoch
+ * @returns the paths that they had
+ */
+export async function setAsideLater(
+  folder: string,
+  { name, epoch, resume }: { name: string; epoch: number; resume: string },
+): Promise<string[]> {
+  const form = formOf(name);
+  const kept = await Deno.realPath(resume);
+  const moved: string[] = [];
+  for (const { path, epoch: later } of await listCheckpoints(folder)) {
+    if (later <= epoch || formOf(path) !== form) continue;
+    if (await Deno.realPath(path).catch(() => path) === kept) continue;
+    let target = path + SUPERSEDED;
+    for (let i = 2; await isThere(target); i++) target = `${path}${SUPERSEDED}-${i}`;
+    await Deno.rename(path, target);
+    moved.push(path);
+  }
+  return moved;
 }
 
 /** Removes half-written checkpoints that killed runs have left in a folder, which nobody else may be writing to. */

@@ -1,5 +1,6 @@
 // The library refuses a folder that holds another run, as the command line does.
 import {
+  assert,
   assertEquals,
   assertMatch,
   assertNotEquals,
@@ -10,7 +11,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import { takeOutputFolder } from "../../methods/output_folder.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
-import { distill, linearProbe, NothingToDoError, UserError } from "../../mod.ts";
+import { distill, finetune, linearProbe, NothingToDoError, UserError } from "../../mod.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, and resumes it", async () => {
@@ -93,6 +94,54 @@ Deno.test('resume: "auto" begins a run, goes on from its newest checkpoint that 
   assertMatch(notices[0], /^--resume auto skips a checkpoint: .*checkpoint_?0*1/);
   assertEquals(await digestFile(last.checkpoint), await digestFile(whole.checkpoint));
   await assertRejects(() => run(3), NothingToDoError, "nothing left to do");
+});
+
+Deno.test('a run that goes back to an earlier checkpoint sets the later ones aside, and "auto" goes on with it', async () => {
+  using folder = new RunFolder(8);
+  const options = folder.options("out", { epochs: 4 });
+  await distill(options).result;
+  const [first, second, third, last] = (await listCheckpoints(options.output)).map(({ path }) => path);
+  const digest = await digestFile(last);
+  // What cannot begin changes nothing.
+  const back = { ...options, resume: first, lr: 0.01, epochs: 4, limitSteps: 2 };
+  await assertRejects(() => distill({ ...back, temp: 0.3 }).result, UserError, "is from a different run");
+  assertEquals((await listCheckpoints(options.output)).length, 4);
+
+  const notes: string[] = [];
+  const run = distill(back);
+  for await (const event of run) if (event.type === "note") notes.push(event.text);
+  assertEquals((await run.result).checkpoint, second);
+  const names = [second, third, last].map((path) => basename(path)).join(", ");
+  assert(
+    notes.includes(`the run goes on from ${first}: later checkpoints now end in .superseded (${names})`),
+    notes.join("\n"),
+  );
+  assertEquals((await listCheckpoints(options.output)).map(({ path }) => path), [first, second]);
+  assertEquals(await digestFile(`${last}.superseded`), digest);
+  const resumed = distill({ ...options, resume: "auto", limitSteps: 1 });
+  for await (const event of resumed) if (event.type === "note") notes.push(event.text);
+  await resumed.result;
+  assert(notes.includes(`resumes from ${second}`), notes.join("\n"));
+});
+
+Deno.test("linearProbe() and finetune() set later checkpoints aside too, but not where they only evaluate", async () => {
+  using folder = new RunFolder(8, 8);
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const files = { data, testData, pretrained: TINY_TEACHER, plugins: [TINY_ENCODER] };
+  for (const [name, method] of [["lincls", linearProbe], ["finetune", finetune]] as const) {
+    const output = folder.makeOutput(name);
+    const options = { ...files, output, imageSize: 32, batchSize: 4, workers: 1 };
+    const begun = join(output, "begun.pth.tar");
+    Deno.copyFileSync((await method({ ...options, epochs: 1 }).result).checkpoint!, begun);
+    const { checkpoint } = await method({ ...options, epochs: 2, resume: "auto" }).result;
+    await method({ ...options, epochs: 2, resume: begun, evaluate: true }).result;
+    const supersededs = () =>
+      [...Deno.readDirSync(output)].filter(({ name }) => name.endsWith(".superseded"));
+    assertEquals(supersededs(), []);
+    const digest = await digestFile(checkpoint!);
+    await method({ ...options, epochs: 2, resume: begun, momentum: 0.5 }).result;
+    assertEquals(await digestFile(`${checkpoint}.superseded`), digest);
+  }
 });
 
 Deno.test('linearProbe() takes resume: "auto" too', async () => {

@@ -5,6 +5,7 @@ import {
   listCheckpoints,
   pruneCheckpoints,
   removeLeftovers,
+  setAsideLater,
 } from "../../../models/checkpoint/run_checkpoints.ts";
 import { referencePath } from "../../reference.ts";
 import { withFolder } from "./fixtures.ts";
@@ -53,6 +54,26 @@ Deno.test("a run's checkpoints are found by their numbers, pruned, and the newes
   });
   assertEquals(await listCheckpoints("/no/such/folder"), []);
   assertEquals(await findNewestCheckpoint("/no/such/folder", () => {}), null);
+});
+
+Deno.test("a run's later checkpoints are set aside, but for the one that it goes on from and what is of other names", async () => {
+  await withFolder(async (folder) => {
+    const name = (epoch: number, epochs = 200) =>
+      `Teacher_moco_T-Epoch_${epochs}_x-checkpoint_000${epoch}.pth.tar`;
+    const others = ["model_best.pth.tar", "moco_teacher_checkpoint_0199.pth.tar", `best_${name(4)}`];
+    const all = [name(1), name(2), name(3), name(4, 100), name(5), `${name(3)}.superseded`, ...others];
+    for (const one of all) Deno.writeTextFileSync(`${folder}/${one}`, one);
+    const paths = await setAsideLater(folder, { name: name(0), epoch: 1, resume: `${folder}/./${name(2)}` });
+    assertEquals(paths, [name(3), name(4, 100), name(5)].map((name) => `${folder}/${name}`));
+    assertEquals(
+      namesIn(folder),
+      [
+        ...[name(1), name(2), `${name(3)}.superseded`, `${name(3)}.superseded-2`],
+        ...[`${name(4, 100)}.superseded`, `${name(5)}.superseded`, ...others],
+      ].toSorted(),
+    );
+    assertEquals(Deno.readTextFileSync(`${folder}/${name(3)}.superseded-2`), name(3));
+  });
 });
 
 Deno.test("of two checkpoints of one epoch the one written later is the newer, and what was just written stays", async () => {
