@@ -53,6 +53,15 @@ export class Trainer {
     context.onStop(() => this.#writing);
   }
 
+  /** Returns what checkpoints are written from. It is closed when the actor has stopped and nothing is being written any more. */
+  keep<Source extends Disposable>(source: Source): Source {
+    this.#context.onStop(async () => {
+      await this.#writing;
+      source[Symbol.dispose]();
+    });
+    return source;
+  }
+
   /** Takes the references that buffers are sent back by, once more after a restart. */
   connect({ readers }: { readers: ActorRef<TsvReader>[] }): void {
     this.#origins.connect(readers);

@@ -78,7 +78,7 @@ export interface EncoderTrainerConfig<Options> {
 }
 
 /** The encoder beside the trained one, as a checkpoint holds it. */
-export interface EncoderBeside extends Disposable {
+export interface EncoderBeside {
   tensors: NamedTensor[] | ReadonlyMap<string, TensorRef>;
   /** What is to be known of its images, where they are not those of the trained one. */
   input?: SavedInput;
@@ -97,11 +97,11 @@ export interface TrainerDuties<Options, Batch, Step extends EncoderStep> {
   /** What may keep training from diverging, beside a lower learning rate: `a higher --temp (now 0.2)`. */
   advice: readonly string[];
   /**
-   * Opens the encoder beside the trained one.
+   * Returns the encoder beside the trained one, as it is now.
    *
    * @param named makes a state_dict of values
    */
-  openBeside(named: (values: StateValues) => NamedTensor[]): Promise<EncoderBeside>;
+  beside(named: (values: StateValues) => NamedTensor[]): Promise<EncoderBeside>;
 }
 
 /** What a snapshot shows: views of a batch, and keys of the queue. */
@@ -438,7 +438,7 @@ export class EncoderTraining<
       imageSize: options.imageSize,
       ...resizedBy(options.evalResize),
     });
-    using beside = await this.#duties.openBeside((values) => this.#named(values));
+    const beside = await this.#duties.beside((values) => this.#named(values));
     if (Array.isArray(beside.tensors)) {
       this.#steps.requireFinite(
         `the ${besideNoun}'s`,

@@ -23,21 +23,15 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { partsOf } from "../../models/encoder_parts.ts";
-import type { SavedInput } from "../../models/checkpoint/saved_input.ts";
 import { inputOf } from "../../models/encoder_input.ts";
-import { openEncoderSource } from "../../models/encoder_source.ts";
+import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { lastingBuffers } from "../../models/training_step.ts";
 import { findEncoder, usualHead } from "../../models/registry.ts";
 import { type BatchResult, classLabelsOf, scoreOf, Tally } from "../classification.ts";
 import { resizedBy } from "../encoder_views.ts";
 import { factsOf } from "../terms.ts";
-import {
-  buildLinearCheckpoint,
-  type LinearCheckpoint,
-  readLinearCheckpoint,
-  type SavedProbe,
-} from "./checkpoint.ts";
+import { buildLinearCheckpoint, readLinearCheckpoint, type SavedProbe } from "./checkpoint.ts";
 import type { LinearActorEvent } from "./events.ts";
 import type { LinearProgress, LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
@@ -93,6 +87,7 @@ class ProbeTraining {
   readonly #trainer: Trainer;
   readonly #probes: LinearProbes;
   readonly #exchange: DeviceExchange | undefined;
+  readonly #source: EncoderSource | undefined;
   #learningRates: number[];
   readonly #tallies = new Map<Purpose, Tally>();
   readonly #kept = new Map<Purpose, LabelledFeatures>();
@@ -111,7 +106,9 @@ class ProbeTraining {
     trainer: Trainer,
     probes: LinearProbes,
     exchange: DeviceExchange | undefined,
+    source: EncoderSource | undefined,
   ) {
+    this.#source = source;
     this.#exchange = exchange;
     this.#config = config;
     this.#trainer = trainer;
@@ -344,38 +341,36 @@ class ProbeTraining {
     { progress, learningRate, probes }: Noted,
   ): Promise<void> {
     const { options, classes, features, steps, terms } = this.#config;
-    const { pretrained, resume } = options;
     const views = { imageSize: options.imageSize, ...resizedBy(options.evalResize) };
-    const write = (backbone: LinearCheckpoint["backbone"], saved?: SavedInput) =>
-      this.#trainer.write(
-        path,
-        buildLinearCheckpoint({
-          epoch: progress.epoch,
-          arch: options.arch,
-          backbone,
-          classes,
-          features,
-          probes,
-          chosen: progress.probe,
-          sgd: { lr: learningRate, momentum: options.momentum, weightDecay: options.weightDecay },
-          input: inputOf(findEncoder(options.arch), views, saved),
-          steps,
-          terms,
-        }),
-      );
-    if (pretrained === null) await write(freshBackbone(options));
-    else {
-      // Of its own checkpoints only the newest is sure to be there.
-      const newest = pretrained === resume ? this.#written ?? pretrained : pretrained;
-      using source = await openEncoderSource(newest, {
+    await this.#trainer.write(
+      path,
+      buildLinearCheckpoint({
+        epoch: progress.epoch,
         arch: options.arch,
-        which: options.which,
-        weights: options.weights,
-        part: "backbone",
-      });
-      await write(source.tensors, source.input);
-    }
+        backbone: this.#source?.tensors ?? freshBackbone(options),
+        classes,
+        features,
+        probes,
+        chosen: progress.probe,
+        sgd: { lr: learningRate, momentum: options.momentum, weightDecay: options.weightDecay },
+        input: inputOf(findEncoder(options.arch), views, this.#source?.input),
+        steps,
+        terms,
+      }),
+    );
   }
+}
+
+/**
+ * Opens the frozen encoder for checkpoints; nothing where it is drawn from the seed. Its file stays open: all have the encoder that
+ * the evaluation began with, whatever takes the file's place meanwhile.
+ */
+async function openSource(
+  trainer: Trainer,
+  { pretrained, arch, which, weights }: LinearOptions,
+): Promise<EncoderSource | undefined> {
+  if (pretrained === null) return undefined;
+  return trainer.keep(await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" }));
 }
 
 /** The weights that an untrained encoder has from its seed. */
@@ -423,6 +418,7 @@ async function loadProbes(
 
 export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer, config, context) => {
   const { options, features, classes, ranks, terms } = config;
+  const source = await openSource(trainer, options);
   const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange);
   const probes = await LinearProbes.create(trainer.gpu, {
     features,
@@ -452,7 +448,7 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     });
     await exchange!.broadcast(probes.stores.flatMap(lastingBuffers));
   }
-  const training = new ProbeTraining(config, trainer, probes, exchange);
+  const training = new ProbeTraining(config, trainer, probes, exchange, source);
   const save = async () => ({ path: await training.save() });
 
   return {

@@ -25,10 +25,7 @@ export default defineTrainer<MocoTrainer, MocoTrainerConfig>(async (trainer, con
         firstTarget: () => step.readKeys(),
         temperatures: { temperature, teacherTemperature: temperature },
         advice: [`a higher --moco-t (now ${temperature})`],
-        openBeside: async (named) => ({
-          tensors: named(await step.saveKeyEncoder()),
-          [Symbol.dispose]() {},
-        }),
+        beside: async (named) => ({ tensors: named(await step.saveKeyEncoder()) }),
       };
     },
   );

@@ -1,8 +1,12 @@
 /** Trains the student on batches that have the teacher's embeddings and their place in the queue. */
-import { defineTrainer } from "../../actors/trainer.ts";
+import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { inputOf } from "../../models/encoder_input.ts";
-import { type EncoderTrainerConfig, EncoderTraining } from "../encoder_training/encoder_trainer.ts";
+import {
+  type EncoderBeside,
+  type EncoderTrainerConfig,
+  EncoderTraining,
+} from "../encoder_training/encoder_trainer.ts";
 import { resizedBy } from "../encoder_views.ts";
 import { localViewsOf, teacherMapOf, teacherSizeOf } from "./augmentation.ts";
 import type { KeyedBatch, StudentTrainer } from "./messages.ts";
@@ -13,24 +17,29 @@ import { DISTILLED } from "./student.ts";
 /** How a student's trainer is started. */
 export type StudentTrainerConfig = EncoderTrainerConfig<DistillOptions>;
 
-/** The frozen teacher, from its own file, for a checkpoint. */
-async function openTeacher(options: DistillOptions) {
-  const source = await openEncoderSource(options.distill, {
-    arch: options.teacherArch,
-    weights: options.weights,
-    part: teacherPart(options),
-  });
+/**
+ * Opens the frozen teacher for checkpoints. Its file stays open: all have the teacher that the run began with, whatever takes the
+ * file's place meanwhile.
+ */
+async function openTeacher(trainer: Trainer, options: DistillOptions): Promise<EncoderBeside> {
+  const source = trainer.keep(
+    await openEncoderSource(options.distill, {
+      arch: options.teacherArch,
+      weights: options.weights,
+      part: teacherPart(options),
+    }),
+  );
   const views = { imageSize: teacherSizeOf(options), ...resizedBy(options.evalResize) };
   return {
     tensors: new Map([...source.tensors, ...source.unused]),
     input: inputOf(source.encoder, views, source.input),
-    [Symbol.dispose]: () => source[Symbol.dispose](),
   };
 }
 
 export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (trainer, config) => {
   const { options } = config;
   const { temp: temperature, distillT: teacherTemperature, dim } = options;
+  const teacher = await openTeacher(trainer, options);
   const training = await EncoderTraining.start<DistillOptions, KeyedBatch, StudentStep>(
     trainer,
     config,
@@ -59,7 +68,7 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
         firstTarget: ({ embeddings }) => new Float32Array(embeddings.slice(0, 4 * dim)),
         temperatures: { temperature, teacherTemperature },
         advice: [`a higher --distill-t (now ${teacherTemperature})`],
-        openBeside: () => openTeacher(options),
+        beside: () => Promise.resolve(teacher),
       };
     },
   );

@@ -15,6 +15,7 @@ import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { drawTeacher } from "../../actors/drawn_teacher.ts";
 import { hear } from "../../actors/hear.ts";
 import { IS_LONG } from "../../long.ts";
 
@@ -80,6 +81,27 @@ Deno.test("runLinearEvaluation() goes on with the encoder of its own checkpoint,
     assertEquals([epochs.length, basename(result.checkpoint!)], [3, "lincls_checkpoint_0003.pth.tar"]);
   } finally {
     performance.now = now;
+  }
+});
+
+Deno.test("runLinearEvaluation() saves the encoder that it began with, where its file is replaced or removed", async () => {
+  using folder = new RunFolder(24, 10);
+  const { result: whole } = await run(optionsIn(folder, "whole", { epochs: 1 }));
+  for (const harm of ["replaced", "removed"]) {
+    const [pretrained, other] = ["encoder", "other"].map((name) => join(folder.path, `${name}.pth.tar`));
+    Deno.copyFileSync(TINY_TEACHER, pretrained);
+    await drawTeacher(other, "tiny_convnet", { kind: "mlp", dimension: 128 }, 2);
+    const { checkpoint } = await runLinearEvaluation(
+      optionsIn(folder, harm, { epochs: 1, pretrained }),
+      hear({
+        step({ step }) {
+          if (step !== 1) return;
+          if (harm === "replaced") Deno.renameSync(other, pretrained);
+          else Deno.removeSync(pretrained);
+        },
+      }),
+    );
+    assertEquals(await digestFile(checkpoint!), await digestFile(whole.checkpoint!));
   }
 });
 

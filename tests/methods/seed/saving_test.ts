@@ -4,7 +4,9 @@ import type { SaveInterval } from "../../../methods/encoder_training/options.ts"
 import { ActorSystem, type Monitor, spawnActor, type TrainerEvent, type TsvReader } from "../../../mod.ts";
 import { runDistillation } from "../../../methods/seed/run.ts";
 import { initializeQueue } from "../../../models/initialize.ts";
-import { RunFolder } from "../../actors/small_run.ts";
+import { drawTeacher } from "../../actors/drawn_teacher.ts";
+import { hear } from "../../actors/hear.ts";
+import { digestFile, RunFolder, TINY_TEACHER } from "../../actors/small_run.ts";
 import { batchOf } from "../../actors/single_colours.ts";
 
 const SIZE = 32;
@@ -59,4 +61,25 @@ Deno.test("runDistillation() keeps as many checkpoints as it is told to", async 
   const { checkpoint } = await runDistillation(options);
   const names = [...Deno.readDirSync(options.output)].map(({ name }) => `${options.output}/${name}`);
   assertEquals(names, [checkpoint]);
+});
+
+Deno.test("checkpoints have the teacher that the run began with, where its file is replaced or removed", async () => {
+  using folder = new RunFolder(8);
+  const whole = await runDistillation(folder.options("whole", { epochs: 2 }));
+  for (const harm of ["replaced", "removed"]) {
+    const [teacher, other] = ["teacher", "other"].map((name) => `${folder.path}/${name}.pth.tar`);
+    Deno.copyFileSync(TINY_TEACHER, teacher);
+    await drawTeacher(other, "tiny_convnet", { kind: "mlp", dimension: 128 }, 2);
+    const { checkpoint } = await runDistillation(
+      folder.options(harm, { epochs: 2, distill: teacher }),
+      hear({
+        step({ step }) {
+          if (step !== 1) return;
+          if (harm === "replaced") Deno.renameSync(other, teacher);
+          else Deno.removeSync(teacher);
+        },
+      }),
+    );
+    assertEquals(await digestFile(checkpoint), await digestFile(whole.checkpoint));
+  }
 });
