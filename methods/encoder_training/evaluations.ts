@@ -23,7 +23,7 @@ import type { RunIdentity } from "../terms.ts";
 import type { EncoderTrainingEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { type EncoderTrainingOptions, hasProbeSet, type OnAdapter } from "./options.ts";
-import { originalWeights, savedWeights } from "./start.ts";
+import { originalWeights, savedWeights, weightsAfterEpoch } from "./start.ts";
 
 /** Epochs whose weights are kept in memory until they are evaluated, at most. */
 const MOST_IN_MEMORY = 3;
@@ -80,6 +80,12 @@ export interface EvaluationsSetup<Options extends EncoderTrainingOptions> extend
 
 /** An evaluation that is already in the run's records. */
 export type KnownAccuracy = { of: "teacher" | "student"; step: number } & Accuracy;
+
+/** The student after an epoch, from 0, that has not been evaluated. */
+export interface LostEpoch {
+  epoch: number;
+  weights: NamedValues;
+}
 
 /** What is wanted of one encoder. */
 interface Wishes extends EvaluationWishes {
@@ -294,17 +300,30 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     return { teacher, before: known };
   }
 
-  /** Evaluates the epoch that the run goes on after, if the run was killed before it was. */
-  async lostEpoch(
+  /**
+   * Reads the student as it was after the last whole epoch before the run goes on, if the run ended before that was evaluated. It is
+   * to be read before training begins, which may replace the checkpoint or remove it.
+   *
+   * @param epochs whole ones before the run goes on
+   */
+  async readLostEpoch(
     { origin }: RunIdentity,
     accuracies: readonly KnownAccuracy[],
-    epoch: number,
-  ): Promise<void> {
-    const { options: { knnEvery, resume }, test } = this.#setup;
-    if (resume === null || test === null || knnEvery === 0 || epoch % knnEvery !== 0) return;
-    if (epoch === (origin?.epoch ?? 0)) return;
-    if (accuracies.some(({ of, step }) => of === "student" && step === this.#stepsBefore(epoch))) return;
-    await this.epoch(epoch - 1, await savedWeights(this.#setup.method, resume));
+    epochs: number,
+  ): Promise<LostEpoch | undefined> {
+    const { method, options, test, emit } = this.#setup;
+    const { knnEvery, resume } = options;
+    if (resume === null || test === null || knnEvery === 0 || epochs % knnEvery !== 0) return undefined;
+    if (epochs === (origin?.epoch ?? 0)) return undefined;
+    const step = this.#stepsBefore(epochs);
+    if (accuracies.some((row) => row.of === "student" && row.step === step)) return undefined;
+    const epoch = epochs - 1;
+    const weights = await weightsAfterEpoch(method, { ...options, resume }, epoch);
+    if (weights !== undefined) return { epoch, weights };
+    const text =
+      `the ${method.noun} after epoch ${epoch} is not evaluated: no checkpoint of that epoch's end is left`;
+    emit({ type: "note", text });
+    return undefined;
   }
 
   async #tell(

@@ -19,7 +19,7 @@ import { StoppedError } from "../../actors/stopped_error.ts";
 import { beforeTraining, throwIfStopped, TrainingRun } from "../../actors/training_run.ts";
 import { divideProcessors } from "../../kernels/software_threads.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { countVote, Evaluations } from "./evaluations.ts";
+import { countVote, Evaluations, type LostEpoch } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { checkSettings } from "../check_settings.ts";
@@ -251,8 +251,10 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     const untrained = options.resume === null && evaluations !== undefined
       ? this.#pipeline.weights()
       : undefined;
+    const { identity, accuracies, start } = this.#prepared;
+    const lost = await evaluations?.readLostEpoch(identity, accuracies, start.epoch);
     // Next to training, not before it.
-    const before = evaluations && this.#evaluateBeginning(evaluations, untrained);
+    const before = evaluations && this.#evaluateBeginning(evaluations, untrained, lost);
     before?.catch(() => {}); // awaited below
     await this.#training.untilStopped(async () => {
       await untrained;
@@ -283,10 +285,11 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   async #evaluateBeginning(
     evaluations: Evaluations<Options>,
     untrained: Promise<NamedValues> | undefined,
+    lost: LostEpoch | undefined,
   ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
-    const { identity, accuracies, firstStep, start } = this.#prepared;
+    const { identity, accuracies, firstStep } = this.#prepared;
     const first = await evaluations.beginning(identity, accuracies, firstStep, untrained);
-    if (start.batch === 0) await evaluations.lostEpoch(identity, accuracies, start.epoch);
+    if (lost !== undefined) await evaluations.epoch(lost.epoch, lost.weights);
     return first;
   }
 

@@ -1,8 +1,10 @@
 /** Where a training begins: fresh, or where a checkpoint left off; and whether that is a checkpoint of this run. */
+import { dirname } from "node:path";
 import { CheckpointError, type Fail } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import { extraStepsOf, readResumeState, type RunOrigin } from "../../models/checkpoint/resume_state.ts";
+import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
@@ -86,6 +88,41 @@ export async function savedWeights(
     if (!isCounter(key)) values.push([key, await tensor.read()]);
   }
   return values;
+}
+
+/**
+ * The trained encoder as it was at the end of an epoch, from 0, in the form that it is evaluated in.
+ *
+ * @param resume the checkpoint that a run goes on from: it, or another one of its folder, may be of that end
+ * @returns `undefined` where none is, or it cannot be read
+ */
+export async function weightsAfterEpoch<Options>(
+  method: TrainedBy<Options>,
+  options: Options & { resume: string },
+  epoch: number,
+): Promise<NamedValues | undefined> {
+  const { resume } = options;
+  const others = (await listCheckpoints(dirname(resume))).filter((other) => other.epoch === epoch).reverse();
+  for (const path of [resume, ...others.map(({ path }) => path)]) {
+    try {
+      if (await isAfterEpoch(method, options, path, epoch)) return await savedWeights(method, path);
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error; // damaged, or of something else
+    }
+  }
+  return undefined;
+}
+
+async function isAfterEpoch<Options>(
+  method: TrainedBy<Options>,
+  options: Options,
+  path: string,
+  epoch: number,
+): Promise<boolean> {
+  using file = await openCheckpointFile(path);
+  const saved = readTrainingCheckpoint(method.layout, file);
+  const { batch } = readResumeState(saved.resume, (problem) => new CheckpointError(path, problem));
+  return saved.arch === method.encoder(options).arch && saved.epoch === epoch + 1 && batch === 0;
 }
 
 /** The beginning of a fresh run, or where the checkpoint of `--resume` left off. */

@@ -241,6 +241,56 @@ Deno.test("the student before is that of the run's own beginning, and what is kn
   assertEquals([atLimit.result.steps, atLimit.result.knn], [0, first.result.knn]);
 });
 
+Deno.test("an epoch that was not evaluated before the run ended is evaluated when it goes on, if its checkpoint is left", async () => {
+  using folder = new RunFolder(16, 10);
+  const settings = {
+    testData: join(folder.data, "test.tsv"),
+    epochs: 3,
+    knnEvery: 1,
+    saveEvery: { steps: 1 },
+  };
+  const begun = folder.options("begun", { ...settings, limitSteps: 6 }); // an epoch of four, and half of one
+  const first = await run(begun);
+  const ofStudent = ({ knn }: Told) =>
+    knn.filter(({ of }) => of === "student").toSorted((a, b) => a.step - b.step);
+  const [, expected] = ofStudent(first);
+  assertEquals(expected.step, 4);
+  const soFar = {
+    accuracies: first.knn.filter(({ step }) => step === 0)
+      .map((row) => ({ ...row, of: row.of as "teacher" | "student", top5: 100 })),
+    losses: [],
+    isUnfinished: true,
+  };
+  const files = [...Deno.readDirSync(begun.output)].map(({ name }) => name).toSorted();
+  const copy = (name: string, count: number) => {
+    const output = folder.makeOutput(name);
+    for (const file of files.slice(0, count)) {
+      Deno.copyFileSync(join(begun.output, file), join(output, file));
+    }
+    return { output, resume: join(output, files[count - 1]), limitSteps: 1 };
+  };
+  // Within an epoch: the one before has a checkpoint of its own, which the first save removes.
+  const within = { ...begun, ...copy("within", 2), keep: 1 };
+  const found = await run(within, soFar);
+  assertEquals(ofStudent(found).map(({ step, top1 }) => [step, top1]), [[4, expected.top1], [
+    7,
+    found.result.knn!.after.top1,
+  ]]);
+  assertEquals([...Deno.readDirSync(within.output)].length, 1);
+  // At its end, where that is the checkpoint which the run goes on from.
+  assertEquals(ofStudent(await run({ ...begun, ...copy("after", 1), keep: 1 }, soFar))[0], expected);
+  // The epoch that a mid-epoch checkpoint begins anew is not one of its end.
+  const gone = copy("gone", 2);
+  Deno.removeSync(join(gone.output, files[0]));
+  for (const changes of [{}, { seed: 5, resumeAnyway: true }]) {
+    const { notes, ...without } = await run({ ...begun, ...gone, ...changes }, soFar);
+    assertEquals(ofStudent({ notes, ...without }).length, 1);
+    assert(
+      notes.includes("the student after epoch 0 is not evaluated: no checkpoint of that epoch's end is left"),
+    );
+  }
+});
+
 Deno.test("the student before is known from --student-init as it was, and unknown without it", {
   ignore: !IS_LONG, // what is made again from the seed is in every run of the tests
 }, async () => {
