@@ -2,7 +2,6 @@
 import type { World } from "../../actors/ranks/world.ts";
 import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
 import { METHODS } from "../../methods/registry.ts";
-import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { distill } from "../../methods/runs.ts";
 import { augmentationOf } from "../../methods/seed/augmentation.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
@@ -17,7 +16,7 @@ import { readRunSoFar } from "../output/run_so_far.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 import { runOnRanks } from "../terminal/ranked_main.ts";
 import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
-import { printWarning, shared, train } from "./training.ts";
+import { findNewest, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: DistillOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
@@ -80,17 +79,14 @@ export async function main(world?: World): Promise<void> {
   const options = await checkDistillInputs(command.options, command);
   const { imageSize, evalResize } = command.options;
   const asked = { imageSize, evalResize }; // the run says where the others are from
-  if (command.resumesIfThere) {
-    const find = () => findCheckpointToResume(options.output, METHODS.seed, printWarning);
-    options.resume = await shared(world, find) ?? null;
-  }
   const { printFreq, recipe, profile, traceActors: trace } = command;
   await train({
     task: "distill",
     world,
     options,
     command,
-    inputs: inputsOf(options),
+    inputs: () => inputsOf(options),
+    ...command.resumesIfThere && { findStart: () => findNewest(options.output, METHODS.seed) },
     step: WORDING.step,
     before: () => readRunSoFar("distill", options),
     run: (settings, soFar) => distill({ ...options, ...asked }, { ...settings, profile, trace, soFar }),

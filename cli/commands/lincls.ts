@@ -16,32 +16,47 @@ import { isUnfinished } from "../output/run_so_far.ts";
 import { type RankedStop, runOnRanks } from "../terminal/ranked_main.ts";
 import { showFinetune } from "./finetune_view.ts";
 import { inputsOf, showLinear } from "./linear_view.ts";
-import { printWarning, shared, train } from "./training.ts";
+import { findNewest, shared, train } from "./training.ts";
 
 type Command<Method> = Extract<LinclsCommand, { method: Method }>;
 
 /** What both ways have: the task's name, and what is known of the run that is gone on with. */
-function commonOf({ output, resume, pretrained, data, testData }: LinearOptions | FinetuneOptions) {
+function commonOf(options: LinearOptions | FinetuneOptions) {
   return {
     task: "lincls",
-    inputs: inputsOf({ pretrained, data, testData }),
-    before: () => isUnfinished("lincls", output, resume),
+    inputs: () => inputsOf(options),
+    before: () => isUnfinished("lincls", options.output, options.resume),
   };
+}
+
+/**
+ * The checkpoint that `--resume auto` finds before the folder is locked: the options follow from it. What it passes over is told when the
+ * folder is looked through again.
+ */
+async function lookForCheckpoint(
+  output: string,
+  method: { checkResume(checkpoint: string): Promise<void> },
+  world: World | undefined,
+): Promise<string | null> {
+  return await shared(world, () => findCheckpointToResume(output, method, () => {})) ?? null;
 }
 
 async function evaluateLinearly(command: Command<"linear_probe">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq } = command;
-  if (resumesIfThere) {
-    const find = () => findCheckpointToResume(request.output, METHODS.linear_probe, printWarning);
-    request.resume = await shared(world, find) ?? null;
-  }
+  if (resumesIfThere) request.resume = await lookForCheckpoint(request.output, METHODS.linear_probe, world);
   const options = await checkLinclsInputs(request);
+  const findStart = async () => {
+    const { resume } = await findNewest(options.output, METHODS.linear_probe);
+    // Without one of its own the encoder is that of the checkpoint.
+    return { resume, ...request.pretrained === null && { pretrained: resume } };
+  };
   const { imageSize, evalResize } = request;
   await train({
     ...commonOf(options),
     world,
     options,
     command,
+    ...resumesIfThere && { findStart },
     run: (settings, isUnfinished) =>
       linearProbe({ ...options, imageSize, evalResize }, { ...settings, isUnfinished }),
     show: (stage) => showLinear(stage, options, printFreq),
@@ -50,17 +65,16 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
 
 async function fineTune(command: Command<"finetune">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq, profile, traceActors: trace } = command;
-  if (resumesIfThere) {
-    const find = () => findCheckpointToResume(request.output, METHODS.finetune, printWarning);
-    request.resume = await shared(world, find) ?? null;
-  }
+  if (resumesIfThere) request.resume = await lookForCheckpoint(request.output, METHODS.finetune, world);
   const options = await checkFinetuneInputs(request);
+  const findStart = () => findNewest(options.output, METHODS.finetune);
   const { imageSize, evalResize } = request;
   await train({
     ...commonOf(options),
     world,
     options,
     command,
+    ...resumesIfThere && { findStart },
     run: (settings, isUnfinished) =>
       finetune({ ...options, imageSize, evalResize }, { ...settings, isUnfinished, profile, trace }),
     show: (stage) => showFinetune(stage, options, printFreq),

@@ -3,7 +3,6 @@ import type { World } from "../../actors/ranks/world.ts";
 import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
 import { augmentationOf, type PretrainOptions } from "../../methods/moco/options.ts";
 import { METHODS } from "../../methods/registry.ts";
-import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { pretrain } from "../../methods/runs.ts";
 import { encoderNames } from "../../models/registry.ts";
 import { checkPretrainInputs } from "../flags/inputs.ts";
@@ -12,7 +11,7 @@ import { parsePretrainFlags } from "../flags/pretrain_flags.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import { runOnRanks } from "../terminal/ranked_main.ts";
 import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
-import { printWarning, shared, train } from "./training.ts";
+import { findNewest, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: PretrainOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
@@ -45,17 +44,14 @@ export async function main(world?: World): Promise<void> {
   const command = parsePretrainFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkPretrainInputs(command.options);
-  if (command.resumesIfThere) {
-    const find = () => findCheckpointToResume(options.output, METHODS.moco, printWarning);
-    options.resume = await shared(world, find) ?? null;
-  }
   const { printFreq, profile, traceActors: trace } = command;
   await train({
     task: "pretrain",
     world,
     options,
     command,
-    inputs: [{ role: "images", path: options.data, kind: "images" }, ...testImagesOf(options)],
+    inputs: () => [{ role: "images", path: options.data, kind: "images" }, ...testImagesOf(options)],
+    ...command.resumesIfThere && { findStart: () => findNewest(options.output, METHODS.moco) },
     step: WORDING.step,
     before: () => readRunSoFar("pretrain", options),
     run: (settings, soFar) => pretrain(options, { ...settings, profile, trace, soFar }),

@@ -10,6 +10,7 @@ import { counted } from "../../data/printable.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
+import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
 import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
@@ -103,6 +104,14 @@ export interface Took {
   secondsInAll?: number;
 }
 
+/** `--resume auto`: the checkpoint that a run goes on from, of a folder that nobody else writes to. */
+export async function findNewest(
+  output: string,
+  method: { checkResume(checkpoint: string): Promise<void> },
+): Promise<Resumed> {
+  return { resume: await findCheckpointToResume(output, method, printWarning) };
+}
+
 /** Who reads the images, and where they are kept decoded. */
 export function describeReaders({ workers }: { workers: number }, { cache }: { cache: string }): string[] {
   const readers = counted(workers, "Worker");
@@ -127,6 +136,13 @@ export function timesOf({ seconds, secondsInAll }: Took): RunFigure[] {
   }];
 }
 
+/** Options that are known when the checkpoint to go on from is. */
+export interface Resumed {
+  resume: string | null;
+  /** Where the checkpoint is the encoder's too. */
+  pretrained?: string | null;
+}
+
 /** A command line that trains. */
 export interface Training<Event, Result, Before> {
   task: string;
@@ -143,7 +159,12 @@ export interface Training<Event, Result, Before> {
   };
   command: RunChoices & { resumesIfThere: boolean; warnings: readonly string[] };
   /** What the run reads, for its record. */
-  inputs: readonly RecordedInput[];
+  inputs(): readonly RecordedInput[];
+  /**
+   * `--resume auto`: finds the checkpoint that the run goes on from, and what follows from it. Called when the folder is locked: a
+   * run that is just ending writes its last one before that.
+   */
+  findStart?(): Promise<Resumed>;
   /** The message that a step is, where the run may be profiled. */
   step?: { actor: string; message: string };
   /** Reads what is known of the run that is gone on with, when its folder is locked. */
@@ -184,20 +205,23 @@ export async function shared<T>(world: World | undefined, make: () => Promise<T>
 }
 
 /**
- * Has all ranks begin one run: its folder is the first one's, which has opened it.
+ * Has all ranks begin one run: its folder is the first one's, which has opened it, and so is what it resumes from.
  *
  * @param readBefore is called by the first one
  * @param isKept whether the folder stays as it is, as the first one knows
+ * @param resumed what the first one has found to go on from
  */
 async function beginTogether<Before>(
   world: World,
   options: { output: string },
   readBefore: () => Promise<Before>,
   isKept = false,
+  resumed?: Resumed,
 ): Promise<{ before: Before; isKept: boolean; ranks: RankFacts[] }> {
   const { output } = options;
-  const shared = await world.share(async () => ({ output, isKept, before: await readBefore() }));
-  options.output = shared.output; // without --output its name is the time
+  const shared = await world.share(async () => ({ output, isKept, resumed, before: await readBefore() }));
+  // Without --output its name is the time.
+  Object.assign(options, { output: shared.output, ...shared.resumed });
   return { before: shared.before, isKept: shared.isKept, ranks: await gatherFacts(world) };
 }
 
@@ -230,7 +254,7 @@ async function follow<Event extends { type: string }, Result extends object, Bef
 
 /** Trains alone, or as the first rank. */
 async function lead<Event extends { type: string }, Result extends object, Before>(
-  { task, options, command, inputs, world, ...training }: Training<Event, Result, Before>,
+  { task, options, command, world, ...training }: Training<Event, Result, Before>,
 ): Promise<void> {
   const resume = command.resumesIfThere ? "auto" : options.resume;
   const isResuming = resume !== null;
@@ -238,7 +262,9 @@ async function lead<Event extends { type: string }, Result extends object, Befor
   const { evaluate = false } = options;
   using folder = OutputFolder.open(options.output, resume, world && RELAUNCH_PATIENCE_MS, evaluate);
   if (isResuming && !evaluate) await removeLeftovers(options.output);
-  const start = world && await beginTogether(world, options, training.before, folder.isKept);
+  const resumed = await training.findStart?.();
+  Object.assign(options, resumed);
+  const start = world && await beginTogether(world, options, training.before, folder.isKept, resumed);
   const before = start === undefined ? await training.before() : start.before;
   using interrupt = interruptSignal(undefined, world?.stopped);
   const started = performance.now();
@@ -253,6 +279,7 @@ async function lead<Event extends { type: string }, Result extends object, Befor
       { rank: world.rank, size: world.size, host: start.ranks[0].host, adapter },
       options.batchSize,
     );
+  const inputs = training.inputs();
   const facts = { task, args: Deno.args, adapter, inputs, started, before: startsBefore };
   await using watched = await watchRun(folder, command, { ...facts, rank: rate && (() => rate.record()) });
   const { shown, recorder } = watched;
