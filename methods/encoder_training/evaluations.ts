@@ -230,8 +230,9 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
    * is evaluated after the other.
    *
    * @param weights of the student, or the path of a checkpoint with them, which is read when it is their turn
+   * @param after what it waits for besides
    */
-  async epoch(epoch: number, weights: NamedValues | string): Promise<void> {
+  async epoch(epoch: number, weights: NamedValues | string, after?: Promise<unknown>): Promise<void> {
     const { options: { knnEvery } } = this.#setup;
     const isKnnDue = knnEvery > 0 && (epoch + 1) % knnEvery === 0;
     if (!isKnnDue && this.#epochsUnderWay > 0) return;
@@ -241,6 +242,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     this.#newest = promise;
     try {
       await before;
+      await after;
       const values = typeof weights === "string" ? await this.#read(epoch, weights) : weights;
       if (values !== undefined) {
         await this.student(this.#stepsBefore(epoch + 1), values, { knn: isKnnDue });

@@ -288,8 +288,12 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     lost: LostEpoch | undefined,
   ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
     const { identity, accuracies, firstStep } = this.#prepared;
-    const first = await evaluations.beginning(identity, accuracies, firstStep, untrained);
-    if (lost !== undefined) await evaluations.epoch(lost.epoch, lost.weights);
+    const beginning = evaluations.beginning(identity, accuracies, firstStep, untrained);
+    // Asked for now, so that it comes before those of later epochs.
+    const [first] = await Promise.all([
+      beginning,
+      lost && evaluations.epoch(lost.epoch, lost.weights, beginning),
+    ]);
     return first;
   }
 
