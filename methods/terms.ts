@@ -47,9 +47,15 @@ export function rareTerms(
   ];
 }
 
-/** How images are decoded. */
-export function fastDecodeTerm({ fastDecode = false }: { fastDecode?: boolean }): Term {
-  return termOf("fastDecode", fastDecode, true, false);
+/**
+ * How images are decoded, and which of them are. What an adapter cannot take is broken on it alone: a run may go on on another one.
+ *
+ * @param options.maxPixels as asked for, whatever the adapter allows
+ */
+export function decodingTerms(
+  { fastDecode = false, maxPixels }: { fastDecode?: boolean; maxPixels: number },
+): Term[] {
+  return [termOf("fastDecode", fastDecode, true, false), termOf("maxPixels", maxPixels, true)];
 }
 
 /** The stochastic depth of an encoder that has it. */

@@ -120,7 +120,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   const terms = [
     contentTerm("data", "--data", images.fingerprint, "images"),
     ...inputs,
-    ...method.terms(options),
+    ...method.terms({ ...options, maxPixels: given.maxPixels }),
   ];
   const identity = await finish(identifyRun(method, options, terms, emit));
   // What comes after the checkpoint is made again.

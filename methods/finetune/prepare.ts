@@ -82,7 +82,7 @@ export async function prepareFinetune(
       } or more`,
     );
   }
-  const terms = await findTerms(options, data);
+  const terms = await findTerms({ ...options, maxPixels: given.maxPixels }, data);
   if (resume !== null) {
     using file = await openCheckpointFile(resume);
     const saved = readFinetuneCheckpoint(file).resume.terms;

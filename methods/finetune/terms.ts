@@ -2,7 +2,7 @@
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { dataTerms, type LabelledData } from "../labelled_data.ts";
-import { contentTerm, dropPathTerm, fastDecodeTerm, rareTerms, termOf } from "../terms.ts";
+import { contentTerm, decodingTerms, dropPathTerm, rareTerms, termOf } from "../terms.ts";
 import type { FinetuneOptions } from "./options.ts";
 
 /** The terms of a fine-tuning: all that its weights follow from. */
@@ -22,7 +22,7 @@ export function finetuneTerms(
     ...Object.entries({ arch, imageSize, evalResize }).map(([property, value]) =>
       termOf(property, value, true)
     ),
-    fastDecodeTerm(options),
+    ...decodingTerms(options),
     ...dropPathTerm(arch, options),
     ...rareTerms(options),
     ...Object.entries({ ...others, ...!cos && { schedule, gamma }, epochs }).map((

@@ -53,7 +53,7 @@ export async function prepareEvaluation(
   if (!evaluate && start.epoch >= epochs && !isUnfinished) {
     throw new NothingToDoError(resume, start.epoch, epochs);
   }
-  const terms = await findTerms(options, data);
+  const terms = await findTerms({ ...options, maxPixels: given.maxPixels }, data);
   if (resume !== null) await compareWithCheckpoint(options, terms, emit);
   return { ...prepared, batchesPerEpoch, terms, start };
 }

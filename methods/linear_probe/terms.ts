@@ -2,7 +2,7 @@
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { dataTerms, type LabelledData } from "../labelled_data.ts";
-import { contentTerm, fastDecodeTerm, termOf } from "../terms.ts";
+import { contentTerm, decodingTerms, termOf } from "../terms.ts";
 import type { LinearOptions } from "./options.ts";
 
 /** The terms of a linear evaluation. */
@@ -29,7 +29,7 @@ export function linearTerms(
   return [
     ...dataTerms(options, data),
     contentTerm("encoder", "--pretrained", encoder, "encoder's weights"),
-    fastDecodeTerm(options),
+    ...decodingTerms(options),
     ...Object.entries({ arch, imageSize, evalResize, cacheFeatures }).map(([property, value]) =>
       termOf(property, value, true)
     ),

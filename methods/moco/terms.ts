@@ -1,6 +1,6 @@
 /** The terms of a pretraining. */
 import type { Term } from "../../models/checkpoint/run_terms.ts";
-import { dropPathTerm, fastDecodeTerm, rareTerms, termOf } from "../terms.ts";
+import { decodingTerms, dropPathTerm, rareTerms, termOf } from "../terms.ts";
 import { augmentationOf, type PretrainOptions } from "./options.ts";
 
 /** The settings among the terms of a pretraining: all that its weights follow from, but for files. */
@@ -11,7 +11,7 @@ export function pretrainTerms(options: PretrainOptions): Term[] {
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [
     ...Object.entries(essential).map(([property, value]) => termOf(property, value, true)),
-    fastDecodeTerm(options),
+    ...decodingTerms(options),
     {
       ...termOf("augmentation", augmentationOf(options), true),
       flag: "--aug-plus",

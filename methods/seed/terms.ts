@@ -1,7 +1,7 @@
 /** The terms of a distillation. */
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { DEFAULT_LOSS, usesMaps } from "../../models/loss/losses.ts";
-import { dropPathTerm, fastDecodeTerm, rareTerms, termOf } from "../terms.ts";
+import { decodingTerms, dropPathTerm, rareTerms, termOf } from "../terms.ts";
 import { augmentationOf, teacherSizeOf } from "./augmentation.ts";
 import type { DistillOptions } from "./options.ts";
 
@@ -33,7 +33,7 @@ export function distillTerms(
     termOf("feature", options.feature !== undefined, true, false),
     termOf("teacherSize", teacherSizeOf(options), true, imageSize),
     termOf("mixup", options.mixup ?? 0, true, 0),
-    fastDecodeTerm(options),
+    ...decodingTerms(options),
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
     ...cos ? [] : [termOf("schedule", schedule, false)],
     ...rareTerms(options),

@@ -90,6 +90,7 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   await refuse({ augmentation: "simclr" }, "--augmentation is simclr, was mocov2");
   await refuse({ loss: "cosine" }, "--loss is cosine, was seed");
   await refuse({ mixup: 0.5 }, "--mixup is 0.5, was 0. To resume, use --mixup 0;");
+  await refuse({ maxPixels: 2000 }, `--max-pixels is 2000, was ${begun.maxPixels}`);
   await refuse({ fastDecode: true }, "--fast-decode is on, was off. To resume, use no --fast-decode;");
 
   // The same images elsewhere, and another container of the same teacher, are the same.
