@@ -96,11 +96,18 @@ export async function replaceTextFile(path: string, text: string): Promise<void>
  * @throws what the system says; the temporary file is gone
  */
 export function replaceTextFileSync(path: string, text: string): void {
-  replacePartsSync(path, [text]);
+  replaceSync(path, [text], false);
 }
 
-/** {@linkcode replaceTextFileSync} with a text in parts, which together may be longer than a string can be. */
+/**
+ * {@linkcode replaceTextFileSync} with a text in parts, which together may be longer than a string can be. It is flushed to the disk
+ * before it takes its name.
+ */
 export function replacePartsSync(path: string, parts: Iterable<string>): void {
+  replaceSync(path, parts, true);
+}
+
+function replaceSync(path: string, parts: Iterable<string>, isFlushed: boolean): void {
   const target = targetOf(path);
   using temporary = openTemporary(target);
   let text = "";
@@ -113,6 +120,7 @@ export function replacePartsSync(path: string, parts: Iterable<string>): void {
     if (text.length >= WRITTEN_AT_ONCE) flush();
   }
   flush();
+  if (isFlushed) temporary.file.syncSync();
   Deno.renameSync(temporary.path, target);
 }
 

@@ -5,7 +5,9 @@ import {
   FileWriteError,
   replaceFile,
   replaceFiles,
+  replacePartsSync,
   replaceTextFile,
+  replaceTextFileSync,
   requireWritable,
   writeAll,
 } from "../../data/replace_file.ts";
@@ -14,8 +16,16 @@ import { TestFolder } from "./folder.ts";
 /** Notes what is asked of the file system, in its order, while some work is done. */
 async function spying(work: () => Promise<void>): Promise<string[]> {
   const calls: string[] = [];
-  const { sync } = Deno.FsFile.prototype;
-  const { rename } = Deno;
+  const { sync, syncSync } = Deno.FsFile.prototype;
+  const { rename, renameSync } = Deno;
+  Deno.FsFile.prototype.syncSync = function (this: Deno.FsFile) {
+    calls.push(`sync ${this.statSync().size} bytes`);
+    syncSync.call(this);
+  };
+  Deno.renameSync = (from, to) => {
+    calls.push("rename");
+    renameSync(from, to);
+  };
   Deno.FsFile.prototype.sync = async function (this: Deno.FsFile) {
     const { isDirectory, size } = await this.stat();
     calls.push(isDirectory ? "sync folder" : `sync ${size} bytes`);
@@ -29,8 +39,8 @@ async function spying(work: () => Promise<void>): Promise<string[]> {
     await work();
     return calls;
   } finally {
-    Deno.FsFile.prototype.sync = sync;
-    Deno.rename = rename;
+    Object.assign(Deno.FsFile.prototype, { sync, syncSync });
+    Object.assign(Deno, { rename, renameSync });
   }
 }
 
@@ -43,6 +53,18 @@ Deno.test("replaceFile() flushes the whole file before it takes its name, and th
     ...Deno.build.os === "windows" ? [] : ["sync folder"], // it cannot be opened there
   ]);
   assertEquals(Deno.readTextFileSync(join(folder.path, "a.txt")), "twelve bytes");
+});
+
+Deno.test("replacePartsSync() flushes the whole file before it takes its name; replaceTextFileSync() does not", async () => {
+  using folder = new TestFolder();
+  const path = join(folder.path, "a.txt");
+  const replace = (work: () => void) => spying(() => Promise.resolve(work()));
+  assertEquals(await replace(() => replacePartsSync(path, ["twelve", " bytes"])), [
+    "sync 12 bytes",
+    "rename",
+  ]);
+  assertEquals(Deno.readTextFileSync(path), "twelve bytes");
+  assertEquals(await replace(() => replaceTextFileSync(path, "six")), ["rename"]);
 });
 
 Deno.test("replaceFiles() gives names, in order, when all files are on the disk, and none where one fails", async () => {
