@@ -777,7 +777,7 @@ const DATA: readonly Mutant[] = [
   mutant("data/convert/convert.ts", 'new Random(seed, "split")', 'new Random(0, "split")', [
     "data/convert/convert_test.ts",
   ]),
-  mutant("data/convert/convert.ts", "options.limit ?? order.length", "order.length", [
+  mutant("data/convert/convert.ts", "limit ?? order.length", "order.length", [
     "data/convert/convert_test.ts",
   ]),
   mutant("data/convert/convert.ts", "encoder.encode(name).length - name.length", "0", [
