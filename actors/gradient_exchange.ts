@@ -4,7 +4,7 @@
  *
  * A call of MPI that waits keeps a core busy. So each exchange begins with {@linkcode GradientExchange.agree}, which asks from
  * time to time whether all have come; what follows it waits for nobody. Meanwhile every rank tells the first one that it lives,
- * and the first one all others, so that a process that hangs is found and named.
+ * and the first one all others, so that a process that hangs, stays away or has ended is found and named.
  */
 import { UserError } from "../errors.ts";
 import type { GradientExchange } from "./messages.ts";
@@ -17,7 +17,7 @@ import { type ActorContext, defineActor } from "./runtime/mod.ts";
 export interface GradientExchangeConfig extends Ranks {
   /** Path of the library of MPI, which this process has joined its job by. */
   library: string;
-  /** Time after which a rank that says nothing is given up, in ms. */
+  /** Time after which a rank that says nothing, or has ended while this one waits for it, is given up, in ms. */
   silenceMs?: number;
   /** Time after which a rank that has not begun, or lives and does not come to an exchange, is given up, in ms. */
   absenceMs?: number;
@@ -38,8 +38,10 @@ interface Peer {
   rank: number;
   /** `undefined` until it has begun: the first rank has more to read before that. */
   heardAt: number | undefined;
-  /** Exchanges that it has come to; -1 after its last one. */
+  /** Exchanges that it has come to. */
   exchanges: number;
+  /** Whether it has said that the last of them was its last. */
+  hasEnded: boolean;
   next: MpiRequest;
 }
 
@@ -52,9 +54,9 @@ class Heartbeat {
   #sending: MpiRequest[] = [];
   #beatAt = performance.now();
   #begunAt = this.#beatAt;
-  /** Exchanges that this rank has come to, and when it came to the newest. */
-  exchanges = 0;
-  waitsSince: number | undefined;
+  /** Exchanges that this rank has come to, and since when it has waited for the others in the newest. */
+  #exchanges = 0;
+  #waitsSince: number | undefined;
 
   /** @param fail is told why the run cannot go on */
   constructor(mpi: Mpi, config: GradientExchangeConfig, fail: (error: UserError) => void) {
@@ -66,6 +68,7 @@ class Heartbeat {
       rank: other,
       heardAt: undefined,
       exchanges: 0,
+      hasEnded: false,
       next: mpi.receive(1, other, BEAT_TAG),
     }));
     this.#timer = setInterval(() => {
@@ -74,9 +77,17 @@ class Heartbeat {
     }, BEAT_MS);
   }
 
-  /** An exchange has come about: all ranks have begun. */
+  /** Waits in an exchange, to which all ranks come. */
+  async exchange<T>(exchanged: () => Promise<T>): Promise<T> {
+    this.#exchanges++;
+    this.#waitsSince = performance.now();
+    const result = await exchanged();
+    this.#waitsSince = undefined;
+    return result;
+  }
+
+  /** All ranks have begun. */
   met(): void {
-    this.waitsSince = undefined;
     for (const peer of this.#peers) peer.heardAt ??= performance.now();
   }
 
@@ -88,9 +99,9 @@ class Heartbeat {
     if (slept > 5 * BEAT_MS) {
       this.#begunAt += slept;
       for (const peer of this.#peers) if (peer.heardAt !== undefined) peer.heardAt += slept;
-      if (this.waitsSince !== undefined) this.waitsSince += slept;
+      if (this.#waitsSince !== undefined) this.#waitsSince += slept;
     }
-    this.#tell(this.exchanges);
+    this.#tell(this.#exchanges);
     return this.#peers.map((peer) => this.#problemOf(peer, now)).find((problem) => problem !== undefined);
   }
 
@@ -101,12 +112,13 @@ class Heartbeat {
 
   /** What is wrong with a rank, after what it has said since. */
   #problemOf(peer: Peer, now: number): string | undefined {
-    while (peer.exchanges !== -1 && peer.next.test()) {
-      [peer.exchanges] = peer.next.data;
+    while (!peer.hasEnded && peer.next.test()) {
+      const [told] = peer.next.data;
+      peer.hasEnded = told < 0;
+      peer.exchanges = peer.hasEnded ? ~told : told;
       peer.heardAt = now;
-      if (peer.exchanges !== -1) peer.next = this.#mpi.receive(1, peer.rank, BEAT_TAG);
+      if (!peer.hasEnded) peer.next = this.#mpi.receive(1, peer.rank, BEAT_TAG);
     }
-    if (peer.exchanges === -1) return undefined;
     const { rank, silenceMs = SILENCE_MS, absenceMs = ABSENCE_MS } = this.#config;
     if (peer.heardAt === undefined) {
       const wait = now - this.#begunAt;
@@ -115,17 +127,22 @@ class Heartbeat {
         Math.round(wait / 1000)
       } s after rank ${rank}: it hangs, or still reads its images. All ranks end`;
     }
-    const last = `it was last in exchange ${peer.exchanges}, rank ${rank} is in ${this.exchanges}`;
+    const last = `it was last in exchange ${peer.exchanges}, rank ${rank} is in ${this.#exchanges}`;
+    const isBehind = peer.exchanges < this.#exchanges && this.#waitsSince !== undefined;
+    if (peer.hasEnded && !isBehind) return undefined;
     // Of those that all wait for the first rank, the second one speaks first.
     const silence = now - peer.heardAt - 2 * BEAT_MS * Math.max(0, rank - 1);
+    if (silence > silenceMs && peer.hasEnded) {
+      return `rank ${peer.rank} has ended, and rank ${rank} waits for it (${last}). All ranks end; resume the run from its ` +
+        "newest checkpoint";
+    }
     if (silence > silenceMs) {
       return `rank ${peer.rank} has not been heard of for ${
         Math.round(silence / 1000)
       } s (${last}). All ranks end; resume the ` +
         "run from its newest checkpoint";
     }
-    const isBehind = peer.exchanges < this.exchanges && this.waitsSince !== undefined;
-    if (isBehind && now - this.waitsSince! > absenceMs) {
+    if (isBehind && now - this.#waitsSince! > absenceMs) {
       return `rank ${peer.rank} lives, but has not come to an exchange for ${
         Math.round(absenceMs / 1000)
       } s (${last}). All ` +
@@ -137,8 +154,8 @@ class Heartbeat {
   /** This rank says nothing from now on. */
   stop(): void {
     clearInterval(this.#timer);
-    this.#tell(-1);
-    for (const { exchanges, next } of this.#peers) if (exchanges !== -1) next.cancel();
+    this.#tell(~this.#exchanges);
+    for (const { hasEnded, next } of this.#peers) if (!hasEnded) next.cancel();
   }
 }
 
@@ -172,33 +189,35 @@ export default defineActor<GradientExchange, GradientExchangeConfig>((config, co
   return {
     handlers: {
       async agree(values) {
-        heartbeat.exchanges++;
-        heartbeat.waitsSince = performance.now();
         const request = mpi.beginMax([...values]);
-        await context.wait(done(request, context));
+        await heartbeat.exchange(() => context.wait(done(request, context)));
         heartbeat.met();
         return request.data;
       },
 
       async sum(values) {
-        await context.work("sum", () => mpi.sum(values));
+        await heartbeat.exchange(() => context.work("sum", () => mpi.sum(values)));
         return values;
       },
 
       async sumHalves(values) {
-        const largest = mpi.beginMax([largestBits(values)]);
-        await context.wait(done(largest, context));
-        await context.work("sum", () => sumHalves(mpi, values, halfScale(largest.data[0], mpi.size)));
+        await heartbeat.exchange(async () => {
+          const largest = mpi.beginMax([largestBits(values)]);
+          await context.wait(done(largest, context));
+          await context.work("sum", () => sumHalves(mpi, values, halfScale(largest.data[0], mpi.size)));
+        });
         return values;
       },
 
       async gather(values) {
-        const all = await context.work("gather", () => mpi.gather(new Uint8Array(values.buffer)));
+        const bytes = new Uint8Array(values.buffer);
+        const all = await heartbeat.exchange(() => context.work("gather", () => mpi.gather(bytes)));
         return new Float32Array(all.buffer);
       },
 
       async broadcast(values) {
-        await context.work("broadcast", () => mpi.broadcast(new Uint8Array(values.buffer)));
+        const bytes = new Uint8Array(values.buffer);
+        await heartbeat.exchange(() => context.work("broadcast", () => mpi.broadcast(bytes)));
         return values;
       },
     },

@@ -23,6 +23,8 @@ const THREAD_MULTIPLE = 3;
 export const BEAT_TAG = 7;
 /** Tag of the message that a rank was stopped by a signal. */
 export const STOP_TAG = 8;
+/** Tag of the messages that a rank has come to its end, and that all have. */
+export const LEAVE_TAG = 9;
 /** Largest count of numbers in one call: C's `int`. */
 const LARGEST_COUNT = 2 ** 30;
 

@@ -1,7 +1,7 @@
 /** The processes of a job that run a command together, as PyTorch's process group: this one's part, and what all agree on. */
 import { UserError } from "../../errors.ts";
 import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher, readVariable } from "./launcher.ts";
-import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest, STOP_TAG } from "./mpi.ts";
+import { BEAT_TAG, LEAVE_TAG, loadMpi, type Mpi, type MpiRequest, STOP_TAG } from "./mpi.ts";
 import { nameRanks, type Ranks, type RankSettings, StoppedByRank } from "./ranks.ts";
 
 /** How long the first rank waits for the others at the end, in ms. */
@@ -98,9 +98,14 @@ export class World implements Ranks {
   }
 
   /** Whether a request was done in time. */
-  async #done(request: MpiRequest, withinMs = Infinity): Promise<boolean> {
+  #done(request: MpiRequest, withinMs?: number): Promise<boolean> {
+    return this.#areDone([request], withinMs);
+  }
+
+  /** Whether requests were done in time. */
+  async #areDone(requests: readonly MpiRequest[], withinMs = Infinity): Promise<boolean> {
     const last = performance.now() + withinMs;
-    while (!request.test()) {
+    while (!requests.every((request) => request.test())) {
       if (performance.now() > last) return false;
       await new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
     }
@@ -147,13 +152,26 @@ export class World implements Ranks {
    * @throws {UserError} in the first rank, where others do not come
    */
   async leave(): Promise<void> {
-    if (!await this.#done(this.#mpi.beginMax([0]), this.rank === 0 ? LAST_MS : Infinity)) {
+    if (!await this.#haveAllLeft()) {
       const within = `within ${LAST_MS / 1000} s of the first one's`;
       throw new UserError(`not all ranks came to their end ${within}; what it wrote is whole`);
     }
     clearInterval(this.#hearing);
     for (const tag of [BEAT_TAG, STOP_TAG]) this.#mpi.takeAll(1, tag); // what nobody waited for, since its receiver had ended
     this.#mpi.finalize();
+  }
+
+  /**
+   * Tells the first process that this one has come to its end, and waits until it says that all have. No call of all: that would be
+   * taken for the next exchange of one that is still in the run.
+   */
+  async #haveAllLeft(): Promise<boolean> {
+    const mpi = this.#mpi;
+    const others = this.rank > 0 ? [0] : Array.from({ length: this.size - 1 }, (_, i) => i + 1);
+    const tell = () => others.map((rank) => mpi.send([0], rank, LEAVE_TAG));
+    const hear = () => others.map((rank) => mpi.receive(1, rank, LEAVE_TAG));
+    if (this.rank > 0) return await this.#areDone([...tell(), ...hear()]);
+    return await this.#areDone(hear(), LAST_MS) && await this.#areDone(tell());
   }
 
   /** Ends all processes, this one too. */

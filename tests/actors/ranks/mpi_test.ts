@@ -55,6 +55,24 @@ mpiTest("a rank that hangs ends all, and is named", async (launcher) => {
   assert(performance.now() - start < 30_000);
 });
 
+mpiTest("a rank that lives and does not come to a sum ends all, and is named", async (launcher) => {
+  const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "away"]));
+  assert(code !== 0);
+  assertMatch(
+    stderr,
+    /rank 1 lives, but has not come to an exchange for 3 s \(it was last in exchange 3, rank 0 is in 4\)\. All ranks end; resume/,
+  );
+});
+
+mpiTest("a rank that leaves alone ends all, and is named", async (launcher) => {
+  const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "gone"]));
+  assert(code !== 0);
+  assertMatch(
+    stderr,
+    /rank 1 has ended, and rank 0 waits for it \(it was last in exchange 2, rank 0 is in 3\)\. All ranks end; resume/,
+  );
+});
+
 mpiTest("ranks wait for one that begins later than it may be silent", async (launcher) => {
   const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "late"]));
   assertEquals([code, stderr], [0, ""]);
