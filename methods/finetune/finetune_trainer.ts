@@ -108,6 +108,8 @@ class Finetuning {
   #wishes = NO_WISHES;
   /** What they have agreed on with a test. */
   #agreed = NO_WISHES;
+  /** Whether they have met for the last time, in the test behind the last epoch: no wish is told after that. */
+  #haveMetLast = false;
   #isTested: boolean;
   #best: number;
   /** Of the epoch under way. */
@@ -290,6 +292,7 @@ class Finetuning {
     const { images, sums: [{ loss, top1, top5 } = { loss: 0, top1: 0, top5: 0 }] } = this.#tested;
     const { save, stop } = this.#wishes;
     this.#wishes = NO_WISHES;
+    this.#haveMetLast = this.#steps.next.epoch >= this.#config.options.epochs;
     const found = await gatherNumbers(ranks, [images, loss, top1, top5, Number(save), Number(stop)]);
     const [count, ...sums] = [0, 1, 2, 3, 4, 5].map((at) => found.reduce((sum, of) => sum + of[at], 0));
     if (count === 0) throw new UserError(noImages(this.#config.options.testData));
@@ -333,10 +336,10 @@ class Finetuning {
 
   /**
    * Writes what is new, now or after the last of the batches that accumulate. What ends all of several ranks is written when they
-   * meet next: after a step, or after a test.
+   * meet next: after a step, or after a test, until the last one.
    */
   async save({ ends }: { ends: boolean }): Promise<WrittenCheckpoint | "later"> {
-    if (this.#exchange !== undefined && ends && this.#end !== "now") {
+    if (this.#exchange !== undefined && ends && this.#end !== "now" && !this.#haveMetLast) {
       this.#wishes = { save: true, stop: true };
       return "later";
     }

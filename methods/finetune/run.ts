@@ -302,7 +302,8 @@ class FinetuneRun {
       return null; // it was told of
     }
     const { path, step } = found;
-    this.#noteSaved();
+    // A rank that is stopped waits for the checkpoint that ends all, which no other one is.
+    if (this.#ranks === undefined || how.ends) this.#noteSaved();
     // Its steps come another way, and may be told of later.
     while (path !== null && this.#told.step < step) await this.#run.whileUp(this.#nextStep.promise);
     return path;

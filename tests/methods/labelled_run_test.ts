@@ -9,6 +9,7 @@ import { runFinetune } from "../../methods/finetune/run.ts";
 import type { LinearEvent } from "../../methods/linear_probe/events.ts";
 import { LINEAR_SAMPLE_DEFAULTS } from "../../methods/linear_probe/options.ts";
 import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
+import { slowClock } from "../actors/slow_clock.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 interface Changes {
@@ -58,13 +59,6 @@ const runs: Record<string, [form: string, trainer: string, run: Run]> = {
 function checkpointsIn(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.includes("checkpoint"))
     .sort();
-}
-
-/** As if every epoch took longer than the time between checkpoints. */
-function slowClock(): Disposable {
-  const { now } = performance;
-  performance.now = () => 1e6 * now.call(performance);
-  return { [Symbol.dispose]: () => performance.now = now };
 }
 
 /** Waits for `act` when the first file of that name is to be removed. */

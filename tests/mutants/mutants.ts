@@ -40,6 +40,13 @@ const ACTORS: readonly Mutant[] = [
     "as its epoch ends",
   ),
   mutant(
+    "methods/finetune/run.ts",
+    "if (this.#ranks === undefined || how.ends) this.#noteSaved();",
+    "this.#noteSaved();",
+    ["actors/ranks/evaluations_test.ts"],
+    "between a test and the checkpoint",
+  ),
+  mutant(
     "methods/encoder_training/run.ts",
     "if (!this.#isNew(event) || event.step === this.#statsReported) return;",
     "if (!this.#isNew(event)) return;",

@@ -1,6 +1,6 @@
 /** Evaluations by several ranks of one process find exactly what one by itself finds. */
 import { assert, assertAlmostEquals, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { type GradientCompression, type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
 import type { Run } from "../../../actors/run.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
@@ -8,7 +8,8 @@ import { UserError } from "../../../errors.ts";
 import type { EmbeddingResult, EmbedEvent } from "../../../methods/embedding.ts";
 import type { FinetuneEvent } from "../../../methods/finetune/events.ts";
 import type { FinetuneInput } from "../../../methods/finetune/mod.ts";
-import type { FinetuneResult } from "../../../methods/finetune/run.ts";
+import { FINETUNE_SAMPLE_DEFAULTS } from "../../../methods/finetune/options.ts";
+import { type FinetuneResult, runFinetune } from "../../../methods/finetune/run.ts";
 import type { LinearEvent } from "../../../methods/linear_probe/events.ts";
 import { LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts";
 import type { LinearResult } from "../../../methods/linear_probe/run.ts";
@@ -18,6 +19,7 @@ import { assertRounded } from "./near_weights.ts";
 import { IS_LONG } from "../../long.ts";
 import { relativeError } from "../../kernels/check_op.ts";
 import { drawTeacher } from "../drawn_teacher.ts";
+import { slowClock } from "../slow_clock.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../small_run.ts";
 
 const CHANNEL = import.meta.resolve("./channel_exchange.ts");
@@ -378,3 +380,51 @@ Deno.test("a rank of a fine-tuning that is stopped has all save at the same step
     assertEquals([resumed.last, resumed.best], [whole[0].last, whole[0].best]);
   }
 });
+
+/** Moments of a fine-tuning of two epochs at which a signal finds no step under way, and how the other rank ends then. */
+const MOMENTS: Readonly<Record<string, [isDue: (event: FinetuneEvent) => boolean, other: string]>> = {
+  "between a test and the checkpoint behind it": [
+    (event) => event.type === "epoch" && event.epoch === 0,
+    "ends with the next step",
+  ],
+  "between the last test and the checkpoint behind it": [
+    (event) => event.type === "epoch" && event.epoch === 1,
+    "comes to its end",
+  ],
+  "after the last checkpoint, while the one before it is removed": [
+    (event) => event.type === "checkpoint" && event.path.includes("0001"),
+    "comes to its end",
+  ],
+};
+
+for (const [moment, [isDue, other]] of Object.entries(MOMENTS)) {
+  Deno.test(`a rank of a fine-tuning that is stopped ${moment} has saved, and the other one ${other}`, async () => {
+    using folder = new RunFolder(35, 21);
+    const stop = async (stopped: number) => {
+      using _ = slowClock();
+      const options = {
+        ...{ ...FINETUNE_SAMPLE_DEFAULTS, ...finetuneIn(folder, `${stopped}`, {}), epochs: 2 },
+        ...{ arch: "tiny_convnet", which: "student", resume: null, evaluate: false, classes: null } as const,
+        testData: join(folder.data, "test.tsv"),
+      };
+      const channel = crypto.randomUUID();
+      return await Promise.all([0, 1].map((rank) => {
+        const controller = new AbortController();
+        const emit = (event: FinetuneEvent) => {
+          if (rank === stopped && isDue(event)) controller.abort("enough");
+        };
+        const ranks = { rank, size: 2, exchange: { channel } };
+        return runFinetune(options, emit, controller.signal, false, { ranks }).catch((error) => error);
+      }));
+    };
+    for (const stopped of [0, 1]) {
+      const ended = await stop(stopped) as (FinetuneResult & StoppedError)[];
+      assertInstanceOf(ended[stopped], StoppedError);
+      assertEquals(ended[stopped].cause, "enough");
+      const { cause, checkpoint } = ended[1 - stopped];
+      assertEquals(cause instanceof StoppedByRank, other === "ends with the next step");
+      assertEquals(basename(checkpoint!), "finetune_checkpoint_0001.pth.tar");
+      assertEquals(ended[stopped].checkpoint, checkpoint);
+    }
+  });
+}
