@@ -49,12 +49,13 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
    *
    * @param work does the work of the run, and emits its events through `tell`; work that awaits it is held back by readers that are
    *   to hold it back
-   * @param stoppedBefore the error of a run that is stopped before its work begins, made of the reason. Default: the reason
+   * @param stoppedBefore the error of a run that is stopped before its work begins, made of the reason. Default: the reason. With
+   *   `null` the work begins all the same, and heeds the signal
    */
   constructor(
     work: (tell: (event: Event) => Promise<void>, signal: AbortSignal) => Promise<Result>,
     { signal }: RunSettings = {},
-    stoppedBefore: (reason: unknown) => unknown = (reason) => reason,
+    stoppedBefore: ((reason: unknown) => unknown) | null = (reason) => reason,
   ) {
     const stopped = AbortSignal.any([this.#abort.signal, ...signal === undefined ? [] : [signal]]);
     const onAbort = () => this.#noteTaken(); // who waits for room waits no longer
@@ -69,7 +70,7 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     };
     // In a moment, so that who begins to listen at once hears all.
     this.result = Promise.resolve().then(() => {
-      if (stopped.aborted) throw stoppedBefore(stopped.reason);
+      if (stopped.aborted && stoppedBefore !== null) throw stoppedBefore(stopped.reason);
       return work(tell, stopped);
     }).finally(() => {
       this.#hasEnded = true;

@@ -30,7 +30,10 @@ import { withoutUndefined } from "./without_undefined.ts";
 
 /** {@linkcode RunSettings} of a run that several processes may share. */
 export interface RankedSettings extends RunSettings {
-  /** The part of this process in a run of several, which the first one writes the files of. If omitted, it runs alone. */
+  /**
+   * The part of this process in a run of several, which the first one writes the files of. If omitted, it runs alone. A training that
+   * is stopped before it begins takes its first step all the same: the others end with it.
+   */
   ranks?: RankSettings;
 }
 
@@ -81,6 +84,11 @@ export interface Method<
   needs(input: Input): Needs;
   /** Throws a `CheckpointError` if a run cannot resume from a checkpoint: it is of another kind, or not finite. */
   checkResume(checkpoint: string): Promise<void>;
+  /**
+   * Returns whether several ranks that are stopped end at the same step. So one that is stopped before it begins has to begin: the
+   * others are told by what all exchange. If omitted, none of its runs does.
+   */
+  endsTogether?(input: Input): boolean;
   /** Runs the method to its end. When the signal aborts, it saves a checkpoint and rejects with a `StoppedError`. */
   run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
 }
@@ -138,10 +146,11 @@ export function startMethod<
     );
   };
   const { resume } = input;
+  const begins = settings.ranks !== undefined && (method.endsTogether?.(input) ?? false);
   return new Run(
     withPlugins(input, () => method.needs(input), work),
     settings,
-    (reason) => new StoppedError(reason, resume === "auto" ? null : resume ?? null),
+    begins ? null : (reason) => new StoppedError(reason, resume === "auto" ? null : resume ?? null),
   );
 }
 

@@ -53,6 +53,7 @@ export const finetune: Method<
   flags: () => finetuneFlags({ encoders: [] }),
   resolve: resolveFinetuneInput,
   needs: (input) => trainingNeeds(input, input.pretrained),
+  endsTogether: ({ evaluate = false }) => !evaluate,
   async checkResume(checkpoint) {
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteFinetune(file);

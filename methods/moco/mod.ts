@@ -68,6 +68,7 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
   flags: () => pretrainFlags({ encoders: encoderNames() }),
   resolve: resolvePretrainInput,
   needs: (input) => trainingNeeds(input),
+  endsTogether: () => true,
   async checkResume(checkpoint) {
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteTraining(checkpoint, readTrainingCheckpoint(MOCO_CHECKPOINT, file));

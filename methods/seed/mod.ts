@@ -89,6 +89,7 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
     ...trainingNeeds(input, input.distill, input.studentInit),
     devices: DISTILLATION.devices,
   }),
+  endsTogether: () => true,
   async checkResume(checkpoint) {
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteTraining(checkpoint, readTrainingCheckpoint(DISTILL_CHECKPOINT, file));

@@ -381,6 +381,19 @@ Deno.test("a rank of a fine-tuning that is stopped has all save at the same step
   }
 });
 
+Deno.test("a rank of a fine-tuning that is stopped before it begins has all end after the first step", async () => {
+  using folder = new RunFolder(35, 21);
+  const channel = crypto.randomUUID();
+  const input = finetuneIn(folder, "early", {});
+  const runs = [0, 1].map((rank) => finetune(input, { ranks: { rank, size: 2, exchange: { channel } } }));
+  const ended = Promise.all(runs.map(({ result }) => result.catch((error) => error)));
+  runs[1].stop("early");
+  const [first, second] = (await ended) as StoppedError[];
+  assertInstanceOf(first.cause, StoppedByRank);
+  assertEquals([second.cause, second.checkpoint], ["early", first.checkpoint]);
+  assertEquals(basename(first.checkpoint!), "finetune_checkpoint_0000.pth.tar");
+});
+
 /** Moments of a fine-tuning of two epochs at which a signal finds no step under way, and how the other rank ends then. */
 const MOMENTS: Readonly<Record<string, [isDue: (event: FinetuneEvent) => boolean, other: string]>> = {
   "between a test and the checkpoint behind it": [

@@ -10,11 +10,13 @@ import type { DistillOptions } from "../../../methods/seed/options.ts";
 import type { PretrainInput } from "../../../methods/moco/mod.ts";
 import type { DistillEvent } from "../../../methods/seed/events.ts";
 import type { DistillResult } from "../../../methods/seed/run.ts";
+import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import {
   type CheckpointLayout,
   readTrainingCheckpoint,
 } from "../../../methods/encoder_training/checkpoint.ts";
+import { readResumeState } from "../../../models/checkpoint/resume_state.ts";
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { assertRounded } from "./near_weights.ts";
@@ -224,6 +226,23 @@ Deno.test("a rank that is stopped as its epoch ends goes on until all have saved
   const [first, second] = (await errors) as StoppedError[];
   assertInstanceOf(first.cause, StoppedByRank);
   assertEquals([second.cause, second.checkpoint], ["enough", first.checkpoint]);
+});
+
+Deno.test("a rank that is stopped before it begins has all end after the first step", async () => {
+  using folder = new RunFolder(24);
+  for (const stopped of [0, 1]) {
+    const runs = startRanks(folder.options(`${stopped}`, { epochs: 50 }), 2);
+    const errors = errorsOf(runs);
+    runs[stopped].stop("early");
+    const ended = (await errors) as StoppedError[];
+    assertEquals(ended[stopped].cause, "early");
+    assertInstanceOf(ended[1 - stopped].cause, StoppedByRank);
+    assertEquals(ended[0].checkpoint, ended[1].checkpoint);
+    const path = ended[0].checkpoint!;
+    using file = await openCheckpointFile(path);
+    const { resume } = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
+    assertEquals(readResumeState(resume, (problem) => new CheckpointError(path, problem))!.batch, 1);
+  }
 });
 
 Deno.test("ranks with other settings, or batches that cannot be shared, do not begin", async () => {
