@@ -20,6 +20,11 @@ const CODES = {
   SIGUSR2: 140,
 } as const;
 
+/** The signals that there are here. */
+const SIGNALS: readonly (keyof typeof CODES)[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"];
+
 /** The run was stopped by a signal. `runMain` ends with its {@linkcode Interrupted.code}. */
 export class Interrupted extends UserError {
   override name = "Interrupted";
@@ -88,12 +93,9 @@ export function interruptSignal(
   };
   elsewhere?.addEventListener("abort", onStopElsewhere);
   if (elsewhere?.aborted) onStopElsewhere();
-  const names = Deno.build.os === "windows"
-    ? ["SIGINT"] as const
-    : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"] as const;
   // Deno forgets that nohup has SIGHUP ignored, listens to it with any other signal, and ends the program if nobody else does.
   const ignores = readVariable("SEED_NOHUP") === "1";
-  const listeners = names.map((name) =>
+  const listeners = SIGNALS.map((name) =>
     [name, name === "SIGHUP" && ignores ? () => {} : () => onSignal(name)] as const
   );
   for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
@@ -104,4 +106,9 @@ export function interruptSignal(
       for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
     },
   };
+}
+
+/** Keeps the signals that stop a run from ending this program, from now on: its own work is done, and others still write. */
+export function outliveSignals(): void {
+  for (const name of SIGNALS) Deno.addSignalListener(name, () => {});
 }

@@ -4,7 +4,7 @@ import { readVariable } from "../../actors/ranks/launcher.ts";
 import { abandonJob } from "../../actors/ranks/mpi.ts";
 import { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { joinWorld, type World } from "../../actors/ranks/world.ts";
-import { Interrupted } from "./interrupt.ts";
+import { Interrupted, outliveSignals } from "./interrupt.ts";
 import { reportError, runMain } from "./run_main.ts";
 
 /** How long the others leave it to the first rank to say what is wrong with all of them, in ms. */
@@ -87,6 +87,8 @@ export function onRanks(
       if (world.rank === 0) console.error(report.text);
       code = report.code;
     }
+    // The launcher ends all where a signal ends one, and the first rank may still write, or evaluate: it stops by its own signal.
+    if (world.rank > 0) outliveSignals();
     try {
       await world.leave();
     } catch (error) {

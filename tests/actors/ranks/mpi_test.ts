@@ -8,6 +8,7 @@ import { joinWorld } from "../../../actors/ranks/world.ts";
 import { ended, launch, mpiTest } from "./launch.ts";
 
 const COLLECTIVES = fileURLToPath(import.meta.resolve("./collectives.ts"));
+const LAST_RANK = fileURLToPath(import.meta.resolve("./last_rank.ts"));
 const LIBRARYLESS = fileURLToPath(import.meta.resolve("./libraryless.ts"));
 const FLAGS = [
   "--quiet",
@@ -72,6 +73,14 @@ mpiTest("a rank that leaves alone ends all, and is named", async (launcher) => {
     /rank 1 has ended, and rank 0 waits for it \(it was last in exchange 2, rank 0 is in 3\)\. All ranks end; resume/,
   );
 });
+
+mpiTest(
+  "a signal to a rank whose work is done leaves the first one alone, which still writes",
+  async (launcher) => {
+    const { code, stdout, stderr } = await ended(launch(launcher, 2, [...FLAGS, "--allow-sys", LAST_RANK]));
+    assertEquals([code, stdout, stderr], [0, "written\n", ""]);
+  },
+);
 
 mpiTest("ranks wait for one that begins later than it may be silent", async (launcher) => {
   const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "late"]));
