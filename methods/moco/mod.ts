@@ -1,5 +1,4 @@
 /** MoCo: momentum contrast (He et al., CVPR 2020; MoCo-v2: Chen et al., arXiv 2003.04297). */
-import { rowsOf } from "../../actors/ranks/ranks.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { encoderNames, freshEncoder } from "../../models/registry.ts";
@@ -14,6 +13,7 @@ import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
+import { requireEqualShares } from "../rank_shares.ts";
 import { PRETRAIN_ADAMW, PRETRAIN_DEFAULTS, withoutDropPath } from "./defaults.ts";
 import { PRETRAINING } from "./encoder_method.ts";
 import { MOCO_CHECKPOINT } from "./encoders.ts";
@@ -74,7 +74,11 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
     await requireFiniteTraining(checkpoint, readTrainingCheckpoint(MOCO_CHECKPOINT, file));
   },
   async run(options, emit, signal, { soFar, ...wanted }) {
-    checkSplits({ ...options, batchSize: rowsOf(options.batchSize, wanted.ranks) });
+    const { ranks } = wanted;
+    if (ranks !== undefined) {
+      requireEqualShares(options.batchSize, ranks);
+      checkSplits(options, ranks);
+    }
     return await trainEncoder(PRETRAINING, options, emit, signal, soFar, wanted);
   },
 };

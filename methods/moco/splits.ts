@@ -1,4 +1,5 @@
 /** Which groups of a batch can be normalised by themselves, `--bn-splits`. */
+import { type Ranks, rowsOf } from "../../actors/ranks/ranks.ts";
 import { UserError } from "../../errors.ts";
 import { byteLength, Graph } from "../../kernels/graph.ts";
 import { ALIGNMENT } from "../../kernels/memory_plan.ts";
@@ -35,12 +36,13 @@ function imagesPerAlignment({ arch, imageSize, amp }: SplitOptions): number {
 }
 
 /**
- * Fails where batch norm cannot normalise groups of a batch.
+ * Fails where batch norm cannot normalise groups of a batch; of a rank's share of it, where several share it equally.
  *
  * @throws {UserError} that says which numbers would do
  */
-export function checkSplits(options: SplitOptions): void {
-  const { bnSplits, syncBn, batchSize, arch } = options;
+export function checkSplits(options: SplitOptions, ranks?: Ranks): void {
+  const { bnSplits, syncBn, arch } = options;
+  const batchSize = rowsOf(options.batchSize, ranks);
   if (bnSplits === 1) return;
   if (syncBn) {
     throw new UserError(
@@ -55,8 +57,10 @@ export function checkSplits(options: SplitOptions): void {
   if (fits(bnSplits)) return;
   const others = Array.from({ length: batchSize }, (_, i) => i + 1).filter(fits);
   const whose = multiple === 1 ? "" : `, for ${arch} a multiple of ${multiple}`;
+  const whole = `--batch-size ${options.batchSize}`;
+  const what = ranks === undefined ? whole : `a rank's ${batchSize} images of ${whole}`;
   throw new UserError(
-    `--bn-splits ${bnSplits} does not split --batch-size ${batchSize} into equal groups of at least ${LEAST_OF_GROUP} ` +
+    `--bn-splits ${bnSplits} does not split ${what} into equal groups of at least ${LEAST_OF_GROUP} ` +
       `images${whose}; use --bn-splits ${others.join(", ")}`,
   );
 }

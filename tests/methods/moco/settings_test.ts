@@ -1,5 +1,12 @@
 // A run with every setting away from its default, compared with the same steps by hand.
-import { assertAlmostEquals, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
+import {
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { BatchReader } from "../../../data/batch_reader.ts";
 import { openDataset } from "../../../data/open_dataset.ts";
 import { packImages, TABLE_STRIDE } from "../../../data/pack.ts";
@@ -223,6 +230,31 @@ Deno.test("--bn-splits that do not split a batch are refused, with those that do
       message,
       `--bn-splits ${bnSplits} does not split --batch-size 32 into equal groups of at least 8 images; use --bn-splits ${fits}`,
     );
+  }
+});
+
+Deno.test("--bn-splits of ranks split the share that each has of a batch, if it can be shared", async () => {
+  checkSplits({ ...SPLIT, bnSplits: 4, batchSize: 64 }, { rank: 1, size: 2 });
+  const options = { data: "images.tsv", testData: null, output: "out", arch: "resnet18", imageSize: 32 };
+  for (
+    const [size, batchSize, bnSplits, message] of [
+      [
+        ...[2, 64, 8] as const,
+        "--bn-splits 8 does not split a rank's 32 images of --batch-size 64 into equal groups of at least 8 images; use " +
+        "--bn-splits 1, 2, 4",
+      ],
+      [
+        ...[4, 250, 2] as const,
+        "--batch-size 250 cannot be shared by 4 ranks: expected a multiple of 4, such as 248 or 252",
+      ],
+    ] as const
+  ) {
+    const ranks = { rank: 1, size, exchange: {} };
+    const error = await assertRejects(
+      () => pretrain({ ...options, batchSize, bnSplits }, { ranks }).result,
+      UserError,
+    );
+    assertEquals(error.message, message);
   }
 });
 
