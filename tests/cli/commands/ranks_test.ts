@@ -46,7 +46,7 @@ mpiTest("two ranks distil: one writes and speaks; ended, they go on to the same 
   assertEquals(resumed.code, 0, resumed.stderr);
   assertMatch(resumed.stdout, /from step \d+/);
   assertEquals(await digestLast(output), expected);
-}, IS_LONG ? launchers : launchers.slice(0, 1)); // a fine-tuning is stopped under the other launcher
+}, IS_LONG ? launchers : launchers.slice(0, 1)); // a fine-tuning is stopped under the last one
 
 mpiTest("ranks that cannot begin say so once, and end", async (launcher) => {
   using folder = new RunFolder(24);
