@@ -7,7 +7,7 @@ import { upload } from "../../kernels/upload.ts";
 import type { ExchangedResults, GradientExchange as StepExchange } from "../../models/training_step.ts";
 import type { GradientExchange } from "../messages.ts";
 import type { ActorRef } from "../runtime/mod.ts";
-import { areSame, PATIENCE } from "./peers.ts";
+import { areSame, PATIENCE, type RankPeers, requireSame } from "./peers.ts";
 import type { GradientCompression, Ranks, RankSettings } from "./ranks.ts";
 
 /** Bytes of gradients that are exchanged at once: as PyTorch's `bucket_cap_mb`. */
@@ -34,6 +34,17 @@ function checksumOf(parts: Iterable<Float32Array>): number {
     sum = crc32(new Uint8Array(buffer, byteOffset, byteLength), sum);
   }
   return sum | 0;
+}
+
+/**
+ * Fails where ranks that are the same in all else have other buffers for the weights: each kind of adapter cuts those of large
+ * encoders into pieces of its own.
+ *
+ * @throws {UserError}
+ */
+export async function requireSameLayout(peers: RankPeers, buffers: readonly GPUBuffer[]): Promise<void> {
+  const pieces = buffers.map(({ size }) => size);
+  await requireSame(peers, { "the layout of its weights (its adapter is of another kind)": pieces });
 }
 
 /** What a trainer exchanges with the trainers of the other ranks. */

@@ -11,7 +11,7 @@ import type {
   ViewSample,
 } from "../../actors/messages.ts";
 import { profileAll } from "../../actors/run_profile.ts";
-import { DeviceExchange, type Wishes } from "../../actors/ranks/device_exchange.ts";
+import { DeviceExchange, requireSameLayout, type Wishes } from "../../actors/ranks/device_exchange.ts";
 import { requireSame } from "../../actors/ranks/peers.ts";
 import { type Ranks, type RankSettings, rowsOf } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, Handlers } from "../../actors/runtime/mod.ts";
@@ -259,7 +259,9 @@ export class EncoderTraining<
       "where it begins": [epoch, batch],
       "the checkpoint that it goes on from": resume && await fingerprintFile(resume),
     });
-    await exchange.broadcast(lastingBuffers(this.#step.parameters));
+    const lasting = lastingBuffers(this.#step.parameters);
+    await requireSameLayout(this.#config.ranks!, lasting);
+    await exchange.broadcast(lasting);
     await this.#requireSameWeights();
   }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Monitor } from "../../actors/events.ts";
 import type { ProgramProfile, Purpose, ViewBatch } from "../../actors/messages.ts";
 import { noImages } from "../../actors/data_facts.ts";
-import { DeviceExchange, type Wishes } from "../../actors/ranks/device_exchange.ts";
+import { DeviceExchange, requireSameLayout, type Wishes } from "../../actors/ranks/device_exchange.ts";
 import { gatherNumbers, type RankPeers, requireSame } from "../../actors/ranks/peers.ts";
 import { type RankSettings, rowsOf } from "../../actors/ranks/ranks.ts";
 import { profileAll } from "../../actors/run_profile.ts";
@@ -240,7 +240,9 @@ class Finetuning {
       "the checkpoint that it goes on from": resume && await fingerprintFile(resume),
       "classes": classes,
     });
-    await exchange.broadcast(this.#step.stores.flatMap(lastingBuffers));
+    const lasting = this.#step.stores.flatMap(lastingBuffers);
+    await requireSameLayout(this.#ranks!, lasting);
+    await exchange.broadcast(lasting);
     await this.#requireSameWeights(exchange);
   }
 

@@ -10,7 +10,7 @@ import type { Monitor } from "../../actors/events.ts";
 import { LabelledFeatures } from "../../actors/labelled_features.ts";
 import type { BatchPosition, EmbeddedBatch, Purpose } from "../../actors/messages.ts";
 import { noImages } from "../../actors/data_facts.ts";
-import { DeviceExchange } from "../../actors/ranks/device_exchange.ts";
+import { DeviceExchange, requireSameLayout } from "../../actors/ranks/device_exchange.ts";
 import { gatherNumbers, type RankPeers, requireSame } from "../../actors/ranks/peers.ts";
 import { shareOf } from "../../actors/ranks/ranks.ts";
 import { type ActorContext, type ActorRef, urgent } from "../../actors/runtime/mod.ts";
@@ -446,7 +446,9 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
       "the checkpoint that it goes on from": options.resume && await fingerprintFile(options.resume),
       "classes": classes,
     });
-    await exchange!.broadcast(probes.stores.flatMap(lastingBuffers));
+    const lasting = probes.stores.flatMap(lastingBuffers);
+    await requireSameLayout(ranks, lasting);
+    await exchange!.broadcast(lasting);
   }
   const training = new ProbeTraining(config, trainer, probes, exchange, source);
   const save = async () => ({ path: await training.save() });

@@ -1,5 +1,6 @@
 /** A distillation by several ranks of one process takes the steps of one by itself. */
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { isOneThread, setOneThread } from "../../../actors/one_thread.ts";
 import type { Run } from "../../../actors/run.ts";
 import type { ActorRef, ActorSystem, Message } from "../../../actors/runtime/mod.ts";
 import { type GradientCompression, type RankSettings, StoppedByRank } from "../../../actors/ranks/ranks.ts";
@@ -61,7 +62,7 @@ function startRanks(
   const channel = crypto.randomUUID();
   return Array.from({ length: size }, (_, rank) =>
     size === 1 ? distill(input) : distill(
-      { ...input, ...ofRank(rank), actors: { gradient_exchange: CHANNEL } },
+      { ...input, ...ofRank(rank), actors: { gradient_exchange: CHANNEL, ...ofRank(rank).actors } },
       { ranks: { rank, size, exchange: { channel }, ...settings } },
     ));
 }
@@ -271,6 +272,22 @@ Deno.test("ranks with other settings, or batches that cannot be shared, do not b
   const auto = startRanks({ ...folder.options("auto"), resume: "auto" }, 2);
   for (const error of await errorsOf(auto)) {
     assertStringIncludes((error as Error).message, "resume: expected a checkpoint's path or null");
+  }
+});
+
+Deno.test("ranks whose adapters lay the weights out in other pieces do not begin", async () => {
+  using folder = new RunFolder(24);
+  const options = folder.options("pieces", { imageSize: 8 });
+  const actors = { student_trainer: import.meta.resolve("./narrow_trainer.ts") };
+  const wasOne = isOneThread();
+  setOneThread(false); // each trainer with an adapter of its own
+  const errors = await errorsOf(startRanks(options, 2, (rank) => rank === 1 ? { actors } : {}));
+  setOneThread(wasOne);
+  for (const error of errors) {
+    assertStringIncludes(
+      (error as Error).message,
+      "rank 1 differs from rank 0 in the layout of its weights (its adapter is of another kind). Start all with",
+    );
   }
 });
 
