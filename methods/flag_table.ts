@@ -211,7 +211,8 @@ function isFitting(flag: Flag, value: unknown): boolean {
 }
 
 /**
- * Makes sure that a program's options are what the command line would let through; what is left out, or `null`, has a default.
+ * Makes sure that a program's options are what the command line would let through; what is left out has a default,
+ * and `null` is for options that take it.
  *
  * @param required names of the paths that have none
  * @throws {UserError} that names the first one that is not, and says what was expected and found

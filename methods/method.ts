@@ -26,7 +26,7 @@ import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { takeOutputFolder } from "./output_folder.ts";
 import { UserError } from "../errors.ts";
 import { findCheckpointToResume } from "./resume_auto.ts";
-import { withoutUndefined } from "./without_undefined.ts";
+import { withoutUnset } from "./without_unset.ts";
 
 /** {@linkcode RunSettings} of a run that several processes may share. */
 export interface RankedSettings extends RunSettings {
@@ -76,6 +76,8 @@ export interface Method<
   readonly actors: readonly ActorRole[];
   /** Names of the options that are paths and have no default. */
   readonly required: readonly (keyof Input & string)[];
+  /** Names of the options for which `null` says something else than that they are left out. */
+  readonly nullable?: readonly (keyof Input & string)[];
   /** Returns the command-line flags, which a program's options are checked against too. Called after plugins are imported. */
   flags(): FlagTable;
   /** Returns the input with all omitted options filled in: from the files where they specify them, else with defaults. */
@@ -124,7 +126,7 @@ export function startMethod<
   given: Input,
   settings: Settings,
 ): Run<Event, Result> {
-  const input = withoutUndefined(given);
+  const input = withoutUnset(given, method.nullable);
   const work: Work<Event, Result> = async (tell, signal) => {
     checkOptions(method.flags(), input, method.required);
     const options = await method.resolve(input, tell);

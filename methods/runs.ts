@@ -46,7 +46,7 @@ import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
 import type { DistillInput, DistillSettings } from "./seed/mod.ts";
 import type { DistillResult } from "./seed/run.ts";
-import { withoutUndefined } from "./without_undefined.ts";
+import { withoutUnset } from "./without_unset.ts";
 
 /**
  * Distils a teacher into a student. Stopping the run saves a checkpoint.
@@ -173,7 +173,7 @@ export interface KnnInput
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEvent, Accuracy[]> {
-  const input = withoutUndefined(given);
+  const input = withoutUnset(given);
   const {
     pretrained = null,
     arch,
@@ -292,14 +292,15 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRun {
-  const { pretrained, which, arch, stem, weights, heads, feature, ...input } = withoutUndefined(given);
+  const asked = withoutUnset(given);
+  const { pretrained, which, arch, stem, weights, heads, feature, ...input } = asked;
   const needs = () => ({
     decodes: true,
     computes: true,
     read: [...dataAt(input.data), ...checkpointAt(pretrained)],
   });
   const work = async (tell: EmitRows, signal: AbortSignal) => {
-    checkOptions(EMBED_TABLE, given, ["pretrained", "data"]);
+    checkOptions(EMBED_TABLE, asked, ["pretrained", "data"]);
     for (const name of input.neighbours ? ["queries", "k", "seed"] as const : []) {
       checkOption(`neighbours.${name}`, NEIGHBOURS_TABLE[name], input.neighbours![name]);
     }

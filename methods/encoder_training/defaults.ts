@@ -35,6 +35,9 @@ export const ENCODER_TRAINING_DEFAULTS = {
 /** What is not wanted where nobody asks for it. */
 export const NOT_ASKED_FOR = { resume: null, saveEvery: null, limitSteps: null, tuning: null } as const;
 
+/** Options for which `null` says something else than that they are left out: no kNN. */
+export const NULLABLE: readonly "testData"[] = ["testData"];
+
 /** Options without a default that is the same on every machine, of every method. */
 export type WithoutDefault =
   | "data"

@@ -28,14 +28,14 @@ async function resolveFinetuneInput(
   { stem, heads, feature, ...input }: FinetuneInput,
   emit: Emit<NoticeEvent>,
 ): Promise<FinetuneOptions> {
-  const { pretrained, resume = null, which = "student", weights, arch } = input;
+  const { pretrained = null, resume = null, which = "student", weights, arch } = input;
   // A checkpoint that is resumed from has the encoder as it has become, and what its images are.
   // `auto` is resolved later; a run that is started again names the same encoder.
   const isFresh = resume === null || resume === "auto";
   const path = isFresh ? pretrained : resume;
   const choice = isFresh ? { arch, stem, heads, feature, which, weights } : { arch, stem };
   const found = await resolveLabelledInput(path, choice, input, emit);
-  const own = { evaluate: false, classes: null, ...input, resume, which, ...found };
+  const own = { evaluate: false, classes: null, ...input, pretrained, resume, which, ...found };
   return withOptimizer({ ...FINETUNE_DEFAULTS, ...own }, findEncoder(found.arch), input, FINETUNE_ADAMW);
 }
 

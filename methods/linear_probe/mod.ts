@@ -35,10 +35,11 @@ async function resolveLinearInput(
   { stem, heads, feature, ...input }: LinearInput,
   emit: Emit<NoticeEvent>,
 ): Promise<LinearOptions> {
-  const { pretrained, which = "student", arch, weights } = input;
+  const { pretrained = null, which = "student", arch, weights } = input;
   const choice = { arch, stem, heads, feature, which, weights };
   const found = await resolveLabelledInput(pretrained, choice, input, emit);
-  return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, which, ...found };
+  const own = { resume: null, evaluate: false, classes: null, ...input, pretrained, which, ...found };
+  return { ...LINEAR_DEFAULTS, ...own };
 }
 
 export const linearProbe: Method<

@@ -4,11 +4,12 @@ import { SAMPLE_DATA } from "../../data/sample.ts";
 import {
   ENCODER_TRAINING_DEFAULTS,
   NOT_ASKED_FOR,
+  NULLABLE,
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
 import { encodersNamed } from "../../models/registry.ts";
 import { type TrainedAs, withOptimizer } from "../encoder_training/step_options.ts";
-import { withoutUndefined } from "../without_undefined.ts";
+import { withoutUnset } from "../without_unset.ts";
 import type { PretrainOptions } from "./options.ts";
 
 /** Options with the same default on every machine. */
@@ -71,7 +72,7 @@ export function withoutDropPath(encoder: TrainedAs): TrainedAs {
 export function samplePretrainOptions(
   given: Partial<PretrainOptions> & Pick<PretrainOptions, "output">,
 ): PretrainOptions {
-  const changes = withoutUndefined(given);
+  const changes = withoutUnset(given, NULLABLE);
   const options: PretrainOptions = {
     ...PRETRAIN_SAMPLE_DEFAULTS,
     data: SAMPLE_DATA,

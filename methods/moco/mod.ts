@@ -3,7 +3,7 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { encoderNames, freshEncoder } from "../../models/registry.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
-import { NOT_ASKED_FOR } from "../encoder_training/defaults.ts";
+import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
@@ -65,6 +65,7 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
   folder: import.meta.url,
   actors: ["moco_trainer"],
   required: ["data", "output"],
+  nullable: NULLABLE,
   flags: () => pretrainFlags({ encoders: encoderNames() }),
   resolve: resolvePretrainInput,
   needs: (input) => trainingNeeds(input),

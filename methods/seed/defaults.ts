@@ -4,11 +4,12 @@ import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import {
   ENCODER_TRAINING_DEFAULTS,
   NOT_ASKED_FOR,
+  NULLABLE,
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
 import { encodersNamed } from "../../models/registry.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
-import { withoutUndefined } from "../without_undefined.ts";
+import { withoutUnset } from "../without_unset.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** Options whose default is the same on every machine. */
@@ -77,7 +78,7 @@ export const SAMPLE_ADAMW = { lr: 1e-3, weightDecay: 0.05 } as const satisfies P
 export function sampleOptions(
   given: Partial<DistillOptions> & Pick<DistillOptions, "output">,
 ): DistillOptions {
-  const changes = withoutUndefined(given);
+  const changes = withoutUnset(given, NULLABLE);
   const options: DistillOptions = {
     ...SAMPLE_DEFAULTS,
     teacherArch: "resnet18",

@@ -20,7 +20,7 @@ import { DISTILLATION } from "./encoder_method.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
-import { NOT_ASKED_FOR } from "../encoder_training/defaults.ts";
+import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
@@ -83,6 +83,7 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   folder: import.meta.url,
   actors: ["queue_keeper", "student_trainer"],
   required: ["data", "distill", "output"],
+  nullable: NULLABLE,
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
   needs: (input) => ({
