@@ -1,4 +1,6 @@
 /** The actors of every pipeline by name, to have others in their places. Those of a method are in its folder. */
+import { UserError } from "../errors.ts";
+import { requireModuleUrl } from "./module_url.ts";
 
 /** Name of an actor's module. */
 export type ActorRole =
@@ -30,6 +32,36 @@ export type ActorRole =
  * default export of such a module is a `defineActor()` with the same protocol and configuration.
  */
 export type ActorModules = Partial<Record<ActorRole, string>>;
+
+const ROLES = Object.keys(
+  {
+    tsv_reader: true,
+    augmenter: true,
+    encoder: true,
+    evaluator: true,
+    gradient_exchange: true,
+    projector: true,
+    queue_keeper: true,
+    student_trainer: true,
+    moco_trainer: true,
+    linear_trainer: true,
+    finetune_trainer: true,
+  } satisfies Record<ActorRole, true>,
+);
+
+/**
+ * Makes sure that a program's modules are those of actors that there are, and named by absolute URLs.
+ *
+ * @throws {UserError} that names the first one that is not
+ */
+export function checkActorModules(modules: ActorModules): void {
+  for (const [role, url] of Object.entries(modules)) {
+    if (!ROLES.includes(role)) {
+      throw new UserError(`actors: expected names among ${ROLES.join(", ")}, found ${role}`);
+    }
+    if (url !== undefined && url !== null) requireModuleUrl(`actors.${role}`, url);
+  }
+}
 
 /**
  * Where an actor's module is: the built-in one, or the one that takes its place.

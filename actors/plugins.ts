@@ -1,5 +1,6 @@
 /** Modules of other people's that register encoders, losses and augmentations. */
 import { UserError } from "../errors.ts";
+import { requireModuleUrl } from "./module_url.ts";
 import { findPluginImports, importByMap } from "./plugin_imports.ts";
 
 /** What to do about a short name that is not known. */
@@ -8,6 +9,18 @@ function adviceOn(problem: string): string {
     ? '; import "@seed/distillation/parts", and packages by npm:NAME@VERSION or jsr:@SCOPE/NAME@VERSION, or name them in ' +
       "the imports of a deno.json in the plugin's folder or above"
     : "";
+}
+
+/**
+ * Makes sure that a program's plugins are an array of absolute URLs.
+ *
+ * @throws {UserError} that names the first one that is not
+ */
+export function checkPlugins(plugins: readonly string[]): void {
+  if (!Array.isArray(plugins)) {
+    throw new UserError(`plugins: expected an array of URLs, found ${Deno.inspect(plugins)}`);
+  }
+  for (const [i, plugin] of plugins.entries()) requireModuleUrl(`plugins[${i}]`, plugin);
 }
 
 /**

@@ -3,6 +3,7 @@
  * of `--help` from it.
  */
 
+import { findNearNames } from "../data/near_names.ts";
 import { UserError } from "../errors.ts";
 
 /** What every flag has. */
@@ -207,6 +208,25 @@ function isFitting(flag: Flag, value: unknown): boolean {
       return typeof value === "boolean";
     case "text":
       return true; // paths and the like, which are looked at where they are used
+  }
+}
+
+/**
+ * Makes sure that a program's options have the names of flags, or one of a few others.
+ *
+ * @throws {UserError} that names the first one that has not, and the option that may be meant
+ */
+export function checkNames(table: FlagTable, others: readonly string[], options: object): void {
+  for (const name of Object.keys(options)) {
+    if (Object.hasOwn(table, name) || others.includes(name)) continue;
+    const known = Object.entries(table).flatMap(([option, { aliases = [] }]) =>
+      [option, ...aliases.map((alias) => alias.replaceAll("-", ""))].map((word) => [word, option] as const)
+    );
+    const meant = new Map([...known, ...others.map((other) => [other, other] as const)]);
+    const [near] = findNearNames(name, meant.keys(), 1);
+    throw new UserError(
+      `unknown option ${name}` + (near === undefined ? "" : `; did you mean ${meant.get(near)}?`),
+    );
   }
 }
 

@@ -11,11 +11,11 @@
  * - in place of the last two, if it trains a whole encoder, `encoder_method.ts`: what `encoder_training/` needs to know;
  * - `mod.ts`: all of that as one {@linkcode Method}, for the registry.
  */
-import type { ActorModules, ActorRole } from "../actors/catalog.ts";
+import { type ActorModules, type ActorRole, checkActorModules } from "../actors/catalog.ts";
 import type { Emit, NoticeEvent } from "../actors/events.ts";
-import { importPlugins } from "../actors/plugins.ts";
-import { checkOptions, type FlagTable } from "./flag_table.ts";
-import { explainPermissions, type Needs } from "./permissions.ts";
+import { checkPlugins, importPlugins } from "../actors/plugins.ts";
+import { checkNames, checkOptions, type FlagTable } from "./flag_table.ts";
+import { explainPermissions, given, type Needs } from "./permissions.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import { StoppedError } from "../actors/stopped_error.ts";
@@ -78,7 +78,12 @@ export interface Method<
   readonly required: readonly (keyof Input & string)[];
   /** Names of the options for which `null` says something else than that they are left out. */
   readonly nullable?: readonly (keyof Input & string)[];
-  /** Returns the command-line flags, which a program's options are checked against too. Called after plugins are imported. */
+  /** Names of the options that no flag has. */
+  readonly unflagged: readonly (keyof Input & string)[];
+  /**
+   * Returns the command-line flags that have the names of options, which are checked against them too. Called after plugins are
+   * imported.
+   */
   flags(): FlagTable;
   /** Returns the input with all omitted options filled in: from the files where they specify them, else with defaults. */
   resolve(input: Input, emit: Emit<Event>): Promise<Options>;
@@ -98,7 +103,10 @@ export interface Method<
 /** What a {@linkcode Run} does. */
 type Work<Event, Result> = (tell: (event: Event) => Promise<void>, signal: AbortSignal) => Promise<Result>;
 
-/** Returns the work of any run: the plugins are imported before it, and a missing permission is said with all it needs. */
+/**
+ * Returns the work of any run: the plugins are imported before it, and a missing permission is said with all it needs. Plugins and
+ * actors that are not named by absolute URLs are a {@linkcode UserError}.
+ */
 export function withPlugins<Event, Result>(
   { plugins = [], actors = {} }: { plugins?: string[]; actors?: ActorModules },
   needs: () => Needs,
@@ -106,8 +114,10 @@ export function withPlugins<Event, Result>(
 ): Work<Event, Result> {
   return (tell, signal) =>
     explainPermissions({
-      needs: () => ({ ...needs(), plugins: [...plugins, ...Object.values(actors)] }),
+      needs: () => ({ ...needs(), plugins: [...plugins, ...given(...Object.values(actors))] }),
       async work() {
+        checkPlugins(plugins);
+        checkActorModules(actors);
         await importPlugins(plugins);
         return await work(tell, signal);
       },
@@ -123,12 +133,14 @@ export function startMethod<
   Settings extends OutputSettings,
 >(
   method: Method<Input, Options, Event, Result, Settings>,
-  given: Input,
+  asked: Input,
   settings: Settings,
 ): Run<Event, Result> {
-  const input = withoutUnset(given, method.nullable);
+  const input = withoutUnset(asked, method.nullable);
   const work: Work<Event, Result> = async (tell, signal) => {
-    checkOptions(method.flags(), input, method.required);
+    const table = method.flags();
+    checkNames(table, method.unflagged, input);
+    checkOptions(table, input, method.required);
     const options = await method.resolve(input, tell);
     if (settings.ranks !== undefined && options.resume === "auto") {
       throw new UserError(

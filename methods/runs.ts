@@ -18,7 +18,7 @@ import {
   runEmbedding,
 } from "./embedding.ts";
 import { KNN_DEFAULTS, type KnnEvent, type KnnOptions, runKnnEvaluation } from "./knn.ts";
-import { checkOption, checkOptions, type FlagTable } from "./flag_table.ts";
+import { checkNames, checkOption, checkOptions, type FlagTable } from "./flag_table.ts";
 import type { FinetuneEvent } from "./finetune/events.ts";
 import type { FinetuneInput, FinetuneSettings } from "./finetune/mod.ts";
 import type { FinetuneResult } from "./finetune/run.ts";
@@ -110,9 +110,11 @@ export function finetune(
   return startMethod(METHODS.finetune, input, settings);
 }
 
+const { plugin: _, ...ENCODER_TABLE } = encoderFlags({ encoders: [] }, "", "");
+
 /** The flags that the options of an evaluation are checked against; their headings are of no meaning here. */
 const EVALUATION_TABLE: FlagTable = {
-  ...encoderFlags({ encoders: [] }, "", ""),
+  ...ENCODER_TABLE,
   amp: frozenAmpFlag(""),
   imageSize: imageSizeFlag(""),
   maxPixels: maxPixelsFlag(""),
@@ -126,6 +128,8 @@ const EMBED_TABLE: FlagTable = {
   workers: workersFlag("", 64),
   batchSize: SGD_FLAGS.batchSize,
 };
+/** Names of options of both that are in no table. */
+const UNFLAGGED = ["actors", "data", "plugins"];
 /** The same of what neighbours are found by, none of which may be left out. */
 const NEIGHBOURS_TABLE = {
   queries: { kind: "integer", min: 1, group: "", help: "" },
@@ -199,6 +203,7 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
     read: [...dataAt(data, testData === HELD_OUT ? null : testData), ...checkpointAt(pretrained)],
   });
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
+    checkNames(KNN_TABLE, [...UNFLAGGED, "seed", "testData"], input);
     checkOptions(KNN_TABLE, input, ["data"]);
     using source = pretrained === null
       ? null
@@ -300,6 +305,7 @@ export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRu
     read: [...dataAt(input.data), ...checkpointAt(pretrained)],
   });
   const work = async (tell: EmitRows, signal: AbortSignal) => {
+    checkNames(EMBED_TABLE, [...UNFLAGGED, "neighbours"], asked);
     checkOptions(EMBED_TABLE, asked, ["pretrained", "data"]);
     for (const name of input.neighbours ? ["queries", "k", "seed"] as const : []) {
       checkOption(`neighbours.${name}`, NEIGHBOURS_TABLE[name], input.neighbours![name]);

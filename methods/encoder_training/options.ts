@@ -75,6 +75,22 @@ export function requireImagesReader(
   }
 }
 
+/**
+ * Fails where a program's `saveEvery` is not what it should be.
+ *
+ * @throws {UserError}
+ */
+export function requireSaveInterval(saveEvery: EncoderTrainingOptions["saveEvery"] | undefined): void {
+  if (saveEvery === null || saveEvery === undefined) return;
+  const { steps, seconds } = saveEvery as { steps?: unknown; seconds?: unknown };
+  if (Number.isSafeInteger(steps) && steps as number > 0) return;
+  if (Number.isFinite(seconds) && seconds as number > 0) return;
+  throw new UserError(
+    "saveEvery: expected { steps: 500 }, { seconds: 90 } or the like, with a number above 0, found " +
+      Deno.inspect(saveEvery),
+  );
+}
+
 /** Whether encoders are compared by a probe set: there is none where no file holds the images. */
 export function hasProbeSet(
   { insight, images }: Pick<EncoderTrainingOptions, "insight" | "images">,

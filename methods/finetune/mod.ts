@@ -50,7 +50,11 @@ export const finetune: Method<
   folder: import.meta.url,
   actors: ["finetune_trainer"],
   required: ["data", "output"],
-  flags: () => finetuneFlags({ encoders: [] }),
+  unflagged: ["actors", "data", "plugins", "tuning"],
+  flags() {
+    const { plugin: _, ...flags } = finetuneFlags({ encoders: [] });
+    return flags;
+  },
   resolve: resolveFinetuneInput,
   needs: (input) => trainingNeeds(input, input.pretrained),
   endsTogether: ({ evaluate = false }) => !evaluate,

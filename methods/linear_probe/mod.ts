@@ -53,7 +53,11 @@ export const linearProbe: Method<
   folder: import.meta.url,
   actors: ["linear_trainer"],
   required: ["data", "output"],
-  flags: () => linearFlags({ encoders: [] }),
+  unflagged: ["actors", "data", "plugins", "tuning"],
+  flags() {
+    const { plugin: _, ...flags } = linearFlags({ encoders: [] });
+    return flags;
+  },
   resolve: resolveLinearInput,
   needs: (input) => trainingNeeds(input, input.pretrained),
   async checkResume(checkpoint) {

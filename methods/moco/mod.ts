@@ -5,7 +5,7 @@ import { encoderNames, freshEncoder } from "../../models/registry.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
 import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
-import { requireImagesReader } from "../encoder_training/options.ts";
+import { requireImagesReader, requireSaveInterval } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
 import { testDataOfTraining } from "../held_out.ts";
@@ -45,6 +45,7 @@ export interface PretrainSettings extends OutputSettings, Wanted {
 /** The options with everything that was left out. */
 async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<PretrainOptions> {
   requireImagesReader(input);
+  requireSaveInterval(input.saveEvery);
   const { arch = PRETRAIN_DEFAULTS.arch, imageSize = PRETRAIN_DEFAULTS.imageSize } = input;
   const encoder = freshEncoder(arch, stem, imageSize);
   const resolved = {
@@ -66,7 +67,11 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
   actors: ["moco_trainer"],
   required: ["data", "output"],
   nullable: NULLABLE,
-  flags: () => pretrainFlags({ encoders: encoderNames() }),
+  unflagged: ["actors", "images", "plugins", "tuning"],
+  flags() {
+    const { plugin: _, ...flags } = pretrainFlags({ encoders: encoderNames() });
+    return flags;
+  },
   resolve: resolvePretrainInput,
   needs: (input) => trainingNeeds(input),
   endsTogether: () => true,

@@ -21,7 +21,7 @@ import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
 import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
-import { requireImagesReader } from "../encoder_training/options.ts";
+import { requireImagesReader, requireSaveInterval } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
 
@@ -48,6 +48,7 @@ async function resolveDistillInput(
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
   requireImagesReader(input);
+  requireSaveInterval(input.saveEvery);
   const teacher = await resolveTeacher(input.distill, {
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
@@ -84,7 +85,14 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   actors: ["queue_keeper", "student_trainer"],
   required: ["data", "distill", "output"],
   nullable: NULLABLE,
-  flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
+  unflagged: ["actors", "images", "plugins", "tuning"],
+  flags() {
+    const { recipe: _, plugin: __, ...flags } = distillFlags({
+      encoders: studentNames(),
+      teachers: teacherNames(),
+    });
+    return flags;
+  },
   resolve: resolveDistillInput,
   needs: (input) => ({
     ...trainingNeeds(input, input.distill, input.studentInit),
