@@ -1,4 +1,5 @@
 /** A run under way, as a program that started it sees it. */
+import { UserError } from "../errors.ts";
 
 /** Settings of every run. */
 export interface RunSettings {
@@ -54,9 +55,10 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
    */
   constructor(
     work: (tell: (event: Event) => Promise<void>, signal: AbortSignal) => Promise<Result>,
-    { signal }: RunSettings = {},
+    settings: RunSettings = {},
     stoppedBefore: ((reason: unknown) => unknown) | null = (reason) => reason,
   ) {
+    const { signal } = settings;
     const stopped = AbortSignal.any([this.#abort.signal, ...signal === undefined ? [] : [signal]]);
     const onAbort = () => this.#noteTaken(); // who waits for room waits no longer
     stopped.addEventListener("abort", onAbort);
@@ -70,6 +72,9 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     };
     // In a moment, so that who begins to listen at once hears all.
     this.result = Promise.resolve().then(() => {
+      if (settings instanceof AbortSignal) {
+        throw new UserError("expected settings of the run, such as { signal }, found an AbortSignal");
+      }
       if (stopped.aborted && stoppedBefore !== null) throw stoppedBefore(stopped.reason);
       return work(tell, stopped);
     }).finally(() => {

@@ -145,3 +145,14 @@ Deno.test("saveEvery that is neither steps nor seconds is refused", async () => 
     await assertRejects(() => call(distill, options), UserError, "/nowhere: no such file");
   }
 });
+
+Deno.test("an AbortSignal in the place of the settings is refused, in every task", async () => {
+  const { signal } = new AbortController();
+  for (const task of [distill, pretrain, linearProbe, finetune, knn, embed]) {
+    await assertRejects(
+      () => task({ data: "/nowhere" } as never, signal as never).result,
+      UserError,
+      "expected settings of the run, such as { signal }, found an AbortSignal",
+    );
+  }
+});
