@@ -1,8 +1,7 @@
 /** How well the stages of a distillation overlap. */
 import { sampleOptions } from "../methods/seed/defaults.ts";
 import type { DistillOptions } from "../methods/seed/options.ts";
-import type { DistillEvent } from "../methods/seed/events.ts";
-import { runDistillation } from "../methods/seed/run.ts";
+import { distill } from "../methods/runs.ts";
 import { type ActorShare, type RunProfile, sharesOf } from "../actors/run_profile.ts";
 
 /** Steps of the run; the first are left out of the rate, while the stages fill. */
@@ -47,10 +46,9 @@ export async function measurePipeline(
       testData: null,
       insight: false,
     });
-    const take = (event: DistillEvent) => {
+    for await (const event of distill(options, { profile: true })) {
       if (event.type === "profile") profile = event;
-    };
-    await runDistillation(options, take, undefined, undefined, { profile: true });
+    }
     const skipped = later?.stepsPerEpoch ?? 0;
     const stages = sharesOf(profile!, { actor: "student_trainer", message: "train" }, skipped)
       .filter(({ actor }) => actor !== "monitor");

@@ -8,7 +8,7 @@ import * as echarts from "echarts";
 import { join } from "node:path";
 import { Random } from "../data/random.ts";
 import type { ActorsEvent } from "../actors/events.ts";
-import { distill, type DistillOptions, sampleOptions } from "../mod.ts";
+import { distill, type DistillInput, type DistillOptions, sampleOptions } from "../mod.ts";
 import { UsageError } from "../cli/flags/flags.ts";
 import { runMain } from "../cli/terminal/run_main.ts";
 import { formatTable } from "../cli/terminal/table.ts";
@@ -25,7 +25,7 @@ const CRASHES_AN_EPOCH = 8;
 const STEPS_TO_CRASH = 90;
 
 /** A distillation into a student so small that a step takes some ten milliseconds. */
-function smallRun(output: string, changes: Partial<DistillOptions>): DistillOptions {
+function smallRun(output: string, changes: Partial<DistillOptions>): DistillInput {
   return sampleOptions({
     output,
     plugins: [PLUGIN],

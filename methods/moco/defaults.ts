@@ -1,5 +1,4 @@
 /** Settings of a pretraining that nobody named. */
-import { join } from "node:path";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import {
   ENCODER_TRAINING_DEFAULTS,
@@ -8,7 +7,8 @@ import {
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
 import { encodersNamed } from "../../models/registry.ts";
-import { type TrainedAs, withOptimizer } from "../encoder_training/step_options.ts";
+import { type SampleOptions, sampleTestData, withKnownOptimizer } from "../encoder_training/sample.ts";
+import type { StepOptions, TrainedAs } from "../encoder_training/step_options.ts";
 import { withoutUnset } from "../without_unset.ts";
 import type { PretrainOptions } from "./options.ts";
 
@@ -65,22 +65,24 @@ export function withoutDropPath(encoder: TrainedAs): TrainedAs {
 }
 
 /**
- * Returns options that pretrain a small encoder on the bundled images.
+ * Returns options that pretrain a small encoder on the bundled images. With `data` of your own, `testData` is left to the run. An
+ * encoder of a plugin that is not imported yet gets its optimizer, learning rate and weight decay from the run too, by
+ * {@linkcode PRETRAIN_DEFAULTS} and {@linkcode PRETRAIN_ADAMW}.
  *
  * @param given options that differ; `output` is required
  */
 export function samplePretrainOptions(
   given: Partial<PretrainOptions> & Pick<PretrainOptions, "output">,
-): PretrainOptions {
+): SampleOptions<PretrainOptions> {
   const changes = withoutUnset(given, NULLABLE);
-  const options: PretrainOptions = {
+  const options: SampleOptions<PretrainOptions> & StepOptions = {
     ...PRETRAIN_SAMPLE_DEFAULTS,
     data: SAMPLE_DATA,
-    testData: join(SAMPLE_DATA, "test.tsv"),
+    ...sampleTestData(changes),
     ...NOT_ASKED_FOR,
     ...changes,
   };
-  // A plugin registers its encoders later.
-  const [encoder = { name: options.arch }] = encodersNamed(options.arch);
-  return withOptimizer(options, withoutDropPath(encoder), changes, PRETRAIN_SAMPLE_ADAMW);
+  const [encoder] = encodersNamed(options.arch);
+  const trainedAs = encoder && withoutDropPath(encoder);
+  return withKnownOptimizer(options, trainedAs, changes, PRETRAIN_SAMPLE_ADAMW);
 }

@@ -1,5 +1,4 @@
 /** Settings of a distillation that nobody named. */
-import { join } from "node:path";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import {
   ENCODER_TRAINING_DEFAULTS,
@@ -8,7 +7,8 @@ import {
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
 import { encodersNamed } from "../../models/registry.ts";
-import { withOptimizer } from "../encoder_training/step_options.ts";
+import { type SampleOptions, sampleTestData, withKnownOptimizer } from "../encoder_training/sample.ts";
+import type { StepOptions } from "../encoder_training/step_options.ts";
 import { withoutUnset } from "../without_unset.ts";
 import type { DistillOptions } from "./options.ts";
 
@@ -71,26 +71,27 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
 export const SAMPLE_ADAMW = { lr: 1e-3, weightDecay: 0.05 } as const satisfies Partial<Defaults>;
 
 /**
- * Returns options that distil the bundled teacher into a small student on the bundled images.
+ * Returns options that distil the bundled teacher into a small student on the bundled images. With `data` of your own, `testData` is
+ * left to the run. A student of a plugin that is not imported yet gets its optimizer, stochastic depth, learning rate and weight
+ * decay from the run too, by {@linkcode PAPER_DEFAULTS} and {@linkcode PAPER_ADAMW}.
  *
  * @param given options that differ; `output` is required
  */
 export function sampleOptions(
   given: Partial<DistillOptions> & Pick<DistillOptions, "output">,
-): DistillOptions {
+): SampleOptions<DistillOptions> {
   const changes = withoutUnset(given, NULLABLE);
-  const options: DistillOptions = {
+  const options: SampleOptions<DistillOptions> & StepOptions = {
     ...SAMPLE_DEFAULTS,
     teacherArch: "resnet18",
     teacherSsl: "moco",
     distill: SAMPLE_TEACHER,
     data: SAMPLE_DATA,
-    testData: join(SAMPLE_DATA, "test.tsv"),
+    ...sampleTestData(changes),
     ...NOT_ASKED_FOR,
     studentInit: null,
     ...changes,
   };
-  // A plugin registers its encoders later.
-  const [encoder = { name: options.studentArch }] = encodersNamed(options.studentArch);
-  return withOptimizer(options, encoder, changes, SAMPLE_ADAMW);
+  const [encoder] = encodersNamed(options.studentArch);
+  return withKnownOptimizer(options, encoder, changes, SAMPLE_ADAMW);
 }

@@ -78,7 +78,7 @@ export class RunFolder implements Disposable {
       knnK: 5,
       insight: false,
       ...changes,
-    });
+    }) as DistillOptions; // complete: with testData, and of an encoder that is imported
   }
 
   [Symbol.dispose](): void {

@@ -3,6 +3,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { type CheckedSettings, checkSettings, type DataCounts } from "../../methods/check_settings.ts";
 import { distill, linearProbe } from "../../methods/runs.ts";
 import { PAPER_DEFAULTS, SAMPLE_DEFAULTS, sampleOptions } from "../../methods/seed/defaults.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import { scheduleOf } from "../../methods/encoder_training/options.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
@@ -14,7 +15,7 @@ const DATA: DataCounts = { images: 4000, batchesPerEpoch: 125 };
 
 Deno.test("checkSettings() has nothing to say of the demo, and of the paper on ImageNet only its learning rate where it is scaled", () => {
   assertEquals(checkSettings(SOUND, DATA), []);
-  const options = sampleOptions({ output: "x" });
+  const options = sampleOptions({ output: "x" }) as DistillOptions; // complete: all is bundled
   const demo = { ...SAMPLE_DEFAULTS, learningRates: [options.lr], scale: scheduleOf(options).scale };
   assertEquals(checkSettings(demo, DATA), []);
   const paper = { ...PAPER_DEFAULTS, learningRates: [0.03], scale: 1 };

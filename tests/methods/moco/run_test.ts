@@ -38,7 +38,7 @@ function optionsOf(folder: RunFolder, name: string, changes: Partial<PretrainOpt
     knnK: 5,
     insight: false,
     ...changes,
-  });
+  }) as PretrainOptions; // complete: with testData, and of an encoder that is imported
 }
 
 /** Runs a pretraining to its end, or until a step after which it is stopped. */

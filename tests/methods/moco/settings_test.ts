@@ -153,7 +153,7 @@ Deno.test("a pretraining does with each of its settings what is done by hand: tw
       plugins: [TINY_ENCODER],
       insight: false,
       limitSteps: 4,
-    });
+    }) as PretrainOptions; // complete: with testData, and of an encoder that is imported
     // Two batches an epoch. The last epoch of the warm-up, and the first one behind it: 16 / 256 of the rate.
     const warmup = 0.05 + (0.05 / 16 - 0.05) / 3 * 2;
     const rates = [warmup, 0.05 / 16 * 0.5 * (1 + Math.cos(Math.PI * 3 / 5))];
