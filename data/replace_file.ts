@@ -1,7 +1,19 @@
-/** Writes a file whole or not at all. */
+/** Writes a file whole or not at all, and sets one aside. */
 import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
+import { isThere } from "./require_new.ts";
 import { openTemporary, type TemporaryFile } from "./temporary.ts";
+
+/**
+ * Gives a file a name that ends in `suffix`, or in `suffix-2` and so on where a file has that name.
+ *
+ * @throws what the system says
+ */
+export async function setAside(path: string, suffix: string): Promise<void> {
+  let target = path + suffix;
+  for (let i = 2; await isThere(target); i++) target = `${path}${suffix}-${i}`;
+  await Deno.rename(path, target);
+}
 
 /** Characters of a text in parts that are written at once. */
 const WRITTEN_AT_ONCE = 2 ** 20;

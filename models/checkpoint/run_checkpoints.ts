@@ -1,6 +1,6 @@
 /** The checkpoints that a run leaves in its folder: which there are, and which are kept. */
 import { basename, join } from "node:path";
-import { isThere } from "../../data/require_new.ts";
+import { setAside } from "../../data/replace_file.ts";
 import { removeStaleTemporaries } from "../../data/temporary.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
 import { CheckpointError } from "./checkpoint_error.ts";
@@ -124,9 +124,7 @@ export async function setAsideLater(
   for (const { path, epoch: later } of await listCheckpoints(folder)) {
     if (later <= epoch || formOf(path) !== form) continue;
     if (await Deno.realPath(path).catch(() => path) === kept) continue;
-    let target = path + SUPERSEDED;
-    for (let i = 2; await isThere(target); i++) target = `${path}${SUPERSEDED}-${i}`;
-    await Deno.rename(path, target);
+    await setAside(path, SUPERSEDED);
     moved.push(path);
   }
   return moved;
