@@ -552,6 +552,15 @@ const MODELS: readonly Mutant[] = [
 
 /** Data that is read, decoded, ordered or written wrong. */
 const DATA: readonly Mutant[] = [
+  mutant("kernels/timestamps.ts", "found < LEAST_OTHER_PERIOD ? 1 : found", "found", [
+    "kernels/timestamps_test.ts",
+  ]),
+  mutant(
+    "models/checkpoint/state_dict.ts",
+    "own.length > 0 && countWeights(value) >= LEAST_WEIGHTS",
+    "own.length > 0",
+    ["models/checkpoint/state_dict_test.ts"],
+  ),
   mutant("data/replace_file.ts", "() => temporary.file.sync()", "() => Promise.resolve()", [
     "data/replace_file_test.ts",
   ]),
