@@ -25,7 +25,8 @@ interface Listener<Event> {
  *
  * Every `for await` and every {@linkcode stream} gets the events from its own start on, in order. Started right after
  * the run, it misses none. It ends with the run, and throws if the run fails. Events that nobody iterates over are
- * not kept; those that a slow loop has not taken yet are, however many. An error that nobody gets, from a loop under way or from `result`, is an unhandled rejection.
+ * not kept; those that a slow loop has not taken yet are, however many. An error that nobody gets, from a loop under way or from
+ * `result`, is an unhandled rejection.
  *
  * ```ts ignore
  * await using run = distill({ data, distill: teacher, output });

@@ -40,6 +40,7 @@ import { UserError } from "../errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import type { EncoderPart } from "../models/encoder_parts.ts";
 import { placesOfOthers, WeightedKnn } from "../models/knn.ts";
+import { earlySignal } from "./rank_shares.ts";
 
 /** Reader, augmenter, encoder, and the sink here. */
 const STAGES = 4;
@@ -221,8 +222,7 @@ export async function runEmbedding(
 ): Promise<EmbeddingResult> {
   if (given.amp) await requireHalf();
   const isFirst = (ranks?.rank ?? 0) === 0;
-  // Ranks end together, which they can when they meet.
-  const early = ranks === undefined ? signal : undefined;
+  const early = earlySignal(signal, ranks);
   const emit: Emit<EmbedEvent> = withWarningsOnce(emitRows);
   using dataset = await openDataset(given.data, dataListener(emit, early));
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);

@@ -27,6 +27,7 @@ import { wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
 import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
+import { earlySignal } from "./rank_shares.ts";
 
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
 export interface KnnOptions
@@ -91,8 +92,7 @@ export async function runKnnEvaluation(
   // Only ranks compare what they read.
   const read: (...of: Parameters<typeof readDataFacts>) => Promise<DataFacts & { fingerprint?: string }> =
     ranks === undefined ? readDataFacts : identifyData;
-  // Ranks end together, which they can when they meet.
-  const early = ranks === undefined ? signal : undefined;
+  const early = earlySignal(signal, ranks);
   const bank = await read(options.bankData, emit, early);
   const queries = await read(options.queryData, emit, early);
   checkSameClasses(bank, queries);

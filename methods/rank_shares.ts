@@ -1,4 +1,4 @@
-/** What ranks that train on labelled images have in common. */
+/** What several ranks have in common. */
 import type { Ranks } from "../actors/ranks/ranks.ts";
 import { UserError } from "../errors.ts";
 
@@ -19,4 +19,12 @@ export function requireEqualShares(batchSize: number, { size }: Ranks): void {
     `--batch-size ${batchSize} cannot be shared by ${size} ranks: expected a multiple of ${size}, such as ` +
       (less === 0 ? `${more}` : `${less} or ${more}`),
   );
+}
+
+/** The signal that may end a run before its actors have started: none of several ranks, which end together when they meet. */
+export function earlySignal(
+  signal: AbortSignal | undefined,
+  ranks: Ranks | undefined,
+): AbortSignal | undefined {
+  return ranks === undefined ? signal : undefined;
 }

@@ -44,6 +44,7 @@ import {
 import type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./moco/mod.ts";
 import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
+import { earlySignal } from "./rank_shares.ts";
 import type { DistillInput, DistillSettings } from "./seed/mod.ts";
 import type { DistillResult } from "./seed/run.ts";
 import { withoutUnset } from "./without_unset.ts";
@@ -214,11 +215,7 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
         "expected a checkpoint (pretrained) or the name of an encoder (arch), found neither",
       );
     }
-    const images = await findVote(
-      { data, testData, seed },
-      tell,
-      settings.ranks === undefined ? signal : undefined,
-    );
+    const images = await findVote({ data, testData, seed }, tell, earlySignal(signal, settings.ranks));
     const { note, ...views } = chooseViews(source, input, images.bankData);
     const encoder = pretrained === null
       ? { arch: chooseFeature(freshEncoder(named, stem, views.imageSize), feature).name, seed }

@@ -8,14 +8,12 @@ import { median } from "../profiler.ts";
 import { type BufferRange, Program } from "../program.ts";
 import {
   GPU_DIRECT_TILES,
-  GPU_TUNING,
   PRODUCT_KINDS,
   type ProductFamily,
   type ProductKind,
   sameTiles,
   softwareChoices,
   softwareTiles,
-  softwareTuning,
   STAGED_TILES,
   TEXTURE_FROM_LOADS,
   type Tile,
@@ -123,9 +121,8 @@ export async function measureTuning(
   const fastest = (kind: ProductKind, of: readonly Measured[]) =>
     Math.min(...of.filter((entry) => entry.kind === kind).map(({ times }) => median(times)));
   if (!programs.every(({ times }) => median(times) > 0)) {
-    // No timestamps, and a wait for the device is as long as the products.
-    const usual = isSoftware ? softwareTuning(vectorLanes, hasSubgroups) : GPU_TUNING;
-    return { ...usual, adapter: gpu.adapter.name };
+    // No timestamps, and a wait for the device is as long as the products: what was usual stays.
+    return { ...gpu.target.tuning, adapter: gpu.adapter.name };
   }
   const totalOf = (family: ProductFamily) =>
     kinds.reduce(

@@ -25,7 +25,7 @@ import type { EncoderMethod } from "./method.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { OutputSettings } from "../method.ts";
 import { setAsideAbandoned } from "../output_folder.ts";
-import { requireEqualShares } from "../rank_shares.ts";
+import { earlySignal, requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import { type EncoderTrainingOptions, isEvaluatedAfter, scheduleOf } from "./options.ts";
 import { LossEnds, type LossMeans } from "./loss_ends.ts";
@@ -65,8 +65,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   { ranks, ...wanted }: Wanted & Pick<OutputSettings, "ranks"> = {},
 ): Promise<EncoderTrainingResult> {
   emit = withWarningsOnce(emit);
-  // Ranks end together, which they can after a step.
-  const early = ranks === undefined ? signal : undefined;
+  const early = earlySignal(signal, ranks);
   const prepared = await beforeTraining(
     early,
     options.resume,

@@ -26,7 +26,7 @@ import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
 import { finetuneCheckpointName } from "./finetune_trainer.ts";
 import type { OutputSettings } from "../method.ts";
 import { setAsideAbandoned } from "../output_folder.ts";
-import { CANNOT_GO_BACK, requireEqualShares } from "../rank_shares.ts";
+import { CANNOT_GO_BACK, earlySignal, requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import type { FinetuneTrainer } from "./messages.ts";
 import { type FinetuneOptions, learningRatesOf, scaleOf } from "./options.ts";
@@ -61,8 +61,7 @@ export async function runFinetune(
 ): Promise<FinetuneResult> {
   if (ranks !== undefined) requireEqualShares(options.batchSize, ranks);
   emit = withWarningsOnce(emit);
-  // Ranks end together, which they can when they meet.
-  const early = ranks === undefined ? signal : undefined;
+  const early = earlySignal(signal, ranks);
   const prepared = await beforeTraining(
     early,
     options.resume,

@@ -20,7 +20,7 @@ import { type LabelledData, openCaches } from "../labelled_data.ts";
 import { LabelledRun, planOf } from "../labelled_run.ts";
 import { UserError } from "../../errors.ts";
 import { setAsideAbandoned } from "../output_folder.ts";
-import { CANNOT_GO_BACK, requireEqualShares } from "../rank_shares.ts";
+import { CANNOT_GO_BACK, earlySignal, requireEqualShares } from "../rank_shares.ts";
 import { openSystem } from "../watched_actors.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
@@ -85,8 +85,7 @@ export async function runLinearEvaluation(
 ): Promise<LinearResult> {
   if (ranks !== undefined) requireEqualShares(options.batchSize, ranks);
   emit = withWarningsOnce(emit);
-  // Ranks end together, which they can when they meet.
-  const early = ranks === undefined ? signal : undefined;
+  const early = earlySignal(signal, ranks);
   const prepared = await beforeTraining(
     early,
     options.resume,
