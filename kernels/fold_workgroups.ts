@@ -6,8 +6,8 @@ import type { Dispatch } from "./graph.ts";
 const ENTRY = /(@compute[^{]*@builtin\(workgroup_id\)\s+)group(\s*:\s*vec3<u32>[^{]*\{)/;
 
 /**
- * The dispatch as it is where it fits, or with a kernel that finds its row in two dimensions. Kernels must do nothing in
- * rows past the end, as in those that do not fill a tile.
+ * The dispatch as it is where it fits, or with a kernel that finds its row in two dimensions. Rows that folding adds to those that
+ * there are return at once: all invocations of a workgroup do, so that none waits at a barrier.
  *
  * @param limit workgroups in one dimension
  * @throws {UserError} where no folding makes it fit
@@ -32,8 +32,10 @@ export function foldWorkgroups<D extends Dispatch>(dispatch: D, limit: number): 
         "the entry point's parameter as `@builtin(workgroup_id) group: vec3<u32>`",
     );
   }
+  const guard = rows * folds === down ? "" : `
+  if (group.y >= ${down}u) { return; }`;
   const unfold = `
-  let group = vec3<u32>(folded.x, folded.y + folded.z / ${deep}u * ${rows}u, folded.z % ${deep}u);`;
+  let group = vec3<u32>(folded.x, folded.y + folded.z / ${deep}u * ${rows}u, folded.z % ${deep}u);${guard}`;
   return {
     ...dispatch,
     source: source.replace(ENTRY, (_, before, after) => `${before}folded${after}${unfold}`),

@@ -193,7 +193,12 @@ function lowerNode(
   const scratch: Tensor[] = [];
   let made = 0;
   // Negative ids cannot meet those of the graph.
-  const nextId = () => -1 - (step * MAX_TENSORS_OF_NODE + made++);
+  const nextId = () => {
+    if (made === MAX_TENSORS_OF_NODE) {
+      throw new Error(`${node.op.name} makes more than ${MAX_TENSORS_OF_NODE} temporaries and views`);
+    }
+    return -1 - (step * MAX_TENSORS_OF_NODE + made++);
+  };
   const lowering: Lowering = {
     target,
     dispatch(written) {

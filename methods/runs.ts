@@ -145,7 +145,7 @@ export interface KnnInput
   pretrained?: string | null;
   /** Name of the encoder; detected from the checkpoint if omitted. */
   arch?: string;
-  /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
+  /** First layers of the encoder, `imagenet`, `cifar` or `cifar_pad2`; found out where a checkpoint has it. */
   stem?: Stem;
   /** Which encoder of a distillation's checkpoint; the student by default. */
   which?: LinearOptions["which"];

@@ -12,7 +12,7 @@ import {
   distillFlags,
   type DistillNames,
 } from "../../methods/seed/flags.ts";
-import { RECIPES } from "../../methods/seed/recipes.ts";
+import { recipeSettings } from "../../methods/seed/recipes.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { findEncoder } from "../../models/registry.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
@@ -131,9 +131,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     dim: undefined,
     imageSize: undefined,
     evalResize: undefined,
-    ...recipe && RECIPES[recipe],
-    // All views are drawn alike, and small ones as SWAV draws them.
-    ...flags.smallViews && { augmentation: undefined },
+    ...recipe && recipeSettings(recipe, flags),
     ...flags,
     ...shared,
     distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),

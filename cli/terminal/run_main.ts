@@ -19,7 +19,7 @@ export interface ErrorReport {
  * Puts an error into words. A {@linkcode UserError} is its message alone, in one line, wherever it was thrown; anything
  * else is a bug and shows its stack.
  *
- * Exit codes: 2 for a wrong command line, 130 for an interrupted run (129 after SIGHUP, 131 after SIGQUIT), 1 for every other
+ * Exit codes: 2 for a wrong command line, 130 for an interrupted run (129 after SIGHUP, 131 after SIGQUIT, 140 after SIGUSR2), 1 for every other
  * error.
  */
 export function reportError(error: unknown, { colors = false }: { colors?: boolean } = {}): ErrorReport {

@@ -20,13 +20,13 @@ import { computeHueRounding } from "./hue_rounding.ts";
 import { type Mixture, ViewMixer } from "./mixup.ts";
 import { WEIGHT_BITS } from "./resize_table.ts";
 import {
-  floorToAlignment,
   grown,
   type ImageBatch,
   type ImageLayout,
   ImageTooLargeError,
   RECORD_BYTES,
   sourceParts,
+  sourceWordsOf,
   usedSourceWords,
   type ViewPlan,
   ViewPlanner,
@@ -141,7 +141,7 @@ export class ViewMaker {
     this.#width = width;
     this.#height = height;
     this.#bindingBytes = Math.floor(device.limits.maxStorageBufferBindingSize / 256) * 256;
-    this.#sourceWords = floorToAlignment(Math.min(sourceBytes ?? Infinity, device.limits.maxBufferSize) / 4);
+    this.#sourceWords = sourceWordsOf(Math.min(sourceBytes ?? Infinity, device.limits.maxBufferSize));
     const bytes = views * width * height * 4;
     if (!(Number.isInteger(width) && Number.isInteger(height) && width >= 1 && height >= 1)) {
       throw new RangeError(

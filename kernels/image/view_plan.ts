@@ -48,6 +48,8 @@ const recordsOf = (words: number) => Math.floor(RECORD_BYTES / (words * 4));
 /** The kernels that change colours, and the words of their records. */
 const COLOUR_KERNELS = [["blend", BLEND_RECORD_WORDS], ["hue", HUE_RECORD_WORDS]] as const;
 
+/** Dynamic offsets of bindings are 32-bit numbers, whatever a buffer holds. */
+const MOST_BYTES = 2 ** 32;
 /** Offsets of bindings are multiples of 256 bytes on every device. */
 const ALIGNMENT_WORDS = 64;
 /** Rows that an invocation of resize_horizontal.wgsl makes. */
@@ -426,8 +428,13 @@ function tooLarge(
   );
 }
 
+/** Words of a source buffer that may take so many bytes: at most as many as dynamic offsets reach. */
+export function sourceWordsOf(bytes: number): number {
+  return floorToAlignment(Math.min(bytes, MOST_BYTES) / 4);
+}
+
 /** Offsets of bindings are multiples of it. */
-export function floorToAlignment(words: number): number {
+function floorToAlignment(words: number): number {
   return Math.floor(words / ALIGNMENT_WORDS) * ALIGNMENT_WORDS;
 }
 

@@ -16,7 +16,7 @@ export type LinearInput =
   & Pick<LinearOptions, "pretrained" | "data" | "output">
   & Partial<LinearOptions>
   & {
-    /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
+    /** First layers of the encoder, `imagenet`, `cifar` or `cifar_pad2`; found out where a checkpoint has it. */
     stem?: Stem;
     /** Heads of a vision transformer; found out where its checkpoint has it. */
     heads?: number;

@@ -26,7 +26,7 @@ export type PretrainInput =
   & Pick<PretrainOptions, "data" | "output">
   & Partial<PretrainOptions>
   & {
-    /** First layers of the encoder, `imagenet` or `cifar`; those that `arch` has where it is left out. */
+    /** First layers of the encoder, `imagenet`, `cifar` or `cifar_pad2`; those that `arch` has where it is left out. */
     stem?: Stem;
   };
 

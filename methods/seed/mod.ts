@@ -23,6 +23,7 @@ import { type DistillOptions, teacherPart } from "./options.ts";
 import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import { requireImagesReader, requireSaveInterval } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
+import { recipeSettings } from "./recipes.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
 
 /** Options for `distill`. All but the images, the teacher and the output folder have defaults. */
@@ -30,7 +31,9 @@ export type DistillInput =
   & Pick<DistillOptions, "data" | "distill" | "output">
   & Partial<DistillOptions>
   & {
-    /** First layers of the student, `imagenet` or `cifar`; those that `studentArch` has where it is left out. */
+    /** Name of the {@linkcode RECIPES} whose settings stand for those that are left out, as `--recipe` has it. */
+    recipe?: string;
+    /** First layers of the student, `imagenet`, `cifar` or `cifar_pad2`; those that `studentArch` has where it is left out. */
     stem?: Stem;
     /** Heads of a teacher that is a vision transformer; found out where its checkpoint has it. */
     heads?: number;
@@ -42,11 +45,15 @@ export interface DistillSettings extends OutputSettings, Wanted {
   soFar?: RunSoFar;
 }
 
-/** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
+/**
+ * The options with everything that was left out: by the recipe, by the files, and else by {@linkcode PAPER_DEFAULTS}. An encoder that
+ * trains with AdamW has settings of its own, which a recipe for SGD does not change.
+ */
 async function resolveDistillInput(
-  { stem, heads, ...input }: DistillInput,
+  { recipe, stem, heads, ...asked }: DistillInput,
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
+  const input = { ...recipe !== undefined && recipeSettings(recipe, asked), ...asked };
   requireImagesReader(input);
   requireSaveInterval(input.saveEvery);
   const teacher = await resolveTeacher(input.distill, {
@@ -76,7 +83,7 @@ async function resolveDistillInput(
     teacherArch: teacher.arch,
     teacherSsl: teacher.ssl,
   };
-  return withOptimizer(options, encoder, input, PAPER_ADAMW);
+  return withOptimizer(options, encoder, asked, PAPER_ADAMW);
 }
 
 export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillResult, DistillSettings> = {
@@ -87,7 +94,7 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   nullable: NULLABLE,
   unflagged: ["actors", "images", "plugins", "tuning"],
   flags() {
-    const { recipe: _, plugin: __, ...flags } = distillFlags({
+    const { plugin: _, ...flags } = distillFlags({
       encoders: studentNames(),
       teachers: teacherNames(),
     });

@@ -74,6 +74,15 @@ export const RECIPES: Readonly<Record<string, Recipe>> = {
   ),
 };
 
+/**
+ * Returns the settings of a recipe, for those that are not asked for.
+ *
+ * @param asked small views among it are drawn as SWAV draws them, as the others are then: no recipe's augmentation goes with them
+ */
+export function recipeSettings(name: string, { smallViews }: Pick<Partial<DistillOptions>, "smallViews">): Recipe {
+  return { ...RECIPES[name], ...smallViews && { augmentation: undefined } };
+}
+
 /** Name of the recipe for a teacher; `undefined` where there is none. */
 export function recipeFor(teacherArch: string): string | undefined {
   return Object.entries(RECIPES).find(([, recipe]) => recipe.teacherArch === teacherArch)?.[0];

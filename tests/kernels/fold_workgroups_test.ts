@@ -1,8 +1,10 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UserError } from "../../errors.ts";
 import { foldWorkgroups } from "../../kernels/fold_workgroups.ts";
-import type { Dispatch } from "../../kernels/graph.ts";
-import { LINEAR_MAIN } from "../../kernels/wgsl.ts";
+import { type Dispatch, Graph, type Op } from "../../kernels/graph.ts";
+import { Program } from "../../kernels/program.ts";
+import { LINEAR_MAIN, storage, uniforms } from "../../kernels/wgsl.ts";
+import { withGpu } from "./check_op.ts";
 
 const dispatch = (workgroups: [number, number, number], source = LINEAR_MAIN): Dispatch => ({
   label: "a kernel",
@@ -23,6 +25,35 @@ Deno.test("foldWorkgroups leaves what fits as it is, and puts rows that do not f
     "let group = vec3<u32>(folded.x, folded.y + folded.z / 4u * 84u, folded.z % 4u);",
   );
 });
+
+Deno.test("a kernel whose rows are folded writes nothing past their end", () =>
+  withGpu(async (gpu) => {
+    const rows = 25;
+    const onePerRow: Op<Record<never, never>> = {
+      name: "one_per_row",
+      shape: ([x]) => [{ shape: x.shape }],
+      lower: (lowering, { inputs, outputs }) =>
+        lowering.dispatch({
+          label: "one per row",
+          source: storage(1, "x") + storage(2, "y", "read_write") +
+            `@group(0) @binding(0) var<uniform> shift: u32;
+            @compute @workgroup_size(1) fn main(@builtin(workgroup_id) group: vec3<u32>) {
+              y[group.y] = x[group.y] + f32(shift);
+            }`,
+          bindings: [...inputs, ...outputs],
+          uniforms: uniforms(1),
+          workgroups: [1, rows, 1],
+        }),
+    };
+    const graph = new Graph();
+    const x = graph.source("x", [rows + 3, 4]); // three folds of nine rows make two too many
+    const y = graph.apply(onePerRow, [x], {});
+    const folding = { ...gpu, target: { ...gpu.target, maxWorkgroupsPerDimension: 10 } };
+    using program = await Program.compile(folding, { label: "test", graph, inputs: [x], outputs: [y] });
+    program.run();
+    const expected = Array.from({ length: 4 * (rows + 3) }, (_, i) => i < 4 * rows ? 1 : 0);
+    assertEquals([...await program.read(y)], expected);
+  }));
 
 Deno.test("foldWorkgroups says how a kernel that it cannot fold is to be written", () => {
   const source = "@compute @workgroup_size(1) fn main(@builtin(workgroup_id) at: vec3<u32>) {}";

@@ -63,6 +63,25 @@ Deno.test("Program has each of its kernels compiled ahead, once, and computes no
     }
   }));
 
+Deno.test("Program refuses an op that makes more tensors than there are numbers for", () =>
+  withGpu(async (gpu) => {
+    const wasteful: Op<Record<never, never>> = {
+      name: "wasteful",
+      shape: ([x]) => [{ shape: x.shape }],
+      lower(lowering, { inputs: [x] }) {
+        for (let i = 0; i <= 2 ** 16; i++) lowering.rows(x, 0, 1);
+      },
+    };
+    const graph = new Graph();
+    const x = graph.source("x", [2, 64]);
+    const y = graph.apply(wasteful, [x], {});
+    await assertRejects(
+      () => Program.compile(gpu, { label: "test", graph, inputs: [x], outputs: [y] }),
+      Error,
+      "wasteful makes more than 65536 temporaries and views",
+    );
+  }));
+
 Deno.test("Program refuses input of the wrong size, and tensors from nowhere", () =>
   withGpu(async (gpu) => {
     const graph = new Graph();

@@ -45,7 +45,7 @@ const APART: {
     flags: Record<Exclude<keyof typeof TABLES[M], keyof Inputs[M]>, true>,
   ];
 } = {
-  seed: [{ actors: true, images: true, plugins: true, tuning: true }, { plugin: true, recipe: true }],
+  seed: [{ actors: true, images: true, plugins: true, tuning: true }, { plugin: true }],
   moco: [{ actors: true, images: true, plugins: true, tuning: true }, { plugin: true }],
   linear_probe: [{ actors: true, data: true, plugins: true, tuning: true }, { plugin: true }],
   finetune: [{ actors: true, data: true, plugins: true, tuning: true }, { plugin: true }],
@@ -100,7 +100,7 @@ Deno.test("an option that there is not is refused, with the name that may be mea
     [{ batchsize: 32 }, "unknown option batchsize; did you mean batchSize?"],
     [{ batch_size: 32 }, "unknown option batch_size; did you mean batchSize?"],
     [{ learningRate: 1 }, "unknown option learningRate; did you mean lr?"],
-    [{ recipe: "paper-moco-r50" }, "unknown option recipe"],
+    [{ recipes: "paper-moco-r50" }, "unknown option recipes; did you mean recipe?"],
   ];
   for (const [options, message] of refused) {
     await assertRejects(() => call(distill, options), UserError, message);

@@ -345,6 +345,9 @@ const FINETUNING: readonly Mutant[] = [
 
 /** Settings that the recipes do not pass on. */
 const RECIPES: readonly Mutant[] = [
+  mutant("methods/seed/mod.ts", "encoder, asked, PAPER_ADAMW", "encoder, input, PAPER_ADAMW", [
+    "methods/seed/recipes_test.ts",
+  ]),
   mutant("actors/evaluation.ts", "...{ maxPixels, leastSide, caches,", "...{ leastSide, caches,", [
     "actors/max_pixels_test.ts",
   ]),
@@ -812,6 +815,12 @@ const DATA: readonly Mutant[] = [
 
 /** Kernels' host code: what is planned, laid out, differentiated and sampled. */
 const KERNELS: readonly Mutant[] = [
+  mutant("kernels/fold_workgroups.ts", 'rows * folds === down ? "" :', 'rows > 0 ? "" :', [
+    "kernels/fold_workgroups_test.ts",
+  ]),
+  mutant("kernels/image/view_plan.ts", "Math.min(bytes, MOST_BYTES)", "bytes", [
+    "kernels/image/view_plan_test.ts",
+  ]),
   mutant("kernels/wgsl.ts", "${Math.floor(i / lanes)}, ${i % lanes}u", "0, ${i % lanes}u", [
     "kernels/ops/conv2d_test.ts",
   ]),

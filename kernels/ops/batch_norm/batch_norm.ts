@@ -375,8 +375,12 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
     const [x, gamma, dy, ...others] = node.inputs;
     const [dx, dgamma, dbeta, ...dz] = node.outputs;
     const [statistics, extra] = [others.slice(0, splits), others.slice(splits)];
-    const perGroup = (tensors: readonly Tensor[], i: number) =>
-      tensors.map((tensor) => groupsOf(lowering, tensor, splits)[i]);
+    const inGroups = (tensors: readonly Tensor[]) =>
+      tensors.map((tensor) => groupsOf(lowering, tensor, splits));
+    const cut = inGroups([x, dy, dx, ...dz]);
+    const cutExtra = activation === "relu"
+      ? inGroups(extra)
+      : extra.map((tensor) => statistics.map(() => tensor));
     const sums = statistics.map(() =>
       splits === 1 ? [dgamma, dbeta] : [
         lowering.scratch({ shape: dgamma.shape }, "gradient of a group's gamma"),
@@ -384,9 +388,9 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
       ]
     );
     for (const [i, own] of statistics.entries()) {
-      const [ownX, ownDy, ownDx, ...ownDz] = perGroup([x, dy, dx, ...dz], i);
+      const [ownX, ownDy, ownDx, ...ownDz] = cut.map((groups) => groups[i]);
       lowerGradient(lowering, {
-        inputs: [ownX, own, gamma, ownDy, ...activation === "relu" ? perGroup(extra, i) : extra],
+        inputs: [ownX, own, gamma, ownDy, ...cutExtra.map((groups) => groups[i])],
         outputs: [ownDx, ...sums[i], ...ownDz],
       }, attributes);
     }
