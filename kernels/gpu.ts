@@ -80,7 +80,7 @@ export class NoAdapterError extends UserError {
   constructor() {
     super(
       "no WebGPU adapter was found. A GPU needs its Vulkan driver (on Linux), and a machine without a GPU can use " +
-        "Debian's software Vulkan: `apt-get install libvulkan1 mesa-vulkan-drivers`, or start through `./seed`, " +
+        "Debian's software Vulkan: `apt-get install libvulkan1 mesa-vulkan-drivers`, or `./seed --deno`, " +
         "which does that." +
         (Deno.env.get("DENO_WEBGPU_BACKEND") === undefined
           ? ""

@@ -219,7 +219,7 @@ export async function examine(
     { what: "Deno", state: "ok", found: Deno.version.deno },
     ...await look(
       "adapter",
-      "start with ./seed, which installs a software adapter if there is none",
+      "`./seed --deno` installs a software adapter if there is none",
       checkAdapter,
     ),
     ...await look("memory", "", checkMemory),

@@ -23,6 +23,7 @@ const TASKS = {
     description: "Whether it goes on without its terminal",
     command: "deno eval \"console.log(Deno.env.get('SEED_NOHUP'))\"",
   },
+  doctor: { description: "What it finds", command: 'deno eval "Deno.exit(9)"' },
   args: { description: "What it is given", command: 'deno eval "console.log(JSON.stringify(Deno.args))" --' },
 };
 /** What the launcher may call. */
@@ -104,7 +105,8 @@ Deno.test("./seed without a task lists the tasks of deno.json", options, async (
     assertStringIncludes(
       stdout,
       "\nTasks:\n  where              Where it runs\n  fail               What fails\n" +
-        "  nohup              Whether it goes on without its terminal\n  args               What it is given\n",
+        "  nohup              Whether it goes on without its terminal\n  doctor             What it finds\n" +
+        "  args               What it is given\n",
     );
     assertStringIncludes(stdout, "\n\nTasks for development:\n  test:all           Tests\n");
     assertEquals(await run(["help"]), { code: 0, stdout, stderr: "" });
@@ -265,3 +267,35 @@ Deno.test(
     });
   },
 );
+
+Deno.test(
+  "./seed begins in the folder that the system is in, by whatever link one came there",
+  options,
+  async () => {
+    await inPlace(async ({ root, bin, run }) => {
+      await Deno.symlink(Deno.execPath(), join(bin, "deno"));
+      const [folder, link] = [join(root, "deep", "images"), join(root, "link")];
+      await Deno.mkdir(folder, { recursive: true });
+      await Deno.symlink(folder, link);
+      // As a shell has it after `cd link`.
+      const { stdout } = await run(["where"], { cwd: link, env: { PWD: link } });
+      assertEquals(stdout, `${root} ${folder}\n`);
+    });
+  },
+);
+
+Deno.test("./seed asks for an adapter only where a task computes", options, async () => {
+  await inPlace(async ({ root, bin, run }) => {
+    await Deno.symlink(Deno.execPath(), join(bin, "deno"));
+    await Deno.writeTextFile(join(root, "cli/commands/has_adapter.ts"), "Deno.exit(4);");
+    const { code, stderr } = await run(["args"]);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^seed: no WebGPU adapter: install your GPU's Vulkan driver/);
+    assertEquals(await run(["doctor"]), { code: 9, stdout: "", stderr: "" });
+    for (const asked of [["-h"], ["--help"], ["--help=all"], ["--data", "x", "--help", "all"]]) {
+      const stdout = `${JSON.stringify(asked)}\n`;
+      assertEquals(await run(["args", ...asked]), { code: 0, stdout, stderr: "" });
+    }
+    assertEquals(await run(["help", "args"]), { code: 0, stdout: '["--help"]\n', stderr: "" });
+  });
+});
