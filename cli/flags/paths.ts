@@ -2,6 +2,8 @@
 
 import { resolve } from "node:path";
 import { cacheFileOf } from "../../data/cache_choice.ts";
+import { UserError } from "../../errors.ts";
+import { UsageError } from "./flags.ts";
 
 /**
  * The folder that the person is in: `deno task` runs commands in the project's folder and leaves the caller's in
@@ -17,7 +19,15 @@ export function resolvePath(path: string, folder: string = callersFolder()): str
   return resolve(folder, home !== undefined && /^~(\/|$)/.test(path) ? home + path.slice(1) : path);
 }
 
-/** {@linkcode resolvePath} of `--cache`, where that is a path and no word. */
+/**
+ * {@linkcode resolvePath} of `--cache`, where that is a path and no word.
+ *
+ * @throws {UsageError} for a word that is neither
+ */
 export function resolveCache(cache: string, folder?: string): string {
-  return cacheFileOf(cache) === undefined ? cache : resolvePath(cache, folder);
+  try {
+    return cacheFileOf(cache) === undefined ? cache : resolvePath(cache, folder);
+  } catch (error) {
+    throw error instanceof UserError ? new UsageError(error.message) : error;
+  }
 }

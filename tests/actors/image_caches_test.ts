@@ -1,8 +1,9 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { NoticeEvent } from "../../actors/events.ts";
 import { type ImageCacheOptions, ImageCaches } from "../../actors/image_caches.ts";
 import type { CacheFileHandle } from "../../data/image_cache_file.ts";
+import { UserError } from "../../errors.ts";
 import { RunFolder, sampleRows } from "./small_run.ts";
 import { TestFolder } from "../data/folder.ts";
 
@@ -44,6 +45,11 @@ Deno.test("images are kept in a tenth of the memory and in half of what is free,
       /train\.tsv would take 123 kB, and 123 kB may be used \(--cache memory takes more/,
     );
   }
+});
+
+Deno.test("a word that says nothing about a cache is not taken for a file", async () => {
+  using folder = new RunFolder(4);
+  await assertRejects(() => openWith(folder, { cache: "none" }), UserError, "did you mean off?");
 });
 
 Deno.test("a file of decoded images is for those to learn from: an evaluation leaves it as it is", async () => {

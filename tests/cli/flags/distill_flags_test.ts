@@ -134,6 +134,31 @@ Deno.test("parseDistillFlags() takes --cache as a word, or as a path from the cu
   assertEquals([cacheOf("--cache", "./off"), cacheOf("--cache", "/d/c")], ["/home/me/off", "/d/c"]);
 });
 
+Deno.test("parseDistillFlags() takes no other word than these for a file of --cache", () => {
+  const meant = {
+    none: "off",
+    false: "off",
+    Off: "off",
+    of: "off",
+    MEMORY: "memory",
+    ram: "memory",
+    true: "auto",
+  };
+  for (const [word, near] of Object.entries(meant)) {
+    assertThrows(
+      () => parse("--cache", word),
+      UsageError,
+      `--cache: expected auto, memory, off or the path of a file, found "${word}"; did you mean ${near}? ` +
+        `(a file of that name is written ./${word})`,
+    );
+  }
+  assertThrows(
+    () => parse("--cache", "decoded"),
+    UsageError,
+    'found "decoded" (a file of that name is written ./decoded)',
+  );
+});
+
 Deno.test("parseDistillFlags() wants a teacher for one's own images", () => {
   const error = assertThrows(() => parse("--data", "x"), UsageError);
   assertStringIncludes(error.message, "--data needs --distill FILE");
