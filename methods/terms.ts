@@ -2,7 +2,13 @@
 import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import type { RunOrigin } from "../models/checkpoint/resume_state.ts";
-import { compareTerms, describeDifference, giveBack, type Term } from "../models/checkpoint/run_terms.ts";
+import {
+  compareTerms,
+  describeDifference,
+  describeOtherRun,
+  type NamedEncoder,
+  type Term,
+} from "../models/checkpoint/run_terms.ts";
 import { findEncoder } from "../models/registry.ts";
 import type { TorchDict } from "../models/checkpoint/torch_value.ts";
 
@@ -63,6 +69,16 @@ export function dropPathTerm(arch: string, { dropPath }: { dropPath: number }): 
   return findEncoder(arch).dropPath === undefined ? [] : [termOf("dropPath", dropPath, false)];
 }
 
+/**
+ * The name of an encoder as a term.
+ *
+ * @param feature see {@linkcode NamedEncoder.feature}
+ */
+export function encoderTerm(property: string, arch: string, feature?: NamedEncoder["feature"]): Term {
+  const term = termOf(property, arch, true);
+  return { ...term, encoder: { term: term.name, flag: term.flag, feature } };
+}
+
 /** What a file or folder holds as a term: its fingerprint. */
 export function contentTerm(name: string, flag: string, value: string | null, content: string): Term {
   return { name, flag, value, isEssential: true, content };
@@ -102,9 +118,5 @@ export function checkTerms(
     else if (insists) emit({ type: "warning", text, isCommon: true });
   }
   if (essential.length === 0 || insists) return;
-  throw fail(
-    `is from a different run: ${essential.map(describeDifference).join("; ")}. To resume, use ${
-      essential.map(giveBack).join(" ")
-    }; to resume anyway, add --resume-anyway`,
-  );
+  throw fail(`${describeOtherRun(essential)}; to resume anyway, add --resume-anyway`);
 }

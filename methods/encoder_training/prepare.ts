@@ -103,7 +103,8 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
       }`,
     );
   }
-  const start = await finish(findStart(method, options, batchesPerEpoch));
+  const settings = method.terms({ ...options, maxPixels: given.maxPixels });
+  const start = await finish(findStart(method, options, batchesPerEpoch, settings));
   const count = { batchesPerEpoch, extraSteps: start.extraSteps };
   const firstStep = countSteps(count, start);
   const lastStep = Math.min(
@@ -120,7 +121,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   const terms = [
     contentTerm("data", "--data", images.fingerprint, "images"),
     ...inputs,
-    ...method.terms({ ...options, maxPixels: given.maxPixels }),
+    ...settings,
   ];
   const identity = await finish(identifyRun(method, options, terms, emit));
   // What comes after the checkpoint is made again.

@@ -390,9 +390,9 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
 
   /** Where a trainer that is started again goes back to. */
   async #returnTo() {
-    const { method, options, batchesPerEpoch, totalSteps } = this.#prepared;
+    const { method, options, batchesPerEpoch, totalSteps, identity } = this.#prepared;
     const resume = this.#training.checkpoint ?? options.resume;
-    const start = await findStart(method, { ...options, resume }, batchesPerEpoch);
+    const start = await findStart(method, { ...options, resume }, batchesPerEpoch, identity.terms);
     this.#noteLastSaved();
     if (this.#stepsBefore(start) < totalSteps) this.#trained.putOff();
     // The trainer may have crashed when an epoch's checkpoint had replaced an earlier one of that epoch, and was not told of yet.

@@ -5,11 +5,12 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import { extraStepsOf, readResumeState, type RunOrigin } from "../../models/checkpoint/resume_state.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
-import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { compareTerms, describeOtherRun, type Term } from "../../models/checkpoint/run_terms.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { sampleSize } from "../../models/encoder.ts";
+import { encoderByFlags } from "../../models/encoder_by_flags.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
 import type { NamedValues } from "../../actors/messages.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
@@ -125,11 +126,16 @@ async function isAfterEpoch<Options>(
   return saved.arch === method.encoder(options).arch && saved.epoch === epoch + 1 && batch === 0;
 }
 
-/** The beginning of a fresh run, or where the checkpoint of `--resume` left off. */
+/**
+ * The beginning of a fresh run, or where the checkpoint of `--resume` left off.
+ *
+ * @param terms the settings of this run
+ */
 export async function findStart<Options extends EncoderTrainingOptions>(
   method: TrainedBy<Options>,
   options: Options,
   batchesPerEpoch: number,
+  terms: readonly Term[],
 ): Promise<Start> {
   const { resume, seed, startEpoch } = options;
   const { layout, flags } = method;
@@ -145,12 +151,22 @@ export async function findStart<Options extends EncoderTrainingOptions>(
   const saved = readTrainingCheckpoint(layout, file);
   const fail = (problem: string) => new CheckpointError(resume, problem);
   if (saved.arch !== encoder.arch) {
-    throw fail(
-      `holds a ${saved.arch}, but ${flags.arch} is ${encoder.arch}; use ${flags.arch} ${saved.arch}`,
-    );
+    const { arch = saved.arch, imageSize } = encoderByFlags(saved.arch);
+    const back = [
+      ...arch === encoderByFlags(encoder.arch).arch ? [] : [`${flags.arch} ${arch}`],
+      ...imageSize === undefined || imageSize === options.imageSize ? [] : [`--image-size ${imageSize}`],
+    ];
+    throw fail(`holds a ${saved.arch}, but ${flags.arch} is ${encoder.arch}; use ${back.join(" ")}`);
   }
-  checkEncoder(saved.encoder, encoder, "", flags, fail);
-  if (method.trainsBoth) checkEncoder(saved.beside, encoder, layout.beside, flags, fail);
+  // Other shapes come of other settings, which the checkpoint may name.
+  const misfit = (problem: string) => {
+    const { terms: before } = readResumeState(saved.resume, fail);
+    const differences = before === undefined ? [] : compareTerms(before, terms, fail);
+    const essential = differences.filter(({ isEssential }) => isEssential);
+    return fail(essential.length === 0 ? problem : describeOtherRun(essential));
+  };
+  checkEncoder(saved.encoder, encoder, "", flags, misfit);
+  if (method.trainsBoth) checkEncoder(saved.beside, encoder, layout.beside, flags, misfit);
   await requireFiniteTraining(resume, saved);
   requireOptimizer(
     { ...saved, hasOptimizer: (saved.sgd ?? saved.adamw) !== undefined },
@@ -163,7 +179,7 @@ export async function findStart<Options extends EncoderTrainingOptions>(
   }
   if (queue.shape.length !== 2) throw fail(`has a queue of shape [${queue.shape}], not [dim, queue]`);
   if (queue.shape[0] !== dimension || queue.shape[1] !== size) {
-    throw fail(
+    throw misfit(
       `has a queue of ${queue.shape[1]} keys of ${queue.shape[0]} numbers; use ${flags.queue} ${
         queue.shape[1]
       } ${flags.dimension} ${queue.shape[0]}`,

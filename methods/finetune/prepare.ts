@@ -6,6 +6,7 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import { extraStepsOf } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { encoderByFlags } from "../../models/encoder_by_flags.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
@@ -126,7 +127,11 @@ export async function findStart(
   const saved = readFinetuneCheckpoint(file);
   const fail = (problem: string) => new CheckpointError(resume, problem);
   if (saved.arch !== arch) {
-    throw fail(`holds a ${saved.arch}, but --arch is ${arch}; use --arch ${saved.arch}, or leave it out`);
+    const isListed = encoderByFlags(saved.arch).arch === saved.arch;
+    throw fail(
+      `holds a ${saved.arch}, but --arch is ${arch}; ` +
+        (isListed ? `use --arch ${saved.arch}, or leave it out` : "leave --arch out"),
+    );
   }
   if (saved.classes !== classes) {
     throw fail(

@@ -2,7 +2,7 @@
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { dataTerms, type LabelledData } from "../labelled_data.ts";
-import { contentTerm, decodingTerms, dropPathTerm, rareTerms, termOf } from "../terms.ts";
+import { contentTerm, decodingTerms, dropPathTerm, encoderTerm, rareTerms, termOf } from "../terms.ts";
 import type { FinetuneOptions } from "./options.ts";
 
 /** The terms of a fine-tuning: all that its weights follow from. */
@@ -19,9 +19,8 @@ export function finetuneTerms(
   return [
     ...dataTerms(options, data),
     contentTerm("encoder", "--pretrained", encoder, "encoder's weights"),
-    ...Object.entries({ arch, imageSize, evalResize }).map(([property, value]) =>
-      termOf(property, value, true)
-    ),
+    encoderTerm("arch", arch, true),
+    ...Object.entries({ imageSize, evalResize }).map(([property, value]) => termOf(property, value, true)),
     ...decodingTerms(options),
     ...dropPathTerm(arch, options),
     ...rareTerms(options),

@@ -2,7 +2,7 @@
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { dataTerms, type LabelledData } from "../labelled_data.ts";
-import { contentTerm, decodingTerms, termOf } from "../terms.ts";
+import { contentTerm, decodingTerms, encoderTerm, termOf } from "../terms.ts";
 import type { LinearOptions } from "./options.ts";
 
 /** The terms of a linear evaluation. */
@@ -30,7 +30,8 @@ export function linearTerms(
     ...dataTerms(options, data),
     contentTerm("encoder", "--pretrained", encoder, "encoder's weights"),
     ...decodingTerms(options),
-    ...Object.entries({ arch, imageSize, evalResize, cacheFeatures }).map(([property, value]) =>
+    encoderTerm("arch", arch, true),
+    ...Object.entries({ imageSize, evalResize, cacheFeatures }).map(([property, value]) =>
       termOf(property, value, true)
     ),
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),

@@ -1,7 +1,7 @@
 /** The terms of a distillation. */
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { DEFAULT_LOSS, usesMaps } from "../../models/loss/losses.ts";
-import { decodingTerms, dropPathTerm, rareTerms, termOf } from "../terms.ts";
+import { decodingTerms, dropPathTerm, encoderTerm, rareTerms, termOf } from "../terms.ts";
 import { augmentationOf, teacherSizeOf } from "./augmentation.ts";
 import type { DistillOptions } from "./options.ts";
 
@@ -11,11 +11,9 @@ export function distillTerms(
 ): Term[] {
   const { dim, queue, temp, distillT, studentMlp, imageSize, smallViews, smallSize } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos, schedule } = options;
+  const teacher = encoderTerm("teacherArch", options.teacherArch, "feature");
   const usesTokens = usesMaps(options.loss ?? DEFAULT_LOSS);
   const essential = {
-    studentArch: options.studentArch,
-    studentMlp,
-    teacherArch: options.teacherArch,
     dim,
     queue,
     temp,
@@ -29,8 +27,11 @@ export function distillTerms(
   };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [
+    encoderTerm("studentArch", options.studentArch),
+    termOf("studentMlp", studentMlp, true),
+    teacher,
     ...Object.entries(essential).map(([property, value]) => termOf(property, value, true)),
-    termOf("feature", options.feature !== undefined, true, false),
+    { ...termOf("feature", options.feature !== undefined, true, false), encoder: teacher.encoder },
     termOf("teacherSize", teacherSizeOf(options), true, imageSize),
     termOf("mixup", options.mixup ?? 0, true, 0),
     ...decodingTerms(options),

@@ -2,6 +2,7 @@
  * The terms of a run: what its weights follow from. A checkpoint keeps them, so that a run which goes on from it can be
  * compared with the one that wrote it.
  */
+import { encoderByFlags } from "../encoder_by_flags.ts";
 import { describe, type Fail } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
@@ -25,11 +26,25 @@ export interface Term {
   readonly content?: string;
   /** Value of every run that does not record it. It is not recorded itself. */
   readonly usual?: string | number | boolean;
+  /** The encoder that it is about, where it is about one: flags say that in other words. */
+  readonly encoder?: NamedEncoder;
+}
+
+/** An encoder among the terms. Its name may say a feature, and a size, which is a term of its own. */
+export interface NamedEncoder {
+  /** Name of the term whose value is its name. */
+  readonly term: string;
+  /** The flag of that. */
+  readonly flag: string;
+  /** Whether `--feature` may be given; otherwise the name of the term that says whether it was. Left out where there is no such flag. */
+  readonly feature?: true | string;
 }
 
 /** A term that was another one when the checkpoint was written. */
 export interface TermDifference extends Term {
   readonly then: TermValue;
+  /** What to write on a command line to have it as it was. */
+  readonly back: readonly string[];
 }
 
 /** The value to keep in a checkpoint. */
@@ -53,7 +68,11 @@ export function compareTerms(saved: TorchDict, terms: readonly Term[], fail: Fai
     const value = readTerm(then, term, fail);
     // What has no value on one side cannot be compared.
     if (value === null || term.value === null || String(value) === String(term.value)) return [];
-    return [{ ...term, then: value }];
+    const back = term.encoder === undefined ? [giveBack(term, value)] : giveBackEncoder(
+      flagsOf(term.encoder, new Map(terms.map((one) => [one.name, one.value]))),
+      flagsOf(term.encoder, saved),
+    );
+    return [{ ...term, then: value, back }];
   });
 }
 
@@ -85,13 +104,36 @@ export function describeDifference({ flag, flags, value, then, content }: TermDi
   return `${flag} is ${show(value)}, was ${show(then)}`;
 }
 
-/** What to write on a command line to have it as it was. */
-export function giveBack({ flag, flags, then, content, usual }: TermDifference): string {
+/** What flags say of an encoder, by flag; `undefined` of one that is left out. */
+function flagsOf(
+  { term, flag, feature }: NamedEncoder,
+  values: ReadonlyMap<unknown, unknown>,
+): Record<string, string | undefined> {
+  const said = encoderByFlags(String(values.get(term)));
+  if (feature === undefined) return { [flag]: said.arch };
+  if (feature === true) return { [flag]: said.arch, "--feature": said.feature };
+  const isAsked = values.get(feature) === true;
+  return { [flag]: said.arch, "--feature": isAsked ? said.feature ?? "pooled" : undefined };
+}
+
+function giveBackEncoder(now: ReturnType<typeof flagsOf>, then: ReturnType<typeof flagsOf>): string[] {
+  return Object.entries(then).filter(([flag, said]) => said !== now[flag])
+    .map(([flag, said]) => said === undefined ? `no ${flag}` : `${flag} ${said}`);
+}
+
+function giveBack({ flag, flags, content, usual }: Term, then: TermValue): string {
   if (content !== undefined) return `${flag} with the original ${content}`;
   if (flags?.[String(then)] !== undefined) return flags[String(then)];
   if (then === false && usual === false) return `no ${flag}`;
   if (typeof then === "boolean") return then ? flag : flag.replace(/^--/, "--no-");
   return `${flag} ${show(then)}`;
+}
+
+/** A clause about all that makes a checkpoint one of another run, and how to have it as it was. */
+export function describeOtherRun(essential: readonly TermDifference[]): string {
+  const back = [...new Set(essential.flatMap((difference) => difference.back))].join(" ");
+  return `is from a different run: ${essential.map(describeDifference).join("; ")}` +
+    (back === "" ? "" : `. To resume, use ${back}`);
 }
 
 function short(value: TermValue): string {

@@ -155,6 +155,18 @@ Deno.test("a vit_tiny is pretrained or taught by a ResNet, and teaches a mobilen
     ...{ arch: "vit_tiny", imageSize: 32, batchSize: 8, mocoK: 16, epochs: 1, workers: 1, insight: false },
     knnK: 3,
   }).result;
+  const other = { arch: "vit_tiny", imageSize: 48, batchSize: 8, mocoK: 16, epochs: 2, workers: 1 };
+  const error = await assertRejects(
+    () =>
+      pretrain({
+        ...other,
+        data: folder.data,
+        output: folder.makeOutput("other"),
+        resume: pretrained.checkpoint,
+      }).result,
+    UserError,
+  );
+  assertStringIncludes(error.message, "holds a vit_tiny_32, but --arch is vit_tiny_48; use --image-size 32");
   const ofPretrained = await run("of pretrained", pretrained.checkpoint, "mobilenetv3_small");
   assert(Number.isFinite(ofPretrained.lastLoss));
   assertEquals(ofPretrained.knn?.teacher, pretrained.knn?.after);

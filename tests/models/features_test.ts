@@ -1,5 +1,12 @@
 /** Features of vision transformers and ConvNeXts: class token, mean of the patch tokens, both. */
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
 import { distill, embed, knn, linearProbe } from "../../methods/runs.ts";
 import { UserError } from "../../errors.ts";
@@ -272,10 +279,16 @@ vitTest(
     const votes = (pretrained: string, feature?: FeatureKind) =>
       knn({ pretrained, data, testData, knnK: [3], feature, ...views }).result;
     assertEquals(await votes(output), await votes(teacher, "mean"));
-    const { checkpoint } = await linearProbe({
+    const probe = {
       ...{ pretrained: output, data, testData, ...views, output: folder.makeOutput("linear") },
-      ...{ epochs: 1, batchSize: 4, workers: 1, cacheFeatures: true },
-    }).result;
+      ...{ batchSize: 4, workers: 1, cacheFeatures: true },
+    };
+    const { checkpoint } = await linearProbe({ ...probe, epochs: 1 }).result;
+    await assertRejects(
+      () => linearProbe({ ...probe, epochs: 2, resume: checkpoint!, feature: "cls" }).result,
+      UserError,
+      "To resume, use --feature mean; to resume anyway",
+    );
     using probed = await openEncoderSource(checkpoint!, { heads: 2, part: "backbone" });
     assertEquals(probed.encoder.name, exported.encoder);
 
@@ -292,6 +305,17 @@ vitTest(
       part: "encoder",
     });
     assertEquals([saved.encoder.feature, saved.encoder.features], ["cls+mean", 128]);
+    // The advice of a refusal is what flags take, whether the shapes differ or not.
+    const again = { ...run, ...views, epochs: 2, limitSteps: 1, resume: taught.checkpoint! };
+    for (const feature of [undefined, "mean"] as const) {
+      const error = await assertRejects(() => distill({ ...again, feature }).result, UserError);
+      assertMatch(
+        error.message,
+        /is from a different run: .*\. To resume, use --feature cls\+mean --dim 128$/,
+      );
+    }
+    const { steps } = await distill({ ...again, feature: "cls+mean" }).result;
+    assertEquals(steps, 1);
     assertEquals(await resolveTeacher(output, { heads: 2 }), { arch: exported.encoder, ssl: "dino" });
     assertEquals(
       (await resolveTeacher(output, { heads: 2, feature: "cls" })).arch,

@@ -15,7 +15,6 @@ import {
   buildTerms,
   compareTerms,
   describeDifference,
-  giveBack,
   type Term,
 } from "../../../models/checkpoint/run_terms.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
@@ -81,13 +80,43 @@ Deno.test("compareTerms() finds what a run had that has it no more, and the othe
   assertEquals([...buildTerms([mixup(0), feature(false)]).keys()], []);
   assertEquals([...buildTerms([mixup(0.5), feature(true)])], [["mixup", 0.5], ["feature", true]]);
   const differences = (saved: Term[], now: Term[]) =>
-    compareTerms(buildTerms(saved), now, fail).map((found) => [describeDifference(found), giveBack(found)]);
+    compareTerms(buildTerms(saved), now, fail).map((found) => [describeDifference(found), ...found.back]);
   assertEquals(differences([mixup(0.5)], [mixup(0.5)]), []);
   assertEquals(differences([mixup(0)], [mixup(0)]), []);
   assertEquals(differences([mixup(0.5)], [mixup(0)]), [["--mixup is 0, was 0.5", "--mixup 0.5"]]);
   assertEquals(differences([], [mixup(0.5)]), [["--mixup is 0.5, was 0", "--mixup 0"]]);
   assertEquals(differences([feature(true)], [feature(false)]), [["--feature is off, was on", "--feature"]]);
   assertEquals(differences([], [feature(true)]), [["--feature is on, was off", "no --feature"]]);
+});
+
+Deno.test("compareTerms() says by flags how an encoder was named", () => {
+  const teacher = (arch: string, isAsked: boolean): Term[] => {
+    const encoder = { term: "teacher_arch", flag: "--teacher-arch", feature: "feature" };
+    return [
+      { name: "teacher_arch", flag: "--teacher-arch", value: arch, isEssential: true, encoder },
+      { name: "feature", flag: "--feature", value: isAsked, isEssential: true, usual: false, encoder },
+    ];
+  };
+  const back = (saved: Term[], now: Term[]) => [
+    ...new Set(compareTerms(buildTerms(saved), now, fail).flatMap((found) => found.back)),
+  ];
+  const usual = teacher("dinov2_vits14", false);
+  assertEquals(back(teacher("dinov2_vits14_mean", true), usual), ["--feature mean"]);
+  assertEquals(back(teacher("dinov2_vits14", true), usual), ["--feature cls"]);
+  assertEquals(back(usual, teacher("dinov2_vits14_cls_mean", true)), ["no --feature"]);
+  assertEquals(back(teacher("dinov2_vits14_mean", true), teacher("dinov2_vits14", true)), ["--feature mean"]);
+  assertEquals(back(teacher("resnet18", true), teacher("resnet18", false)), ["--feature pooled"]);
+  assertEquals(back(teacher("resnet18", false), usual), ["--teacher-arch resnet18"]);
+  // Of a file whose encoder has no name, there is nothing to type.
+  assertEquals(back(teacher("dino_vit_p16_w64_b2_h1_f256_r0_g4", false), usual), ["no --teacher-arch"]);
+
+  const arch = (value: string, feature?: true): Term[] => {
+    const encoder = { term: "arch", flag: "--arch", feature };
+    return [{ name: "arch", flag: "--arch", value, isEssential: true, encoder }];
+  };
+  assertEquals(back(arch("vit_tiny_96"), arch("vit_tiny")), []); // its size is a term of its own
+  assertEquals(back(arch("vit_small_96"), arch("vit_tiny")), ["--arch vit_small"]);
+  assertEquals(back(arch("vit_tiny_96", true), arch("vit_tiny_96_mean", true)), ["--feature cls"]);
 });
 
 /** Floats are numbers when they are read. */
