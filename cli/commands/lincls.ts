@@ -10,7 +10,7 @@ import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { finetune, linearProbe } from "../../methods/runs.ts";
 import { encoderNames } from "../../models/registry.ts";
 import { checkFinetuneInputs, checkLinclsInputs } from "../flags/inputs.ts";
-import { type LinclsCommand, parseLinclsFlags } from "../flags/lincls_flags.ts";
+import { type LinclsCommand, parseLinclsFlags, requireAnyEncoder } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
 import { type RankedStop, runOnRanks } from "../terminal/ranked_main.ts";
@@ -32,18 +32,22 @@ function commonOf(options: LinearOptions | FinetuneOptions) {
 /**
  * The checkpoint that `--resume auto` finds before the folder is locked: the options follow from it. What it passes over is told when the
  * folder is looked through again.
+ *
+ * @throws {UsageError} where there is none, and no encoder is named to begin with
  */
 async function lookForCheckpoint(
-  output: string,
+  { output, pretrained, arch }: { output: string; pretrained: string | null; arch: string | null },
   method: { checkResume(checkpoint: string): Promise<void> },
   world: World | undefined,
 ): Promise<string | null> {
-  return await shared(world, () => findCheckpointToResume(output, method, () => {})) ?? null;
+  const found = await shared(world, () => findCheckpointToResume(output, method, () => {})) ?? null;
+  if (found === null) requireAnyEncoder({ pretrained: pretrained ?? undefined, arch: arch ?? undefined });
+  return found;
 }
 
 async function evaluateLinearly(command: Command<"linear_probe">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq } = command;
-  if (resumesIfThere) request.resume = await lookForCheckpoint(request.output, METHODS.linear_probe, world);
+  if (resumesIfThere) request.resume = await lookForCheckpoint(request, METHODS.linear_probe, world);
   const options = await checkLinclsInputs(request);
   const findStart = async () => {
     const { resume } = await findNewest(options.output, METHODS.linear_probe);
@@ -65,7 +69,7 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
 
 async function fineTune(command: Command<"finetune">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq, profile, traceActors: trace } = command;
-  if (resumesIfThere) request.resume = await lookForCheckpoint(request.output, METHODS.finetune, world);
+  if (resumesIfThere) request.resume = await lookForCheckpoint(request, METHODS.finetune, world);
   const options = await checkFinetuneInputs(request);
   const findStart = () => findNewest(options.output, METHODS.finetune);
   const { imageSize, evalResize } = request;

@@ -25,7 +25,7 @@ import { findTuning } from "../output/run_tuning.ts";
 import { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { watchRun } from "../output/watched_run.ts";
 import { formatDuration } from "../terminal/duration.ts";
-import { Interrupted, interruptSignal } from "../terminal/interrupt.ts";
+import { howToGoOn, Interrupted, interruptSignal, type ResumeFlags } from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 import { reportError } from "../terminal/run_main.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
@@ -157,7 +157,7 @@ export interface Training<Event, Result, Before> {
     /** Whether `resume` is only evaluated. */
     evaluate?: boolean;
   };
-  command: RunChoices & { resumesIfThere: boolean; warnings: readonly string[] };
+  command: RunChoices & { resumesIfThere: boolean; resumeFlags: ResumeFlags; warnings: readonly string[] };
   /** What the run reads, for its record. */
   inputs(): readonly RecordedInput[];
   /**
@@ -281,7 +281,12 @@ async function lead<Event extends { type: string }, Result extends object, Befor
     );
   const inputs = training.inputs();
   const facts = { task, args: Deno.args, adapter, inputs, started, before: startsBefore };
-  await using watched = await watchRun(folder, command, { ...facts, rank: rate && (() => rate.record()) });
+  const rerun = evaluate ? undefined : howToGoOn(folder.path, command.resumeFlags);
+  await using watched = await watchRun(
+    folder,
+    { ...command, howToGoOn: rerun },
+    { ...facts, rank: rate && (() => rate.record()) },
+  );
   const { shown, recorder } = watched;
   if (start !== undefined) {
     const { lines, warnings } = describeStart(start.ranks);

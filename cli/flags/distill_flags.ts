@@ -18,6 +18,7 @@ import { findEncoder } from "../../models/registry.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
 import { checkTraining, chooseOptimizer, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
+import type { ResumeFlags } from "../terminal/interrupt.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -65,6 +66,7 @@ export type DistillCommand =
     recipe: string | undefined;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
+    resumeFlags: ResumeFlags;
     /** Sentences to show before the run. */
     warnings: string[];
   };

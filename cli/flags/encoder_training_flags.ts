@@ -151,7 +151,7 @@ export function readTraining<Given extends SharedFlags>(
     cache: asked,
     ...rest
   } = given;
-  const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
+  const { resumesIfThere, resumeFlags, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   const options = {
     ...NOT_ASKED_FOR,
     data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
@@ -163,5 +163,5 @@ export function readTraining<Given extends SharedFlags>(
     cache: resolveCache(asked ?? cache, folder),
     ...pluginOption(plugin, folder),
   };
-  return { options, rest, choices: { resumesIfThere, profile, traceActors } };
+  return { options, rest, choices: { resumesIfThere, resumeFlags, profile, traceActors } };
 }

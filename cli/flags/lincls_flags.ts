@@ -25,6 +25,7 @@ import type { FeatureKind, Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
+import type { ResumeFlags } from "../terminal/interrupt.ts";
 import { flagName, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
@@ -111,6 +112,7 @@ interface Common extends RunChoices {
   help: undefined;
   /** `--resume auto`: go on from the newest checkpoint in the output folder, where there is one. */
   resumesIfThere: boolean;
+  resumeFlags: ResumeFlags;
   /** Sentences to show before the run. */
   warnings: string[];
 }
@@ -163,7 +165,16 @@ export function linclsHelp(context: LinclsFlagsContext): string {
   });
 }
 
-function checkTogether(given: Given, checkpoint: string | null): void {
+/**
+ * Checks that there is an encoder to evaluate, or a checkpoint that holds one.
+ *
+ * @throws {UsageError} where there is neither
+ */
+export function requireAnyEncoder(given: Parameters<typeof requireEncoder>[0]): void {
+  requireEncoder(given, "--pretrained FILE, or --resume FILE,");
+}
+
+function checkTogether(given: Given, checkpoint: string | null, resumesIfThere: boolean): void {
   const { pretrained, arch, which, evaluate, finetune = false } = given;
   const ofFinetune = { ...FINETUNE_ONLY, ...TRACED };
   const wrong = (finetune ? LINEAR_ONLY : Object.keys(ofFinetune) as (keyof typeof ofFinetune)[])
@@ -176,7 +187,8 @@ function checkTogether(given: Given, checkpoint: string | null): void {
         : `${flag} is about a fine-tuning: add --finetune, or leave it out`,
     );
   }
-  if (checkpoint === null) requireEncoder({ pretrained, arch }, "--pretrained FILE, or --resume FILE,");
+  // That of --resume auto is looked for later.
+  if (checkpoint === null && !resumesIfThere) requireAnyEncoder({ pretrained, arch });
   if (evaluate && checkpoint === null) {
     throw new UsageError("--evaluate needs a trained classifier: add --resume FILE");
   }
@@ -213,8 +225,8 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     ...others
   } = own;
   const { finetune = false, profile = false, traceActors = false, ...rest } = others;
-  const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
-  checkTogether(given, checkpoint);
+  const { resumesIfThere, resumeFlags, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
+  checkTogether(given, checkpoint, resumesIfThere);
   const path = (text: string | undefined) => text === undefined ? null : resolvePath(text, folder);
   const shared = {
     imageSize: undefined,
@@ -232,7 +244,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     ...cache !== undefined && { cache: resolveCache(cache, folder) },
     ...pluginOption(plugin, folder),
   } as const;
-  const common = { help: undefined, resumesIfThere, ...choices, warnings } as const;
+  const common = { help: undefined, resumesIfThere, resumeFlags, ...choices, warnings } as const;
   const conclude = <Command extends { options: { startEpoch: number; epochs: number } }>(
     command: Command,
   ) => {

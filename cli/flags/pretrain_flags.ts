@@ -18,6 +18,7 @@ import { checkSplits } from "../../methods/moco/splits.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { checkTraining, chooseOptimizer, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
+import type { ResumeFlags } from "../terminal/interrupt.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder } from "./paths.ts";
@@ -57,6 +58,7 @@ export type PretrainCommand =
     options: PretrainRequest;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
+    resumeFlags: ResumeFlags;
     /** Sentences to show before the run. */
     warnings: string[];
   };

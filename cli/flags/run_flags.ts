@@ -3,6 +3,7 @@ import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
 import { DATA, GENERAL } from "../../methods/shared_flags.ts";
 import { DEFAULT_PORT, LOOPBACK } from "../../ui/page_address.ts";
 import type { PageOptions } from "../../ui/server.ts";
+import type { ResumeFlags } from "../terminal/interrupt.ts";
 import { helpFlag, UsageError } from "./flags.ts";
 import { resolvePath } from "./paths.ts";
 
@@ -136,6 +137,8 @@ export interface ResumeChoice {
   resume: string | null;
   /** `auto`: go on from the newest checkpoint of the output folder, where there is one. */
   resumesIfThere: boolean;
+  /** As they were given. */
+  resumeFlags: ResumeFlags;
 }
 
 /**
@@ -147,13 +150,15 @@ export function readResumeFlag(
   { resume, output }: { resume?: string; output?: string },
   folder: string,
 ): ResumeChoice {
+  const resumeFlags = { namesOutput: output !== undefined, resume };
   if (resume !== "auto") {
-    return { resume: resume === undefined ? null : resolvePath(resume, folder), resumesIfThere: false };
+    const checkpoint = resume === undefined ? null : resolvePath(resume, folder);
+    return { resume: checkpoint, resumesIfThere: false, resumeFlags };
   }
   if (output === undefined) {
     throw new UsageError("--resume auto needs --output FOLDER, where it looks for the newest checkpoint");
   }
-  return { resume: null, resumesIfThere: true };
+  return { resume: null, resumesIfThere: true, resumeFlags };
 }
 
 /**

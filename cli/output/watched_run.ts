@@ -1,6 +1,6 @@
 /** What shows a run to people: the console, its records, and the page where that is asked for. */
 import { type PageOptions, servePage } from "../../ui/server.ts";
-import { howToGoOn, Interrupted } from "../terminal/interrupt.ts";
+import { Interrupted } from "../terminal/interrupt.ts";
 import type { OutputFolder } from "./output_folder.ts";
 import { RunConsole } from "../terminal/run_console.ts";
 import { reportError } from "../terminal/run_main.ts";
@@ -21,6 +21,8 @@ export interface WatchOptions {
   page: PageOptions | undefined;
   /** To be shown first. */
   warnings: readonly string[];
+  /** Says how to go on where a signal stops the run; left out where there is nothing to go on with. */
+  howToGoOn?: string;
 }
 
 /**
@@ -30,7 +32,7 @@ export interface WatchOptions {
  */
 export async function watchRun(
   folder: OutputFolder,
-  { page: pageOptions, warnings, ...how }: WatchOptions,
+  { page: pageOptions, warnings, howToGoOn, ...how }: WatchOptions,
   facts: Omit<RecorderOptions, "effort">,
 ): Promise<WatchedRun> {
   const shown = new RunConsole(folder, how);
@@ -49,7 +51,8 @@ export async function watchRun(
     noteError(error) {
       // What it ends with is said even if it cannot be logged.
       effort.attempt("the log", () => {
-        if (error instanceof Interrupted && folder.hasBegun) shown.say(howToGoOn(folder.path));
+        const isResumable = howToGoOn !== undefined && folder.hasBegun;
+        if (error instanceof Interrupted && isResumable) shown.say(howToGoOn);
         folder.log(reportError(error).text);
       });
     },

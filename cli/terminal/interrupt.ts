@@ -3,6 +3,7 @@
 import { readVariable } from "../../actors/ranks/launcher.ts";
 import type { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { UserError } from "../../errors.ts";
+import { shellWord } from "../../methods/permissions.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
 
 /** The exit code of a program that SIGINT ended, as shells count. */
@@ -37,9 +38,20 @@ export class Interrupted extends UserError {
   }
 }
 
-/** What is said of a run that was stopped. */
-export function howToGoOn(output: string): string {
-  return `to resume, rerun the same command with --output ${output} --resume auto`;
+/** What a command line has of the flags that a run is resumed with. */
+export interface ResumeFlags {
+  /** Whether it names the output folder. */
+  namesOutput: boolean;
+  /** The value of its `--resume`. */
+  resume: string | undefined;
+}
+
+/** What is said of a run that was stopped, to be typed in a shell: a flag that is given twice is refused. */
+export function howToGoOn(output: string, { namesOutput, resume }: ResumeFlags): string {
+  const rerun = "to resume, rerun the same command";
+  if (resume === "auto") return rerun; // which needs --output
+  const added = `${namesOutput ? "" : `--output ${shellWord(output)} `}--resume auto`;
+  return `${rerun} with ${added}${resume === undefined ? "" : ` in place of --resume ${shellWord(resume)}`}`;
 }
 
 /** Says something on a line of its own: a terminal shows Ctrl-C as `^C` behind what is on the line. */

@@ -17,7 +17,7 @@ import {
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
   finished: "Finished",
-  interrupted: "Interrupted: to resume, rerun with --resume auto",
+  interrupted: "Interrupted: to resume, rerun with --resume auto and this folder as --output",
   failed: "Failed",
 };
 
@@ -42,7 +42,9 @@ export function describeStatus(
     const since = new Date(seen).toLocaleString();
     return { text: `No updates since ${since}: the run was killed, or hangs`, status: "lost" };
   }
-  const text = SAID[record.status] ?? record.status;
+  // What only evaluates a checkpoint begins anew.
+  const isResumable = record.status !== "interrupted" || run.config?.evaluate !== true;
+  const text = isResumable ? SAID[record.status] ?? record.status : "Interrupted";
   return { text: record.error === undefined ? text : `${text}: ${record.error}`, status: record.status };
 }
 

@@ -459,6 +459,7 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   const { code } = await child.status;
   assertEquals(code, 130, await stderr);
   assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
+  assertMatch(stdout, /^to resume, rerun the same command with --resume auto$/m); // it has --output
   const name = /checkpoint saved to ([^\n]*\.pth\.tar)\n(?!.*(checkpoint saved|step))/s.exec(stdout)![1];
   using file = await openCheckpointFile(join(folder.path, "out", name));
   assertEquals(readTrainingCheckpoint(DISTILL_CHECKPOINT, file).arch, "tiny_convnet");

@@ -261,14 +261,21 @@ for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tunin
     const metrics = join(output, "metrics.jsonl");
     const first = { epoch: 0, step: 1, loss: 9, lr: 1, images_per_second: null, time: 1 };
     Deno.writeTextFileSync(metrics, JSON.stringify(first) + '\n{"epoch":0,"st');
-    const small = "--epochs 1 -b 8 --image-size 32 -j 1 --no-tune --no-tensorboard --resume auto".split(" ");
-    const ended = await lincls(
-      ...["--pretrained", TINY_TEACHER, "--plugin", TINY_ENCODER, ...own, ...small],
-      ...["--output", output, folder.data],
-    );
+    const small = "-b 8 --image-size 32 -j 1 --no-tune --no-tensorboard --resume auto".split(" ");
+    const line = (epochs: string) => [
+      ...["--plugin", TINY_ENCODER, ...own, ...small, "--epochs", epochs, "--output", output, folder.data],
+    ];
+    // Without a checkpoint there is no encoder.
+    const nothing = await lincls(...line("1"));
+    assertEquals(nothing.code, 2);
+    assertMatch(nothing.stderr, /^error: nothing to evaluate: give --pretrained FILE, or --resume FILE,/);
+    const ended = await lincls("--pretrained", TINY_TEACHER, ...line("1"));
     assertEquals([ended.code, ended.stderr], [0, ""]);
     const rows = Deno.readTextFileSync(metrics).trimEnd().split("\n").map((line) => JSON.parse(line));
     assertEquals([rows.map(({ step }) => step), rows[0].lr !== first.lr], [[1, 2], true]);
+    // Now there is one.
+    const longer = await lincls(...line("2"));
+    assertEquals([longer.code, longer.stderr], [0, ""]);
   });
 }
 

@@ -32,7 +32,10 @@ Deno.test("--resume auto looks for the newest checkpoint when the folder is lock
       train({
         task: "distill",
         options,
-        command: { ...command, resumesIfThere: true, warnings: [] },
+        command: {
+          ...{ ...command, resumesIfThere: true, warnings: [] },
+          resumeFlags: { namesOutput: true, resume: "auto" },
+        },
         findStart() {
           held.push(FolderLock.isHeld(output));
           return Promise.resolve({ resume: newest });

@@ -122,6 +122,14 @@ Deno.test("parseLinclsFlags() refuses what belongs to the other of linear evalua
   );
 });
 
+Deno.test("parseLinclsFlags() leaves it to the checkpoint of --resume auto which encoder it is", () => {
+  const auto = ["--output", "o", "--resume", "auto"];
+  for (const { options, resumesIfThere, resumeFlags } of [parse(...auto), parseFinetune(...auto)]) {
+    assertEquals([options.pretrained, options.arch, resumesIfThere], [null, null, true]);
+    assertEquals(resumeFlags, { namesOutput: true, resume: "auto" });
+  }
+});
+
 Deno.test("parseLinclsFlags() says what a fine-tuning that is resumed does not heed", () => {
   const of = (...args: string[]) => parseFinetune("--output", "o", "--heads", "6", ...args).warnings;
   assertEquals(of("--resume", "c.pth.tar"), [
