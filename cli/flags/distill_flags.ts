@@ -14,12 +14,13 @@ import {
 } from "../../methods/seed/flags.ts";
 import { recipeSettings } from "../../methods/seed/recipes.ts";
 import type { Stem } from "../../models/encoder.ts";
+import { DEFAULT_LOSS, usesMaps } from "../../models/loss/losses.ts";
 import { findEncoder } from "../../models/registry.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
 import { checkTraining, chooseOptimizer, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
 import type { ResumeFlags } from "../terminal/interrupt.ts";
-import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
+import { flagName, type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import {
@@ -98,9 +99,14 @@ export function distillHelp(context: DistillFlagsContext): string {
 }
 
 function checkTogether(options: DistillRequest, given: Given): string[] {
-  const warnings = checkTraining(options, given, { flag: "--queue", size: options.queue });
-  if (given.resume !== undefined && given.studentInit !== undefined && given.resume !== "auto") {
-    warnings.push("--student-init has no effect with --resume: the checkpoint contains the student");
+  const { queue, smallViews, loss = DEFAULT_LOSS } = options;
+  const warnings = checkTraining(options, given, { flag: "--queue", size: queue });
+  if (given.smallSize !== undefined && smallViews === 0) {
+    warnings.push("--small-size has no effect without --small-views");
+  }
+  for (const name of ["tokenT", "tokenWeight"] as const) {
+    if (given[name] === undefined || usesMaps(loss)) continue;
+    warnings.push(`--${flagName(name)} has no effect with --loss ${loss}: it needs --loss tokens`);
   }
   return warnings;
 }

@@ -10,12 +10,13 @@ import { UsageError } from "./flags.ts";
 import { resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 import {
+  type GivenTraining,
   readResumeFlag,
   requireEpochs,
   runFlags,
   SHOW_FLAGS,
   TRACE_FLAGS,
-  warnOfResumeAnyway,
+  warningsOfTraining,
 } from "./run_flags.ts";
 import { runName } from "./run_name.ts";
 
@@ -35,15 +36,6 @@ export function trainingRunFlags<Insight extends BooleanFlag>(insight: Insight) 
   } as const satisfies FlagTable;
 }
 
-/** Flags as they were given, of those that do not go together. */
-interface Given {
-  schedule?: readonly number[];
-  momentum?: number;
-  resume?: string;
-  resumeAnyway?: boolean;
-  startEpoch?: number;
-}
-
 /**
  * Looks at flags that do not go together.
  *
@@ -53,10 +45,10 @@ interface Given {
  */
 export function checkTraining(
   options: Pick<EncoderTrainingOptions, "batchSize" | "startEpoch" | "epochs" | "cos" | "optimizer">,
-  given: Given,
+  given: GivenTraining,
   queue: { flag: string; size: number },
 ): string[] {
-  const { batchSize, cos } = options;
+  const { batchSize } = options;
   if (queue.size % batchSize !== 0) {
     const below = Math.floor(queue.size / batchSize) * batchSize;
     const near = below === 0 ? String(batchSize) : `${below} or ${below + batchSize}`;
@@ -66,20 +58,7 @@ export function checkTraining(
     );
   }
   requireEpochs(options);
-  const warnings: string[] = [];
-  if (given.schedule !== undefined && cos) {
-    warnings.push(
-      "--schedule has no effect with the cosine schedule: add --no-cos to use the step schedule",
-    );
-  }
-  if (given.momentum !== undefined && options.optimizer === "adamw") {
-    warnings.push("--momentum has no effect with AdamW: add --optimizer sgd to use it");
-  }
-  warnOfResumeAnyway(given, warnings);
-  if (given.resume !== undefined && given.resume !== "auto" && given.startEpoch !== undefined) {
-    warnings.push("--start-epoch has no effect with --resume: the checkpoint sets the epoch");
-  }
-  return warnings;
+  return warningsOfTraining(given, options);
 }
 
 /**

@@ -41,7 +41,7 @@ import {
   TRACE_DEFAULT_NOTES,
   TRACE_FLAGS,
   type TraceChoices,
-  warnOfResumeAnyway,
+  warningsOfTraining,
 } from "./run_flags.ts";
 import { runName } from "./run_name.ts";
 
@@ -249,8 +249,8 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     command: Command,
   ) => {
     requireEpochs(command.options);
-    warnOfResumeAnyway(given, warnings);
-    warnings.push(...late);
+    const { cos = false, optimizer = "sgd" } = given;
+    warnings.push(...warningsOfTraining(given, { cos, optimizer }), ...late);
     return { ...common, ...command };
   };
   const isSample = data === undefined;

@@ -173,10 +173,47 @@ export function requireEpochs({ startEpoch, epochs }: { startEpoch: number; epoc
   );
 }
 
-/** Says that `--resume-anyway` stands alone, where it does. */
-export function warnOfResumeAnyway(
-  { resume, resumeAnyway }: { resume?: string; resumeAnyway?: boolean },
-  warnings: string[],
-): void {
-  if (resumeAnyway && resume === undefined) warnings.push("--resume-anyway has no effect without --resume");
+/** Flags of a training as they were given, of those that may have no effect beside others. */
+export interface GivenTraining {
+  schedule?: readonly number[];
+  gamma?: number;
+  momentum?: number;
+  resume?: string;
+  resumeAnyway?: boolean;
+  startEpoch?: number;
+}
+
+/**
+ * Returns a sentence for each flag that has no effect.
+ *
+ * @param chosen what the flags and the defaults come to
+ */
+export function warningsOfTraining(
+  given: GivenTraining,
+  { cos, optimizer }: { cos: boolean; optimizer: string },
+): string[] {
+  const isResumed = given.resume !== undefined && given.resume !== "auto";
+  const useless: [boolean, string][] = [
+    [
+      given.schedule !== undefined && cos,
+      "--schedule has no effect with the cosine schedule: it needs --no-cos",
+    ],
+    [
+      given.gamma !== undefined && cos,
+      "--gamma has no effect with the cosine schedule: it needs --no-cos",
+    ],
+    [
+      given.momentum !== undefined && optimizer === "adamw",
+      "--momentum has no effect with AdamW: it needs --optimizer sgd",
+    ],
+    [
+      given.resumeAnyway === true && given.resume === undefined,
+      "--resume-anyway has no effect without --resume",
+    ],
+    [
+      isResumed && given.startEpoch !== undefined,
+      "--start-epoch has no effect with --resume: the checkpoint sets the epoch",
+    ],
+  ];
+  return useless.filter(([isUseless]) => isUseless).map(([, sentence]) => sentence);
 }

@@ -59,7 +59,9 @@ Deno.test("parseLinclsFlags() reads the command line of the original's README", 
   const all = "--arch resnet50 -j 4 --epochs 50 --start-epoch 2 -b 64 --learning-rate 3 --schedule 20 30 " +
     "--momentum 0.8 --wd 1e-4 -p 5 --resume /r.pth -e --seed 3 --gpu 0 --pretrained /p.pth --local_rank 0 /data";
   const parsed = parse(...all.split(" "));
-  assertEquals(parsed.warnings.length, 2);
+  // Of two retired flags, and that the checkpoint says the epoch.
+  assertEquals(parsed.warnings.length, 3);
+  assertMatch(parsed.warnings[2], /--start-epoch has no effect with --resume/);
   assertEquals(parsed.options.schedule, [20, 30]);
   assertEquals([parsed.options.evaluate, parsed.options.resume, parsed.options.weightDecay], [
     true,
@@ -120,6 +122,23 @@ Deno.test("parseLinclsFlags() refuses what belongs to the other of linear evalua
     [...encoder, "--label-fraction", "1.5"],
     /--label-fraction: expected a number above 0 and at most 1/,
   );
+});
+
+Deno.test("parseLinclsFlags() warns of flags that have no effect", () => {
+  const of = (...args: string[]) => parseFinetune("-a", "resnet18", ...args).warnings;
+  assertEquals(of("--cos", "--schedule", "5", "7", "--gamma", "0.5"), [
+    "--schedule has no effect with the cosine schedule: it needs --no-cos",
+    "--gamma has no effect with the cosine schedule: it needs --no-cos",
+  ]);
+  assertEquals(of("--optimizer", "adamw", "--momentum", "0.5"), [
+    "--momentum has no effect with AdamW: it needs --optimizer sgd",
+  ]);
+  assertEquals(of("--schedule", "5", "7", "--gamma", "0.5", "--momentum", "0.5"), []);
+  for (const parsed of [parse, parseFinetune]) {
+    assertEquals(parsed("--resume", "r.pth", "--start-epoch", "3").warnings, [
+      "--start-epoch has no effect with --resume: the checkpoint sets the epoch",
+    ]);
+  }
 });
 
 Deno.test("parseLinclsFlags() leaves it to the checkpoint of --resume auto which encoder it is", () => {
