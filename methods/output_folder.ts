@@ -5,13 +5,13 @@ import { FolderLock } from "../data/folder_lock.ts";
 import { counted } from "../data/printable.ts";
 import { readLinesSync } from "../data/read_lines.ts";
 import { UserError } from "../errors.ts";
-import { listCheckpointsSync, setAsideLater } from "../models/checkpoint/run_checkpoints.ts";
+import { BEST_CHECKPOINT, listCheckpointsSync, setAsideLater } from "../models/checkpoint/run_checkpoints.ts";
 
-const CHECKPOINT_END = ".pth.tar";
-
-/** What a run must not have left in a folder that another one is to write to: rows of metrics, and checkpoints. */
+/** What a run must not have left in a folder that another one is to write to. */
 interface EarlierRun {
+  /** Of metrics. */
   rows: number;
+  /** Paths, the newest last, but for the best one, which comes before all. A checkpoint of another name is no run's, such as a teacher. */
   checkpoints: string[];
 }
 
@@ -26,7 +26,8 @@ function readEarlierRun(folder: string): EarlierRun {
     }
   }
   const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
-  return { rows, checkpoints: names.filter((name) => name.endsWith(CHECKPOINT_END)).sort() };
+  const best = names.includes(BEST_CHECKPOINT) ? [join(folder, BEST_CHECKPOINT)] : [];
+  return { rows, checkpoints: [...best, ...listCheckpointsSync(folder).map(({ path }) => path)] };
 }
 
 /**
@@ -102,9 +103,7 @@ function refuseEarlierRun(output: string): void {
     ...checkpoints.length > 0 ? [counted(checkpoints.length, "checkpoint")] : [],
   ];
   if (found.length === 0) return;
-  // The one that `--resume auto` takes: the last by name may be older, or the best.
-  const paths = checkpoints.map((name) => join(output, name));
-  const last = listCheckpointsSync(output).at(-1)?.path ?? paths.at(-1);
+  const last = checkpoints.at(-1); // the one that `--resume auto` takes, where it takes any
   throw new UserError(
     `--output ${output} already holds a run (${found.join(" and ")}): choose another folder` +
       (last === undefined ? "" : `, or resume that run with --resume ${last}`),

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { counted } from "../../data/printable.ts";
 import type { LinearEpoch, LinearEvent, LinearPlan } from "../../methods/linear_probe/events.ts";
-import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
+import { BEST_CHECKPOINT } from "../../models/checkpoint/run_checkpoints.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { LinearResult } from "../../methods/linear_probe/run.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";

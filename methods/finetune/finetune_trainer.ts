@@ -17,6 +17,7 @@ import { fingerprintFile } from "../../data/fingerprint.ts";
 import { UserError } from "../../errors.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { BEST_CHECKPOINT } from "../../models/checkpoint/run_checkpoints.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import { readFinite } from "../../models/checkpoint/read_finite.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
@@ -74,9 +75,6 @@ export interface FinetuneTrainerConfig {
 export function finetuneCheckpointName(epoch: number): string {
   return `finetune_checkpoint_${String(epoch).padStart(4, "0")}.pth.tar`;
 }
-
-/** Name of the best one, as a linear evaluation has it. */
-export const BEST_CHECKPOINT = "model_best.pth.tar";
 
 /** Nothing is wished for. */
 const NO_WISHES: Wishes = { save: false, stop: false };

@@ -19,6 +19,7 @@ import { fingerprintFile } from "../../data/fingerprint.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import { BEST_CHECKPOINT } from "../../models/checkpoint/run_checkpoints.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
@@ -69,9 +70,6 @@ export interface LinearTrainerConfig {
 export function linearCheckpointName(epoch: number): string {
   return `lincls_checkpoint_${String(epoch).padStart(4, "0")}.pth.tar`;
 }
-
-/** Name of the best one, as the original has it. */
-export const BEST_CHECKPOINT = "model_best.pth.tar";
 
 /** The end of an epoch, to be written. */
 interface Noted {

@@ -12,6 +12,9 @@ export interface RunCheckpoint {
   epoch: number;
 }
 
+/** Name of the best checkpoint of a run that classifies, as the original calls it. */
+export const BEST_CHECKPOINT = "model_best.pth.tar";
+
 const NAME = /checkpoint_(\d{4,})\.pth\.tar$/;
 /** What earlier versions left where the program was killed while it wrote. */
 const OLD_LEFTOVER = /^\..*checkpoint_\d{4,}\.pth\.tar\.[0-9a-f]{8}\.tmp$/;

@@ -164,16 +164,26 @@ Deno.test("takeOutputFolder() names the newest checkpoint, the one that --resume
     const [i, names] of [
       ["lincls_checkpoint_0001.pth.tar", "lincls_checkpoint_0002.pth.tar", "model_best.pth.tar"],
       ["T-Epoch_10_checkpoint_0005.pth.tar", "T-Epoch_2_checkpoint_0001.pth.tar"],
-      ["mine.pth.tar"],
+      ["model_best.pth.tar"],
     ].entries()
   ) {
     const output = folder.makeOutput(`out${i}`);
     for (const name of names) Deno.writeTextFileSync(join(output, name), "");
     const { message } = assertThrows(() => takeOutputFolder(output, null), UserError);
-    const newest = (await listCheckpoints(output)).at(-1)?.path ?? join(output, "mine.pth.tar");
+    const newest = (await listCheckpoints(output)).at(-1)?.path ?? join(output, "model_best.pth.tar");
     assertStringIncludes(message, `, or resume that run with --resume ${newest}`);
     assertEquals(basename(newest), [names[1], names[0], names[0]][i]);
   }
+});
+
+Deno.test("takeOutputFolder() takes no checkpoint for a run's whose name none gives, such as a teacher's", () => {
+  using folder = new RunFolder(1);
+  const output = folder.makeOutput("out");
+  Deno.writeTextFileSync(join(output, "moco_v2_800ep_pretrain.pth.tar"), "");
+  takeOutputFolder(output, null)[Symbol.dispose]();
+  Deno.writeTextFileSync(join(output, "metrics.jsonl"), "{}\n");
+  const { message } = assertThrows(() => takeOutputFolder(output, null), UserError);
+  assertStringIncludes(message, "already holds a run (1 row in metrics.jsonl): choose another folder");
 });
 
 Deno.test("takeOutputFolder() refuses rows of metrics too, unless the newest checkpoint is asked for", () => {

@@ -76,15 +76,15 @@ Deno.test(
       first.metrics(row(0, 1));
       first.metrics(row(0, 2));
     }
-    Deno.writeTextFileSync(join(path, "epoch_0000.pth.tar"), "");
-    Deno.writeTextFileSync(join(path, "epoch_0001.pth.tar"), "");
+    Deno.writeTextFileSync(join(path, "checkpoint_0000.pth.tar"), "");
+    Deno.writeTextFileSync(join(path, "checkpoint_0001.pth.tar"), "");
     const before = Deno.readTextFileSync(join(path, "metrics.jsonl"));
     const { message } = assertThrows(() => OutputFolder.open(path), UserError);
     assertStringIncludes(
       message,
       `${path} already holds a run (2 rows in metrics.jsonl and 2 checkpoints)`,
     );
-    assertStringIncludes(message, `--resume ${join(path, "epoch_0001.pth.tar")}`);
+    assertStringIncludes(message, `--resume ${join(path, "checkpoint_0001.pth.tar")}`);
     assertEquals(Deno.readTextFileSync(join(path, "metrics.jsonl")), before);
   }),
 );

@@ -14,7 +14,7 @@ import { UserError } from "../../../errors.ts";
 import { chooseLabelFraction } from "../../../data/label_fraction.ts";
 import { openDataset } from "../../../data/open_dataset.ts";
 import type { FinetuneEpoch, FinetunePlan, FinetuneStep } from "../../../methods/finetune/events.ts";
-import { BEST_CHECKPOINT } from "../../../methods/finetune/finetune_trainer.ts";
+import { BEST_CHECKPOINT } from "../../../models/checkpoint/run_checkpoints.ts";
 import { FINETUNE_SAMPLE_DEFAULTS, type FinetuneOptions } from "../../../methods/finetune/options.ts";
 import { type FinetuneResult, runFinetune } from "../../../methods/finetune/run.ts";
 import { findStart } from "../../../methods/finetune/prepare.ts";

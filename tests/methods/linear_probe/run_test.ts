@@ -6,7 +6,7 @@ import { StoppedError } from "../../../actors/stopped_error.ts";
 import { type LinearResult, runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
 import type { ActorSystem } from "../../../actors/runtime/mod.ts";
 import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../../methods/linear_probe/options.ts";
-import { BEST_CHECKPOINT } from "../../../methods/linear_probe/linear_trainer.ts";
+import { BEST_CHECKPOINT } from "../../../models/checkpoint/run_checkpoints.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { UserError } from "../../../errors.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
