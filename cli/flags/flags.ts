@@ -67,7 +67,7 @@ export function helpFlag(group: string) {
 /** The help that a command line asks for, if it does: a wrong flag beside that is no reason to withhold it. */
 export function helpExtent(args: readonly string[]): HelpExtent | undefined {
   if (args.includes("--help=all")) return "all";
-  const at = args.findIndex((arg) => arg === "--help" || arg === "-h");
+  const at = args.findIndex((arg) => /^(-h|--help)$|^--help=/.test(arg));
   return at === -1 ? undefined : args[at + 1] === "all" ? "all" : "common";
 }
 
@@ -104,10 +104,15 @@ function convert(flag: Flag, text: string): FlagValue<Flag> | undefined {
   }
 }
 
-/** The one of `known` that was probably meant: the only one that `word` begins, or else the nearest in edits. */
+/**
+ * The one of `known` that was probably meant: the only one that `word` begins, or else the longest that `word` goes on from (`data`
+ * of `data-path`), or else the nearest in edits.
+ */
 export function nearestName(word: string, known: readonly string[]): string | undefined {
   const begins = known.filter((name) => word.length > 1 && name.startsWith(word.toLowerCase()));
   if (begins.length === 1) return begins[0];
+  const begun = known.filter((name) => name.length > 1 && word.toLowerCase().startsWith(`${name}-`));
+  if (begun.length > 0) return begun.reduce((a, b) => b.length > a.length ? b : a);
   return word.length < 3 ? undefined : findNearNames(word, known, 1)[0];
 }
 
@@ -260,8 +265,8 @@ function rewrite(
  * Reads a command line.
  *
  * @param retired flags that are taken with a warning, by long name with hyphens
- * @throws {UsageError} for an unknown flag, a missing or wrong value, a flag that is given twice, and a positional
- * argument where the command takes none (`positionals`: how many it takes at most; 0 by default)
+ * @throws {UsageError} for an unknown flag, a missing or wrong value, a flag that is given twice, an empty argument, and a
+ * positional argument where the command takes none (`positionals`: how many it takes at most; 0 by default)
  *
  * @example
  * ```ts
@@ -314,10 +319,14 @@ export function parseFlags<const Table extends FlagTable>(
       }); give it once`,
     );
   }
+  if (positionals.includes("")) {
+    throw new UsageError("an argument is empty: is a variable in the command not set?");
+  }
   if (positionals.length > most) {
+    const flagsOnly = `: this command takes flags only${"data" in table ? ", and images with --data" : ""}`;
     throw new UsageError(
       `unexpected argument "${positionals[most]}"` +
-        (most === 0 ? ": this command takes flags only" : `: at most ${most} can be given`) +
+        (most === 0 ? flagsOnly : `: at most ${most} can be given`) +
         " (--help all lists every flag)",
     );
   }

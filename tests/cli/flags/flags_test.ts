@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { nearestName, parseFlags, UsageError } from "../../../cli/flags/flags.ts";
+import { helpExtent, nearestName, parseFlags, UsageError } from "../../../cli/flags/flags.ts";
 import type { FlagTable } from "../../../methods/flag_table.ts";
 
 const TABLE = {
@@ -93,8 +93,10 @@ Deno.test("parseFlags() returns positional arguments, up to as many as the comma
   assertEquals(parseFlags(TABLE, ["-5"], { positionals: 1 }).positionals, ["-5"]);
   assertStringIncludes(
     messageOf("image.png"),
-    'unexpected argument "image.png": this command takes flags only',
+    'unexpected argument "image.png": this command takes flags only, and images with --data',
   );
+  const { data: _, ...without } = TABLE;
+  assertThrows(() => parseFlags(without, ["a"]), UsageError, "takes flags only (--help all");
   assertThrows(() => parseFlags(TABLE, ["a", "b"], { positionals: 1 }), UsageError, "at most 1 can be given");
 });
 
@@ -112,6 +114,39 @@ Deno.test("parseFlags() names an unknown flag and the one that was probably mean
   assertEquals(messageOf("--xylophone"), "unknown flag --xylophone (--help all lists every flag)");
   assertEquals(messageOf("-z", "3"), "unknown flag -z (--help all lists every flag)");
   assertEquals(messageOf("-zebra=3"), "unknown flag -zebra (--help all lists every flag)");
+});
+
+Deno.test("parseFlags() takes a longer name for the flag that it begins with", () => {
+  for (
+    const [written, meant] of [
+      ["--data_path=x", "data"],
+      ["--batch_size_per_gpu", "batch-size"],
+      ["--lr_scheduler", "lr"],
+      ["--no_cos_decay", "no-cos"],
+    ]
+  ) assertStringIncludes(messageOf(written), `did you mean --${meant}?`);
+  assertEquals(nearestName("datum-x", ["data", "x"]), undefined);
+});
+
+Deno.test("parseFlags() refuses an empty argument, as of a variable that is not set", () => {
+  for (const most of [0, 1]) {
+    assertThrows(
+      () => parseFlags(TABLE, ["--cos", ""], { positionals: most }),
+      UsageError,
+      "an argument is empty: is a variable in the command not set?",
+    );
+  }
+  assertStringIncludes(messageOf("--data", ""), "--data has no value");
+});
+
+Deno.test("helpExtent() takes any value of --help for a wish for help", () => {
+  for (const arg of ["-h", "--help", "--help=true", "--help=yes", "--help="]) {
+    assertEquals(helpExtent(["--cos", arg]), "common", arg);
+  }
+  for (const args of [["--help=all"], ["--help", "all"], ["-h", "all"]]) {
+    assertEquals(helpExtent(args), "all");
+  }
+  assertEquals(helpExtent(["--helper", "-help"]), undefined);
 });
 
 Deno.test("parseFlags() negates nothing but booleans", () => {
