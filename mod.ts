@@ -183,7 +183,7 @@ export type { ProfileEvent, Wanted } from "./methods/watched_actors.ts";
 export type { OptimizerName, StepOptions } from "./methods/encoder_training/step_options.ts";
 export type { RunIdentity } from "./methods/terms.ts";
 export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
-export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";
+export type { NamedEncoder, Term, TermValue } from "./models/checkpoint/run_terms.ts";
 export type { FeatureKind, Stem } from "./models/encoder.ts";
 export type { TeacherFeature } from "./models/teacher.ts";
 export type { EncoderPart } from "./models/encoder_parts.ts";
