@@ -28,6 +28,7 @@ import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
 import { earlySignal } from "./rank_shares.ts";
+import { ReadingProgress } from "./reading_progress.ts";
 
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
 export interface KnnOptions
@@ -114,8 +115,8 @@ export async function runKnnEvaluation(
   const total = counts.bankImages + counts.queryImages;
   // Of the others nothing is known meanwhile, but that they have as much to do.
   const { size = 1 } = ranks ?? {};
-  const onProgress = (images: number) =>
-    emit({ type: "progress", phase: "evaluation", done: Math.min(images * size, total), total });
+  const progress = new ReadingProgress({ phase: "evaluation", total }, emit);
+  const onProgress = (images: number) => progress.reach(images * size);
   const system = openSystem(options.plugins, emit);
   return await system.run(async () => {
     const monitor = listenToActors(system, emit);
@@ -149,7 +150,9 @@ export async function runKnnEvaluation(
           "the encoder's weights": await identifyEncoder(encoder, "backbone"),
         });
       }
-      return await evaluate(encoder, { onProgress });
+      const evaluation = await evaluate(encoder, { onProgress });
+      progress.end();
+      return evaluation;
     });
     if (noAccuracies !== undefined) throw new UserError(noAccuracies);
     return accuracies!;

@@ -19,6 +19,7 @@ import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { sampleRows } from "../../data/sample_rows.ts";
 import type { HeldOutRows } from "../held_out.ts";
+import { ReadingProgress } from "../reading_progress.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { EncoderTrainingEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
@@ -206,9 +207,11 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
         ? { bank: 0, queries: 0 }
         : countVote(train, test);
       const total = bank + queries + this.#probeImages;
-      const onProgress = (done: number) =>
-        emit({ type: "progress", phase: "evaluation", of, done: Math.min(done, total), total });
-      return await this.#tell(of, step, await this.#evaluate[of](encoder, { ...wishes, onProgress }));
+      const progress = new ReadingProgress({ phase: "evaluation", of, total }, emit);
+      const onProgress = (images: number) => progress.reach(images);
+      const evaluation = await this.#evaluate[of](encoder, { ...wishes, onProgress });
+      progress.end();
+      return await this.#tell(of, step, evaluation);
     };
     if (known === undefined) return await evaluate(wishes);
     if (this.#neighboursReporter !== undefined) await evaluate({ ...wishes, knn: false });

@@ -6,7 +6,7 @@
  *     test_reader x workers -> test_augmenter -> finetune_trainer
  */
 import { countSteps } from "../../actors/batch_number.ts";
-import type { Emit, ProgressEvent } from "../../actors/events.ts";
+import type { Emit } from "../../actors/events.ts";
 import { listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { PATIENCE, type ReadingRange } from "../../actors/pipeline.ts";
@@ -27,6 +27,7 @@ import { finetuneCheckpointName } from "./finetune_trainer.ts";
 import type { OutputSettings } from "../method.ts";
 import { setAsideAbandoned } from "../output_folder.ts";
 import { CANNOT_GO_BACK, earlySignal, requireEqualShares } from "../rank_shares.ts";
+import { ReadingProgress } from "../reading_progress.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import type { FinetuneTrainer } from "./messages.ts";
 import { type FinetuneOptions, learningRatesOf, scaleOf } from "./options.ts";
@@ -94,8 +95,8 @@ class FinetuneRun {
   #start: FinetuneStart;
   #best: number;
   #last: ClassificationScore = { loss: NaN, top1: 0, top5: 0 };
-  /** Test images that have come. */
-  #came = 0;
+  /** The test images, while they are read. */
+  #testing: ReadingProgress | undefined;
   /** Epochs of the test images that were read in this attempt. */
   #tests = 0;
   #nextStep = Promise.withResolvers<void>();
@@ -194,13 +195,8 @@ class FinetuneRun {
   /** Takes what the actors tell. */
   #take(event: FinetuneActorEvent): void | Promise<void> {
     if (event.type === "warning") this.#emit(event);
-    if (event.type === "came") {
-      const total = this.#prepared.data.test.rowCount;
-      // The other ranks have as much to do.
-      const images = event.images * (this.#ranks?.size ?? 1);
-      const done: ProgressEvent["done"] = Math.min(this.#came += images, total);
-      this.#emit({ type: "progress", phase: "evaluation", done, total });
-    }
+    // The other ranks have as much to do.
+    if (event.type === "came") this.#testing?.add(event.images * (this.#ranks?.size ?? 1));
     if (event.type === "saved") return this.#takeSaved(event);
     if ((event.type !== "step" && event.type !== "stats") || this.#run.training.isOver) return;
     if (event.step <= this.#told.step) return; // done once more, after a crash
@@ -255,8 +251,10 @@ class FinetuneRun {
     const { evaluate } = this.#prepared.options;
     const trainer = this.#run.trainer.ref;
     await trainer.ask("freeze", undefined, PATIENCE);
-    this.#came = 0;
+    const { rowCount: total } = this.#prepared.data.test;
+    this.#testing = new ReadingProgress({ phase: "evaluation", total }, this.#emit);
     const tested = this.#last = await this.#read(TEST, { epoch: this.#tests++ }, "queries");
+    this.#testing.end();
     if (!Number.isFinite(tested.loss)) {
       throw new UserError(
         `the loss is ${tested.loss} on the test images after epoch ${epoch}: training has diverged. Earlier checkpoints ` +

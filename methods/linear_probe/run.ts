@@ -6,7 +6,7 @@
  *     test_reader x workers -> test_augmenter -> feature_encoder
  */
 import { countSteps } from "../../actors/batch_number.ts";
-import type { Emit, ProgressEvent } from "../../actors/events.ts";
+import type { Emit } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import { PATIENCE } from "../../actors/pipeline.ts";
@@ -21,6 +21,7 @@ import { LabelledRun, planOf } from "../labelled_run.ts";
 import { UserError } from "../../errors.ts";
 import { setAsideAbandoned } from "../output_folder.ts";
 import { CANNOT_GO_BACK, earlySignal, requireEqualShares } from "../rank_shares.ts";
+import { ReadingProgress } from "../reading_progress.ts";
 import { openSystem } from "../watched_actors.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
@@ -113,7 +114,7 @@ class LinearEvaluation {
   readonly #data: LabelledData;
   readonly #ranks: RankSettings | undefined;
   /** What is read besides training. */
-  #reading: Pick<ProgressEvent, "phase" | "done" | "total"> = { phase: "features", done: 0, total: 0 };
+  #reading: ReadingProgress | undefined;
   readonly #classes: number;
   readonly #batchesPerEpoch: number;
   /** Whether all epochs were done before: only the test images are to be classified. */
@@ -224,7 +225,8 @@ class LinearEvaluation {
   /** Takes what the actors tell. */
   #take(event: LinearActorEvent): void {
     if (event.type === "warning") this.#emit(event);
-    if (event.type === "came") return this.#tellProgress(event.images);
+    // The other ranks have as much to do.
+    if (event.type === "came") return this.#reading?.add(event.images * (this.#ranks?.size ?? 1));
     if (event.type !== "batch" || this.#run.training.isOver) return;
     const { epoch, batch, scores, learningRates } = event;
     const count = { batchesPerEpoch: this.#batchesPerEpoch, extraSteps: this.#start.extraSteps };
@@ -234,14 +236,6 @@ class LinearEvaluation {
     this.#told.step = step;
     const shown = Math.max(0, this.#divergence.diverged.indexOf(false));
     this.#emit({ type: "step", epoch, step, score: scores[shown], lr: learningRates[shown] });
-  }
-
-  /** So many images more of what is read besides training. */
-  #tellProgress(images: number): void {
-    const { phase, total } = this.#reading;
-    // The other ranks have as much to do.
-    const done = Math.min(this.#reading.done += images * (this.#ranks?.size ?? 1), total);
-    this.#emit({ type: "progress", phase, done, total });
   }
 
   #tellEpoch(event: Extract<LinearEvent, { type: "epoch" }>): void {
@@ -281,13 +275,16 @@ class LinearEvaluation {
     const { cacheFeatures, evaluate } = this.#options;
     const { trainImages, test } = this.#data;
     const phase = cacheFeatures && !evaluate ? "features" : "evaluation";
-    this.#reading = { phase, done: 0, total: source === TRAIN ? trainImages : test.rowCount };
+    const total = source === TRAIN ? trainImages : test.rowCount;
+    this.#reading = purpose === "train" ? undefined : new ReadingProgress({ phase, total }, this.#emit);
     const { pipeline } = this.#run;
     // Of several ranks one may have none that can be used.
     const images = this.#ranks === undefined
       ? await pipeline.readAll(source, { epoch })
       : await pipeline.read(source, { epoch });
-    return await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
+    const scores = await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
+    this.#reading?.end();
+    return scores;
   }
 
   /** Classifies the test images. */
