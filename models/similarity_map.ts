@@ -16,7 +16,7 @@ export interface QueueView {
   entropy: number;
 }
 
-/** Similarities of teacher and student to the queue, for one image. */
+/** Similarities of teacher and student to the queue, for one image; in a pretraining, of key encoder and query encoder. */
 export interface SimilarityMap {
   /** Number of keys in the queue. */
   keys: number;
@@ -28,7 +28,7 @@ export interface SimilarityMap {
   teacher: QueueView;
   /** Similarities of the student's embedding, at the student's temperature. */
   student: QueueView;
-  /** Cross-entropy of the two softmaxes, in nats: SEED's loss of this image. */
+  /** Cross-entropy of the two softmaxes, in nats: SEED's loss of this image. InfoNCE is -log of the student's `own` probability. */
   crossEntropy: number;
 }
 

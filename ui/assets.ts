@@ -24,6 +24,7 @@ import SHOWN_RUNS from "./page/shown_runs.ts" with { type: "text" };
 import SMOOTHING from "./page/smoothing.ts" with { type: "text" };
 import THEME from "./page/theme.ts" with { type: "text" };
 import VIEWER from "./page/viewer.ts" with { type: "text" };
+import WORDING from "./page/wording.ts" with { type: "text" };
 import SNAPSHOT from "./page/snapshot.ts" with { type: "text" };
 import MAIN from "./page/main.ts" with { type: "text" };
 import RESULTS from "./page/results.ts" with { type: "text" };
@@ -51,6 +52,7 @@ const SOURCES: Readonly<Record<string, string>> = {
   "smoothing.ts": SMOOTHING,
   "theme.ts": THEME,
   "viewer.ts": VIEWER,
+  "wording.ts": WORDING,
   "snapshot.ts": SNAPSHOT,
   "main.ts": MAIN,
   "results.ts": RESULTS,

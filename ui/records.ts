@@ -184,11 +184,11 @@ export interface SnapshotRecord {
   step: number;
   /** The batch's first views, as the student sees them. */
   views: Sprite;
-  /** What teacher and student make of the queue for the first of them. */
+  /** What teacher and student make of the queue for the first of them; in a pretraining, key encoder and query encoder. */
   similarities: SimilarityMap;
 }
 
-/** `insight/gallery.json`: the probe set, the images that teacher and student are compared by. */
+/** `insight/gallery.json`: the probe set, the images that encoders are compared by. */
 export interface ProbeSetRecord {
   data: string;
   rows: number[];

@@ -1,9 +1,16 @@
 /// <reference lib="dom" />
 /** The page and the report, as people have them before them. */
 import AXE from "axe-core/axe.min.js" with { type: "text" };
-import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Page } from "playwright-core";
 import { reportPage } from "../../ui/assets.ts";
 import type { PageMessage } from "../../ui/records.ts";
@@ -11,9 +18,14 @@ import { writeReport } from "../../ui/report.ts";
 import { RunReader } from "../../ui/run_reader.ts";
 import { servePage } from "../../ui/server.ts";
 import { MOST_CLIENTS } from "../../ui/watchers.ts";
+import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
+import { hostPrograms } from "../cli/run_program.ts";
 import { IS_LONG } from "../long.ts";
 import { testInBrowser } from "./browser.ts";
 import { RecordedRun, recordOf } from "./recorded_run.ts";
+
+const runProgram = hostPrograms();
+const PRETRAIN = fileURLToPath(new URL("../../cli/commands/pretrain.ts", import.meta.url));
 
 const status = (page: Page) => page.locator("#status").textContent();
 
@@ -308,6 +320,57 @@ testInBrowser("the report is one file that shows the run without a server or a n
   assertEquals(complaints, []);
   assert(requests.every((url) => url.startsWith("file:") || url.startsWith("data:")), requests.join("\n"));
 });
+
+testInBrowser(
+  "the report of a pretraining shows its encoder before and now, and InfoNCE of its two encoders",
+  async (open) => {
+    using folder = new RunFolder(24, 12);
+    const output = join(folder.path, "out");
+    const { code, stderr } = await runProgram(
+      PRETRAIN,
+      ...["--data", folder.data, "-a", "tiny_convnet", "--plugin", TINY_ENCODER, "--output", output],
+      ...["-b", "8", "--moco-k", "16", "--image-size", "32", "--epochs", "2", "-j", "1", "--no-tune"],
+    );
+    assertEquals([code, stderr], [0, ""]);
+    const { similarities } = JSON.parse(Deno.readTextFileSync(join(output, "insight", "look.json")));
+    const loss = -Math.log(similarities.student.probabilities[similarities.own]);
+
+    const { page, complaints } = await open();
+    await page.goto(pathToFileURL(join(output, "report.html")).href);
+    await says(page, "look-said", /^Step \d+\. InfoNCE for the first image is /);
+    const said = (await page.locator("#look-said").textContent())!;
+    const shown = Number(/InfoNCE for the first image is ([\d.]+)\. Effective/.exec(said)![1]);
+    assertAlmostEquals(shown, loss, 1e-3 * loss);
+    assertNotEquals(shown, Number(similarities.crossEntropy.toPrecision(4)));
+    assertMatch(said, /[\d.]+ for the query encoder, [\d.]+ for the key encoder, of 16\.$/);
+    await says(page, "look-title", /^A batch, as the query encoder sees it$/);
+    await says(page, "likeliest-title", /^Key and query encoder softmax over the queue/);
+    assertMatch((await page.locator("#likeliest").getAttribute("aria-label"))!, /^The key encoder's 16 most/);
+
+    await says(page, "neighbours-said", /Encoder before: \d+ % of the neighbours have the image's class\./);
+    await says(page, "neighbours-said", /Encoder now: .*, \d+ % were so before training\./);
+    assertEquals(await page.locator("#alike th").allTextContents(), [
+      "image",
+      "encoder before",
+      "encoder now",
+    ]);
+    assertEquals(await page.locator("#map figcaption:visible").allTextContents(), [
+      "Encoder before training",
+      "Encoder after 6 steps",
+    ]);
+    const [save] = await page.locator("#map .tools button").all();
+    assertEquals(await save.getAttribute("aria-label"), "Save Encoder before training as CSV");
+    assertMatch(
+      (await page.locator("#map-teacher").getAttribute("aria-label"))!,
+      /^Map of 12 images by the encoder's features before training, projected by pca$/,
+    );
+    assertEquals(await page.locator("#what dt").allTextContents(), ["encoder", "data", "latest kNN top-1"]);
+    const all = (await page.locator("main section:visible:not(#about)").allInnerTexts()).join("\n");
+    assert(!/teacher|student|SEED/i.test(all), all);
+    assertEquals(await violations(page), []);
+    assertEquals(complaints, []);
+  },
+);
 
 testInBrowser(
   "neighbours in another probe set than the run has now are left out, and all else is shown",

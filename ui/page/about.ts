@@ -3,6 +3,7 @@
 import { duration, facts, find } from "page/elements.ts";
 import { formatFigure, resultsOf } from "page/results.ts";
 import { accuracyNow, BY_IN_FULL, describeImages, type Run, type State } from "page/state.ts";
+import { wordingOf } from "page/wording.ts";
 
 /** How long the page says that something was copied, in ms. */
 const SAID_MS = 3_000;
@@ -10,12 +11,13 @@ const SAID_MS = 3_000;
 /** What is known before the run has ended. */
 function resultsSoFar(run: Run): (readonly [name: string, value: string])[] {
   const { last } = run;
+  const { noun } = wordingOf(run.record?.task);
   const now = accuracyNow(run);
   const by = BY_IN_FULL[now?.by ?? "knn"] + describeImages(now);
   const percent = (value: number) => `${value.toFixed(1)} %`;
   return [
     ...now?.teacher === undefined ? [] : [[`teacher, ${by} top-1`, percent(now.teacher)] as const],
-    ...now === undefined ? [] : [[`student, latest ${by} top-1`, percent(now.top1)] as const],
+    ...now === undefined ? [] : [[`${noun}, latest ${by} top-1`, percent(now.top1)] as const],
     ...last?.loss === null || last === null
       ? []
       : [[`loss, step ${last.step}`, last.loss.toFixed(4)] as const],

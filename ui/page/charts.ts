@@ -52,7 +52,11 @@ export class Chart {
   readonly #chart: Echarts.ECharts;
   readonly #values = document.createElement("details");
   readonly #empty = make("p", { className: "none" });
-  readonly #title: string;
+  readonly #caption: HTMLElement;
+  readonly #buttons = {
+    CSV: this.#button("CSV", () => this.#saveCsv()),
+    PNG: this.#button("PNG", () => this.#savePng()),
+  };
   #make: (() => Drawing) | undefined;
   #drawing: Drawing | undefined;
 
@@ -70,10 +74,9 @@ export class Chart {
     this.#values.append(make("summary", { textContent: "Values" }), make("table"));
     this.#values.addEventListener("toggle", () => this.redraw());
     this.element.after(this.#empty, this.#values);
-    const caption = this.element.closest("figure")!.querySelector("figcaption")!;
-    this.#title = caption.textContent!.trim();
-    this.tools.append(this.#button("CSV", () => this.#saveCsv()), this.#button("PNG", () => this.#savePng()));
-    caption.after(this.tools);
+    this.#caption = this.element.closest("figure")!.querySelector("figcaption")!;
+    this.tools.append(...Object.values(this.#buttons));
+    this.#caption.after(this.tools);
   }
 
   /**
@@ -89,6 +92,9 @@ export class Chart {
   /** Draws it once more. */
   redraw(): void {
     if (this.#make === undefined) return;
+    for (const [text, button] of Object.entries(this.#buttons)) {
+      button.setAttribute("aria-label", `Save ${this.#title} as ${text}`);
+    }
     const { option, said, values, empty } = this.#drawing = this.#make();
     const isEmpty = empty !== undefined;
     this.element.hidden = this.#values.hidden = this.tools.hidden = isEmpty;
@@ -111,10 +117,14 @@ export class Chart {
     return Number(this.#chart.convertToPixel({ xAxisIndex: 0 }, value));
   }
 
+  /** What the page calls it now. */
+  get #title(): string {
+    return this.#caption.textContent!.trim();
+  }
+
   #button(text: string, onClick: () => void): HTMLButtonElement {
     const button = make("button", { textContent: text, title: `Save as ${text}` });
     button.type = "button";
-    button.setAttribute("aria-label", `Save ${this.#title} as ${text}`);
     button.addEventListener("click", onClick);
     return button;
   }

@@ -13,6 +13,7 @@ import {
   silentSince,
   type State,
 } from "page/state.ts";
+import { wordingOf } from "page/wording.ts";
 
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
@@ -77,7 +78,7 @@ export function drawHeader(state: State): void {
   const taken = secondsTaken(run);
   const percent = (value: number) => `${value.toFixed(1)} %`;
   showFigures("what", [
-    [record?.task === "lincls" ? "encoder" : "student", student || undefined],
+    [wordingOf(record?.task).noun, student || undefined],
     ["teacher", teacher || undefined],
     ["data", data || undefined],
     [

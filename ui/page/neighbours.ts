@@ -1,5 +1,5 @@
 /// <reference lib="dom" />
-/** Nearest neighbours by teacher and student, and maps. */
+/** Nearest neighbours by teacher and student, or by an encoder before and now; and maps. */
 import { Chart, formatNumber, styleColour, tooltip, valueAxis } from "page/charts.ts";
 import { COLOURS } from "page/colours.ts";
 import { find, make } from "page/elements.ts";
@@ -8,6 +8,7 @@ import type { NeighboursRecord, ProbeSetRecord } from "../records.ts";
 import type { State } from "page/state.ts";
 import { currentTheme } from "page/theme.ts";
 import { image, showTiles, type Tile } from "page/viewer.ts";
+import { wordingOf } from "page/wording.ts";
 
 /** Images whose neighbours are shown, and how many of these. */
 const QUERIES = 10;
@@ -50,10 +51,19 @@ function inProbeSet(
   return neighbours.length === k * rows.length && pca.length === 2 * rows.length ? found : undefined;
 }
 
+/** Neighbours by one encoder, or by one encoder as it was. */
+interface Found {
+  /** Heading of its column. */
+  name: string;
+  neighbours: NeighboursRecord;
+}
+
 /** Both sections. */
 export class Neighbours {
-  readonly #teacherMap = new Chart("map-teacher");
-  readonly #studentMap = new Chart("map-student");
+  /** Of the teacher; without one, of the encoder before training. */
+  readonly #leftMap = new Chart("map-teacher");
+  /** Of the encoder that is trained. */
+  readonly #rightMap = new Chart("map-student");
 
   /** @param onChange the map is to be drawn by another method */
   constructor(onChange: () => void) {
@@ -66,49 +76,57 @@ export class Neighbours {
     const [teacher, before, student] = [all.teacher, all.before, all.student].map((found) =>
       gallery && inProbeSet(gallery, found)
     );
-    const isThere = gallery !== undefined && teacher !== undefined;
+    const { noun, hasTeacher } = wordingOf(run?.record?.task);
+    const found = [
+      ...hasTeacher ? [{ name: "teacher", neighbours: teacher }] : [],
+      { name: `${noun} before`, neighbours: before },
+      { name: `${noun} now`, neighbours: student },
+    ].filter((entry): entry is Found => entry.neighbours !== undefined);
+    const isThere = gallery !== undefined && (hasTeacher ? teacher !== undefined : found.length > 0);
     find("neighbours").hidden = !isThere;
     find("map").hidden = !isThere;
     if (!isThere) return;
-    const found = [["teacher", teacher], ["student before", before], ["student now", student]] as const;
-    this.#drawNeighbours(gallery, found);
-    this.#drawMap(this.#teacherMap, "teacher", gallery, teacher);
-    const newest = student ?? before;
-    find("map-student-title").textContent = newest === undefined
-      ? "Student"
-      : `Student after ${newest.step} steps`;
-    if (newest !== undefined) this.#drawMap(this.#studentMap, "student", gallery, newest);
+    this.#drawNeighbours(gallery, found, hasTeacher ? "are also the teacher's" : "were so before training");
+    const left = hasTeacher ? teacher : before;
+    const right = student ?? (hasTeacher ? before : undefined);
+    const named = `${noun[0].toUpperCase()}${noun.slice(1)}`;
+    this.#leftMap.element.closest("figure")!.hidden = left === undefined;
+    this.#rightMap.element.closest("figure")!.hidden = right === undefined;
+    if (left !== undefined) {
+      find("map-teacher-title").textContent = hasTeacher ? "Teacher" : `${named} before training`;
+      const whose = hasTeacher ? "teacher's features" : `${noun}'s features before training`;
+      this.#drawMap(this.#leftMap, whose, gallery, left);
+    }
+    if (right !== undefined) {
+      find("map-student-title").textContent = `${named} after ${right.step} steps`;
+      this.#drawMap(this.#rightMap, `${noun}'s features`, gallery, right);
+    }
   }
 
-  #drawNeighbours(
-    gallery: ProbeSetRecord,
-    found: readonly (readonly [name: string, neighbours: NeighboursRecord | undefined])[],
-  ): void {
-    const known = found.filter((entry): entry is readonly [string, NeighboursRecord] =>
-      entry[1] !== undefined
-    );
-    const [[, teacher]] = known;
-    const said = known.map(([name, neighbours]) => {
+  /** @param isCommon what neighbours are said to be that are also the first ones' */
+  #drawNeighbours(gallery: ProbeSetRecord, found: readonly Found[], isCommon: string): void {
+    const [first] = found;
+    const said = found.map(({ name, neighbours }) => {
       const same = agreement(gallery, neighbours);
       const shares = [
         ...same === undefined ? [] : [`${same.toFixed(0)} % of the neighbours have the image's class`],
-        ...neighbours === teacher
+        ...neighbours === first.neighbours
           ? []
-          : [`${overlap(teacher, neighbours).toFixed(0)} % are also the teacher's`],
+          : [`${overlap(first.neighbours, neighbours).toFixed(0)} % ${isCommon}`],
       ];
       return shares.length === 0 ? "" : `${name[0].toUpperCase()}${name.slice(1)}: ${shares.join(", ")}`;
     }).filter((text) => text !== "");
     find("neighbours-said").textContent =
-      `Nearest neighbours among ${gallery.rows.length} images of ${
-        lastParts(gallery.data, 2)
-      }, by features. ${said.join(". ")}.` +
-      (agreement(gallery, teacher) === undefined
+      `Nearest neighbours among ${gallery.rows.length} images of ${lastParts(gallery.data, 2)}, by features.${
+        said.map((text) => ` ${text}.`).join("")
+      }` +
+      (agreement(gallery, first.neighbours) === undefined
         ? ""
         : " Blue frame: same class. Dotted orange frame: another class.");
     const head = make(
       "tr",
       {},
-      ...["image", ...known.map(([name]) => name)].map((textContent) => {
+      ...["image", ...found.map(({ name }) => name)].map((textContent) => {
         const cell = make("th", { textContent });
         cell.scope = "col";
         return cell;
@@ -116,11 +134,11 @@ export class Neighbours {
     );
     const sets = Array.from({ length: Math.min(QUERIES, gallery.rows.length) }, (_, place) => [
       [tileOf(gallery, place)],
-      ...known.map(([, neighbours]) => neighbourTiles(gallery, neighbours, place)),
+      ...found.map(({ neighbours }) => neighbourTiles(gallery, neighbours, place)),
     ]);
     const table = find<HTMLTableElement>("alike");
     const isSame = table.rows.length === 1 + sets.length &&
-      table.tHead?.rows[0].cells.length === 1 + known.length;
+      table.tHead?.rows[0].cells.length === 1 + found.length;
     if (!isSame) {
       const cell = () => make("td", {}, make("div", { className: "set" }));
       table.replaceChildren(
@@ -134,7 +152,7 @@ export class Neighbours {
     }
   }
 
-  #drawMap(chart: Chart, name: string, gallery: ProbeSetRecord, neighbours: NeighboursRecord): void {
+  #drawMap(chart: Chart, whose: string, gallery: ProbeSetRecord, neighbours: NeighboursRecord): void {
     const wanted = document.querySelector<HTMLInputElement>("#projection input:checked")!.value;
     const points = (wanted === "umap" ? neighbours.umap : neighbours.pca) ?? neighbours.pca;
     const classes = [...new Set(gallery.labels)].sort((a, b) => a - b);
@@ -148,7 +166,7 @@ export class Neighbours {
           i,
         ) => [String(row), labelOf(gallery, i), ...place(i).map((at) => formatNumber(at))]),
       ],
-      said: `Map of ${gallery.rows.length} images by the ${name}'s features, projected by ${wanted}`,
+      said: `Map of ${gallery.rows.length} images by the ${whose}, projected by ${wanted}`,
       option: {
         legend: {
           show: classes.length > 1,

@@ -1,9 +1,11 @@
 /// <reference lib="dom" />
-/** A batch: its views, and what teacher and student make of the queue. */
+/** A batch: its views, and what the two encoders make of the queue. */
 import { Chart, formatNumber, styleColour, tooltip, valueAxis } from "page/charts.ts";
 import { find, make } from "page/elements.ts";
+import type { SnapshotRecord } from "../records.ts";
 import type { State } from "page/state.ts";
 import { showTiles } from "page/viewer.ts";
+import { type Wording, wordingOf } from "page/wording.ts";
 
 /** Probabilities below are shown as this one: the axis is logarithmic. */
 const LEAST = 1e-6;
@@ -18,33 +20,41 @@ export class Snapshot {
     const snapshot = run?.diagnostics.look;
     find("look").hidden = snapshot === undefined;
     if (snapshot === undefined) return;
-    const { step, views, similarities: { keys, own, teacher, student, crossEntropy } } = snapshot;
-    find("look-said").textContent = `Step ${step}. SEED's loss for the first image is ${
-      formatNumber(crossEntropy)
-    }. Effective number of keys in the softmax (exponential of its entropy): ${
+    const { step, views, similarities: { keys, own, teacher, student } } = snapshot;
+    const wording = wordingOf(run?.record?.task);
+    find("look-title").textContent = `A batch, as the ${wording.trained} sees it`;
+    find("likeliest-title").textContent = `${wording.both} softmax over the queue, for the first image`;
+    find("look-said").textContent = `Step ${step}. ${
+      describeLoss(snapshot, wording)
+    } Effective number of keys in the softmax (exponential of its entropy): ${
       formatNumber(Math.exp(student.entropy), 3)
-    } for the student, ${formatNumber(Math.exp(teacher.entropy), 3)} for the teacher, of ${keys}.`;
+    } for the ${wording.trained}, ${
+      formatNumber(Math.exp(teacher.entropy), 3)
+    } for the ${wording.keys}, of ${keys}.`;
     const shown = Array.from({ length: views.count }, (_, index) => ({
       sprite: views,
       index,
       said: `view ${index + 1}${index === 0 ? ", shown below" : ""}`,
     }));
     showTiles(find("views"), shown, (button) => make("li", {}, button));
-    const named = [["teacher", teacher], ["student", student]] as const;
+    const named = [[wording.keys, teacher], [wording.trained, student]] as const;
+    const colourOf = (i: number) => styleColour(i === 0 ? "teacher" : "student");
     this.#likeliest.draw(() => ({
       values: [
-        ["key", "teacher", "student"],
+        ["key", ...named.map(([name]) => name)],
         ...teacher.probabilities.map((probability, i) => [
           i === own ? "own" : String(i + 1),
           formatNumber(probability, 3),
           formatNumber(student.probabilities[i], 3),
         ]),
       ],
-      said: `The teacher's ${teacher.probabilities.length} most likely keys; the first has probability ${
-        named.map(([name, { probabilities }]) => `${formatNumber(probabilities[0], 3)} for the ${name}`).join(
-          " and ",
-        )
-      }`,
+      said:
+        `The ${wording.keys}'s ${teacher.probabilities.length} most likely keys; the first has probability ${
+          named.map(([name, { probabilities }]) => `${formatNumber(probabilities[0], 3)} for the ${name}`)
+            .join(
+              " and ",
+            )
+        }`,
       option: {
         legend: { textStyle: { color: styleColour("text") }, top: 2, right: 0 },
         tooltip: tooltip({
@@ -65,15 +75,15 @@ export class Snapshot {
           symbol: i === 0 ? "circle" : "diamond",
           symbolSize: 8,
           showAllSymbol: true,
-          itemStyle: { color: styleColour(name) },
-          lineStyle: { width: 1, color: styleColour(name) },
+          itemStyle: { color: colourOf(i) },
+          lineStyle: { width: 1, color: colourOf(i) },
         })),
       },
     }));
     const bins = teacher.histogram.length;
     this.#histogram.draw(() => ({
       values: [
-        ["cosine from", "teacher's keys", "student's keys"],
+        ["cosine from", ...named.map(([name]) => `${name}'s keys`)],
         ...teacher.histogram.map((count, bin) => [
           formatNumber(-1 + 2 * bin / bins),
           String(count),
@@ -89,19 +99,27 @@ export class Snapshot {
         tooltip: tooltip({ trigger: "axis" }),
         xAxis: valueAxis("", { min: -1, max: 1, splitLine: { show: false } }),
         yAxis: valueAxis("keys", { axisLine: { onZero: false, lineStyle: { color: styleColour("faint") } } }),
-        series: named.map(([name, { histogram }]) => ({
+        series: named.map(([name, { histogram }], i) => ({
           type: "line" as const,
           step: "middle" as const,
           name,
           data: histogram.map((count, bin) => [-1 + 2 * (bin + 0.5) / bins, count]),
           showSymbol: false,
-          lineStyle: { color: styleColour(name), width: 2 },
-          itemStyle: { color: styleColour(name) },
-          areaStyle: { opacity: 0.15, color: styleColour(name) },
+          lineStyle: { color: colourOf(i), width: 2 },
+          itemStyle: { color: colourOf(i) },
+          areaStyle: { opacity: 0.15, color: colourOf(i) },
         })),
       },
     }));
   }
+}
+
+/** The first image's loss against the queue: with a teacher the cross-entropy of both softmaxes, else that of its own key. */
+function describeLoss({ similarities }: SnapshotRecord, { hasTeacher }: Wording): string {
+  const { own, student, crossEntropy } = similarities;
+  if (hasTeacher) return `SEED's loss for the first image is ${formatNumber(crossEntropy)}.`;
+  if (own < 0) return ""; // its key is not among those that are recorded
+  return `InfoNCE for the first image is ${formatNumber(-Math.log(student.probabilities[own]))}.`;
 }
 
 function fullest(histogram: readonly number[]): number {
