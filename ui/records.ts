@@ -236,7 +236,14 @@ export type CurvePoint = [
  * since 1970, by the clock of the machine that tells it.
  */
 export type PageMessage =
-  | { kind: "runs"; names: string[]; isLive: boolean; now?: number }
+  | {
+    kind: "runs";
+    names: string[];
+    isLive: boolean;
+    now?: number;
+    /** Whether all there is follows, so that what was told before no longer counts; otherwise runs may have been added. */
+    begins?: boolean;
+  }
   | { kind: "record"; run: number; record: RunRecord }
   | { kind: "config"; run: number; config: Record<string, unknown> }
   | { kind: "evaluations"; run: number; evaluations: EvaluationRecord[] }

@@ -71,7 +71,7 @@ export class Watchers {
     // It may have gone meanwhile, and the page may have been closed.
     if (this.#hasEnded || !client.isOpen) return client.end();
     client.begin(this.#encode([
-      this.#names(),
+      { ...this.#names(), begins: true },
       ...this.#readers.flatMap((reader) => reader.everything()).filter((message) => isFor(client, message)),
     ]));
     this.#schedule();
@@ -139,7 +139,7 @@ export class Watchers {
     this.#tell(this.#encode([this.#names()]));
   }
 
-  #names(): PageMessage {
+  #names(): Extract<PageMessage, { kind: "runs" }> {
     const names = this.#readers.map(({ folder }) => folder);
     return { kind: "runs", names, isLive: true, now: Date.now() };
   }

@@ -51,7 +51,7 @@ Deno.test("servePage tells everything, then the news, and to a second one everyt
   const news = newsOf(page.url);
   // Runs, record, config, actors, five insights, metrics, scores, stats.
   const first = await take(news, 12);
-  assertEquals(timeless(first[0]), { kind: "runs", names: [run.path], isLive: true });
+  assertEquals(timeless(first[0]), { kind: "runs", names: [run.path], isLive: true, begins: true });
   run.addSteps(4, 5);
   run.write("run.json", { ...recordOf(), status: "finished" });
   const seen: PageMessage[] = [];

@@ -31,6 +31,22 @@ export interface Run {
   isShown: boolean;
 }
 
+/** What is known of a run before anything is told of it. */
+function nothingOf(): Omit<Run, "name" | "isShown"> {
+  return {
+    record: undefined,
+    config: undefined,
+    evaluations: [],
+    points: [],
+    last: null,
+    scores: [],
+    stats: [],
+    actors: undefined,
+    ranks: new Map(),
+    diagnostics: {},
+  };
+}
+
 /** Returns the epochs after so many steps; those before the run was resumed may have been of another batch size. */
 export function epochsAfter(
   step: number,
@@ -133,26 +149,22 @@ export class State {
   /** Takes news in, and says what has to be shown anew. */
   apply(message: PageMessage): readonly Topic[] {
     if (message.kind === "runs") {
-      const { names, isLive, now } = message;
+      const { names, isLive, now, begins = false } = message;
       this.isLive = isLive;
       if (now !== undefined) this.#clockAhead = Date.now() - now;
       // Runs that begin are added at the end; another list is of another program.
       const isSame = this.runs.every(({ name }, i) => name === names[i]);
       if (!isSame) this.focus = 0;
       const known = isSame ? this.runs : [];
+      // Of a run that is told of anew only what the reader chose stays: it may be another one in the same folder.
+      if (begins) { for (const run of known) Object.assign(run, nothingOf()); }
       const added = names.slice(known.length).map((name, i): Run => ({
         name,
-        points: [],
-        last: null,
-        scores: [],
-        stats: [],
-        evaluations: [],
-        ranks: new Map(),
-        diagnostics: {},
+        ...nothingOf(),
         isShown: known.length + i < FIRST_SHOWN,
       }));
       this.runs = [...known, ...added];
-      return isSame && added.length === 0 ? ["runs"] : EVERYTHING;
+      return isSame && !begins && added.length === 0 ? ["runs"] : EVERYTHING;
     }
     const run = this.runs[message.run];
     switch (message.kind) {
