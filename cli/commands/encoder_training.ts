@@ -1,5 +1,6 @@
 /** What commands that train an encoder show of it and record, whatever the method. */
 import { relative } from "node:path";
+import { countProbes } from "../../actors/diagnostics.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { counted } from "../../data/printable.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
@@ -148,13 +149,25 @@ function figuresOf(
   ];
 }
 
-/** The evaluations to come: all encoders at the beginning, after some epochs, and at the end. */
-function expectEvaluations(
-  { knnEvery }: EncoderTrainingOptions,
-  { images, batchesPerEpoch, extraSteps = 0, firstStep, totalSteps, knn }: EncoderTrainingPlan,
+/**
+ * Returns the evaluations to come: all encoders at the beginning, after some epochs, and at the end; none where nothing is
+ * evaluated. Of epochs without kNN those by the probe set are left out: there are as many as keep up with training.
+ *
+ * @param isKnown whether the beginning was evaluated before the run is resumed
+ */
+export function expectEvaluations(
+  options: Pick<EncoderTrainingOptions, "knnEvery" | "insight" | "images">,
+  { images: rowCount, batchesPerEpoch, extraSteps = 0, firstStep, totalSteps, knn }: Pick<
+    EncoderTrainingPlan,
+    "images" | "batchesPerEpoch" | "extraSteps" | "firstStep" | "totalSteps" | "knn"
+  >,
   isKnown: boolean,
   hasTeacher: boolean,
 ): ExpectedEvaluations {
+  const { knnEvery } = options;
+  const probes = hasProbeSet(options) ? countProbes(knn?.heldOut === false ? knn.queries : rowCount) : 0;
+  const images = (knn === null ? 0 : knn.bank + knn.queries) + probes;
+  if (images === 0) return { count: 0, images, besideTraining: true };
   const every = knn === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
   const [first, last] = [firstStep - extraSteps, totalSteps - extraSteps];
   const between = Math.ceil(last / every) - 1 - Math.floor(first / every);

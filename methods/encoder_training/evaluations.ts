@@ -2,9 +2,8 @@
 import { countSteps, type StepCount } from "../../actors/batch_number.ts";
 import { BestEffort } from "../../actors/best_effort.ts";
 import type { DataFacts } from "../../actors/data_facts.ts";
-import { NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";
+import { countProbes, NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";
 import {
-  BATCH as EVALUATION_BATCH,
   type Evaluation,
   type EvaluationSettings,
   type EvaluationWishes,
@@ -119,9 +118,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     const { imageSize, maxPixels, leastSide, tuning, actors, seed, knnK, knnT, maxRestarts } = options;
     const onRestart = describeRestart(emit);
     this.#setup = setup;
-    this.#probeImages = probeSet === undefined
-      ? 0
-      : Math.min(probeSet.rowCount, PROBE_SET.batches * EVALUATION_BATCH);
+    this.#probeImages = probeSet === undefined ? 0 : countProbes(probeSet.rowCount);
     this.#effort = new BestEffort(warnerOf(emit));
     const onGiveUp = (crash: ActorCrash) => void this.#effort.fail("the probe set", crash);
     const spawn = (own: Pick<EvaluationSettings, "imageSize" | "prefix">) =>
