@@ -46,6 +46,7 @@ export {
   type TraceEvent,
   worstKernels,
 } from "./actors/run_profile.ts";
+export type { SpanTotals } from "./actors/span_totals.ts";
 export type { Ceilings } from "./kernels/ceilings.ts";
 export {
   type BufferBytes,

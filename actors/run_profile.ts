@@ -3,14 +3,20 @@ import type { Ceilings } from "../kernels/ceilings.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import type { ProgramProfile } from "./messages.ts";
 import type { TraceSpan } from "./runtime/mod.ts";
+import { SpanTotals } from "./span_totals.ts";
 
 /** Who waits for all, and is no stage. */
 const MAIN_THREAD = "main";
 
+/** Spans of all actors together that are kept as they are: minutes of a run, and a file of some 25 MB. */
+const MOST_SPANS = 200_000;
+
 /** Profile of a run. */
 export interface RunProfile {
-  /** Trace of each actor, by name. */
+  /** Trace of each actor, by name; of a long run the first 200,000 spans of all actors together. */
   spans: ReadonlyMap<string, readonly TraceSpan[]>;
+  /** What all spans of each actor add up to, by name. Default: what `spans` add up to. */
+  totals?: ReadonlyMap<string, SpanTotals>;
   /** Time of every kernel on an idle device, measured after the run; empty if the run did not finish. */
   programs: readonly (ProgramProfile & { actor: string })[];
   /** What the adapter does at most, measured after the programs; missing where there are none. */
@@ -20,13 +26,19 @@ export interface RunProfile {
 /** Gathers a {@linkcode RunProfile}. */
 export class ProfileCollector {
   readonly #spans = new Map<string, TraceSpan[]>();
+  readonly #totals = new Map<string, SpanTotals>();
+  #kept = 0;
   readonly #programs: (ProgramProfile & { actor: string })[] = [];
 
   /** What an actor did. */
   readonly take = (actor: string, spans: readonly TraceSpan[]): void => {
-    const known = this.#spans.get(actor);
-    if (known === undefined) this.#spans.set(actor, [...spans]);
-    else known.push(...spans);
+    const known = this.#spans.get(actor) ?? [];
+    const totals = this.#totals.get(actor) ?? new SpanTotals();
+    this.#spans.set(actor, known);
+    this.#totals.set(actor, totals);
+    totals.add(spans);
+    for (const span of spans.slice(0, MOST_SPANS - this.#kept)) known.push(span);
+    this.#kept = Math.min(MOST_SPANS, this.#kept + spans.length);
   };
 
   /** How long an actor's kernels take. */
@@ -41,11 +53,19 @@ export class ProfileCollector {
 
   /** All that was given; actors in the order in which each was first busy. */
   result(): RunProfile {
-    const firstOf = (spans: readonly TraceSpan[]) =>
-      spans.reduce((first, { startMs }) => Math.min(first, startMs), Infinity);
-    const spans = [...this.#spans].sort(([, a], [, b]) => firstOf(a) - firstOf(b));
-    return { spans: new Map(spans), programs: this.#programs };
+    const totals = [...this.#totals].sort(([, a], [, b]) => a.first - b.first);
+    const spans = totals.map(([actor]) => [actor, this.#spans.get(actor)!] as const);
+    return { spans: new Map(spans), totals: new Map(totals), programs: this.#programs };
   }
+}
+
+/** What the spans of each actor add up to. */
+function totalsOf({ spans, totals }: RunProfile): ReadonlyMap<string, SpanTotals> {
+  return totals ?? new Map([...spans].map(([actor, list]) => {
+    const added = new SpanTotals();
+    added.add(list);
+    return [actor, added];
+  }));
 }
 
 /** What an actor answers `profile` with, of what it has under these names; one after the other. */
@@ -78,36 +98,23 @@ export interface ActorShare {
  * Workers is not included.
  *
  * @param clock actor and message that mark a step
- * @param skipped number of first steps to leave out
+ * @param skipped number of first steps to leave out, of those whose spans are kept
  */
 export function sharesOf(
-  { spans }: RunProfile,
+  profile: RunProfile,
   clock: { actor: string; message: string },
   skipped = 0,
 ): ActorShare[] {
-  const steps = (spans.get(clock.actor) ?? [])
+  const totals = totalsOf(profile);
+  const steps = (profile.spans.get(clock.actor) ?? [])
     .filter(({ kind, name }) => kind === "message" && name === clock.message)
     .toSorted((a, b) => a.startMs - b.startMs)
     .slice(skipped);
-  if (steps.length === 0) return [];
-  const begin = Math.min(...steps.map(({ startMs }) => startMs));
-  const end = Math.max(...steps.map(({ startMs, durationMs }) => startMs + durationMs));
-  const inside = ({ startMs, durationMs }: TraceSpan) =>
-    Math.max(0, Math.min(end, startMs + durationMs) - Math.max(begin, startMs));
-  return [...spans].filter(([actor]) => actor !== MAIN_THREAD).map(([actor, all]) => {
-    const total = (...kinds: TraceSpan["kind"][]) =>
-      lengthOfUnion(all.filter((span) => kinds.includes(span.kind) && inside(span) > 0), begin, end);
-    // Who waits while work goes on is at work.
-    const waitingMs = total("wait", "work") - total("work");
-    const messages = all.filter((span) => span.kind === "message" && inside(span) > 0).length;
-    return {
-      actor,
-      messages,
-      busyMs: Math.max(0, total("message", "work") - waitingMs),
-      waitingMs,
-      totalMs: end - begin,
-    };
-  });
+  const end = totals.get(clock.actor)?.lastEnd(clock.message);
+  if (steps.length === 0 || end === undefined) return [];
+  const begin = steps[0].startMs;
+  return [...totals].filter(([actor]) => actor !== MAIN_THREAD)
+    .map(([actor, all]) => ({ actor, ...all.between(begin, end), totalMs: end - begin }));
 }
 
 /** A kind of kernel of a program, all of its dispatches together. */
@@ -160,20 +167,6 @@ export function worstKernels(profile: RunProfile, count = 3): KernelShare[] {
     .slice(0, count);
 }
 
-/** Length of what some spans cover between two moments; what several cover counts once. */
-function lengthOfUnion(spans: readonly TraceSpan[], begin: number, end: number): number {
-  let length = 0;
-  let covered = begin;
-  for (const { startMs, durationMs } of spans.toSorted((a, b) => a.startMs - b.startMs)) {
-    const from = Math.max(covered, startMs);
-    const to = Math.min(end, startMs + durationMs);
-    if (to <= from) continue;
-    length += to - from;
-    covered = to;
-  }
-  return length;
-}
-
 /** An event of Chrome's trace format. */
 export interface TraceEvent {
   /** Name to show. */
@@ -199,11 +192,13 @@ const KERNELS = 2;
 
 /**
  * Returns the profile as a trace for `chrome://tracing`, Perfetto or speedscope. It has a row per actor, with the
- * messages it handled and its waits, and a row per program, with the kernels of one run.
+ * messages it handled and its waits, and a row per program, with the kernels of one run. Spans that were not kept are counted in
+ * `otherData`.
  */
 export function chromeTrace(
-  { spans, programs, ceilings }: RunProfile,
+  profile: RunProfile,
 ): { traceEvents: TraceEvent[]; otherData?: Record<string, unknown> } {
+  const { spans, programs, ceilings } = profile;
   const all = spans.values().flatMap((list) => list);
   const begin = all.reduce((least, { startMs }) => Math.min(least, startMs), Infinity);
   const named = (pid: number, tid: number, kind: string, name: string): TraceEvent => ({
@@ -254,5 +249,8 @@ export function chromeTrace(
       ts += dur;
     }
   }
-  return { traceEvents, ...ceilings && { otherData: { ceilings } } };
+  const leftOut = totalsOf(profile).entries()
+    .reduce((sum, [actor, { count }]) => sum + count - (spans.get(actor)?.length ?? 0), 0);
+  const otherData = { ...ceilings && { ceilings }, ...leftOut > 0 && { spans_left_out: leftOut } };
+  return { traceEvents, ...Object.keys(otherData).length > 0 && { otherData } };
 }

@@ -45,7 +45,8 @@ export class RunDiagnostics {
     const { folder, shown, nameOf } = this.#stage;
     const profile = this.#profile;
     if (profile === undefined) return;
-    for (const table of describeProfile(profile, this.#step)) shown.report(`${table}\n`);
+    const tables = shown.effort.attempt("the profile", () => describeProfile(profile, this.#step));
+    for (const table of tables ?? []) shown.report(`${table}\n`);
     if (folder.isKept) return;
     const write = async () => await writeTrace(this.#output, profile);
     const trace = await shown.effort.attempt("profile.json", write);

@@ -119,7 +119,9 @@ export class RankFiles implements Disposable {
     const { step, output, ranks } = this.#options;
     const profile = this.#profile;
     if (profile !== undefined && step !== undefined && this.#early === undefined) {
-      for (const table of describeProfile(profile, step)) this.log(table);
+      this.#attempt(() => {
+        for (const table of describeProfile(profile, step)) this.log(table);
+      });
       await this.#effort.attempt(this.#what, async () => {
         this.#identity?.check();
         await writeTrace(output, profile, rankFile("profile.json", ranks.rank));

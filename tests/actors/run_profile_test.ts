@@ -6,6 +6,7 @@ import {
   sharesOf,
   worstKernels,
 } from "../../actors/run_profile.ts";
+import type { TraceSpan } from "../../actors/runtime/mod.ts";
 
 /** A trainer of two steps, of which one waits, and a reader that was at work before them and within. */
 function collect(): ProfileCollector {
@@ -33,6 +34,92 @@ Deno.test("sharesOf() splits the time from the first step to the last", () => {
     { actor: "student_trainer", messages: 2, busyMs: 170, waitingMs: 30, totalMs: 200 },
   ]);
   assertEquals(sharesOf(collect().result(), { actor: "nobody", message: "train" }), []);
+});
+
+/** Feeds a collector in batches, as actors send them, with what every actor did in a step that begins at a moment. */
+function collectLong(
+  steps: number,
+  ofStep: (start: number, step: number) => Record<string, TraceSpan[]>,
+): ProfileCollector {
+  const collector = new ProfileCollector();
+  const waiting = new Map<string, TraceSpan[]>();
+  for (let step = 0; step < steps; step++) {
+    for (const [actor, spans] of Object.entries(ofStep(1e12 + 10 * step, step))) {
+      const list = waiting.get(actor) ?? [];
+      list.push(...spans);
+      waiting.set(actor, list);
+      if (list.length >= 256) collector.take(actor, list.splice(0));
+    }
+  }
+  for (const [actor, list] of waiting) collector.take(actor, list);
+  return collector;
+}
+
+Deno.test("a profile of very many steps has the totals of all, and keeps the spans of the first ones", () => {
+  const steps = 250_000;
+  const perEpoch = 10_000;
+  const collector = collectLong(steps, (at, step) => ({
+    // Works for 6 ms of 10, and waits for 2 ms of them; behind the message it works for one more.
+    student_trainer: [
+      { kind: "wait", name: "report", startMs: at + 1, durationMs: 2 },
+      { kind: "message", name: "train", startMs: at, durationMs: 6 },
+      { kind: "work", name: "submit", startMs: at + 5, durationMs: 2 },
+    ],
+    // One message for an epoch, in which it waits for 9 ms of 10.
+    tsv_reader: [
+      { kind: "wait", name: "buffers", startMs: at, durationMs: 9 },
+      ...(step + 1) % perEpoch !== 0 ? [] : [
+        {
+          kind: "message",
+          name: "read",
+          startMs: at + 10 - 10 * perEpoch,
+          durationMs: 10 * perEpoch,
+        } as const,
+      ],
+    ],
+  }));
+  const profile = collector.result();
+  const shares = sharesOf(profile, { actor: "student_trainer", message: "train" });
+  const totalMs = 10 * steps - 4;
+  const [reader, trainer] = ["tsv_reader", "student_trainer"].map((name) =>
+    shares.find(({ actor }) => actor === name)!
+  );
+  assertEquals([trainer.messages, reader.messages], [steps, steps / perEpoch]);
+  for (
+    const [{ busyMs, waitingMs, totalMs: all }, busy, waiting] of [[trainer, 5, 2], [reader, 1, 9]] as const
+  ) {
+    assertAlmostEquals(all, totalMs, 1e-3);
+    assertAlmostEquals(busyMs / totalMs, busy / 10, 1e-4);
+    assertAlmostEquals(waitingMs / totalMs, waiting / 10, 1e-4);
+  }
+  const { traceEvents, otherData } = chromeTrace(profile);
+  const spans = traceEvents.filter(({ ph }) => ph === "X");
+  assertEquals(spans.length, 200_000);
+  assertEquals(otherData, { spans_left_out: 4 * steps + steps / perEpoch - spans.length });
+});
+
+Deno.test("sharesOf() of many steps counts only what lies between the first of them and the last", () => {
+  const steps = 60_000;
+  const busy = (at: number): TraceSpan[] => [{ kind: "message", name: "embed", startMs: at, durationMs: 10 }];
+  const collector = collectLong(3 * steps, (at, step) => ({
+    evaluator: busy(at),
+    ...Math.floor(step / steps) === 1 && {
+      student_trainer: [{ kind: "message", name: "train", startMs: at, durationMs: 10 }],
+    },
+  }));
+  const [evaluator] = sharesOf(collector.result(), { actor: "student_trainer", message: "train" });
+  assertAlmostEquals(evaluator.totalMs, 10 * steps, 1e-3);
+  assertAlmostEquals(evaluator.busyMs / evaluator.totalMs, 1, 1e-3);
+  assertAlmostEquals(evaluator.messages / steps, 1, 1e-3);
+});
+
+Deno.test("sharesOf() takes a trace that was gathered elsewhere, however many steps it has", () => {
+  const spans = Array.from({ length: 200_000 }, (_, i): TraceSpan => ({
+    ...{ kind: "message", name: "train", startMs: i, durationMs: 1 },
+  }));
+  const profile = { spans: new Map([["student_trainer", spans]]), programs: [] };
+  const [{ messages, totalMs }] = sharesOf(profile, { actor: "student_trainer", message: "train" });
+  assertEquals([messages, totalMs], [200_000, 200_000]);
 });
 
 Deno.test("what goes on behind an actor's messages is at work, and has a row of its own", () => {
