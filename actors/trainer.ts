@@ -120,14 +120,16 @@ export class Trainer {
 
   /**
    * Writes a checkpoint, whole or not at all. When the actor has stopped, nothing is being written any more: who comes after it
-   * goes on from what it finds.
+   * goes on from what it finds. However long that takes, it is work, and no wait for another actor.
    */
   async write(path: string, checkpoint: TorchValue): Promise<void> {
     this.#context.signal.throwIfAborted();
     this.#folder?.check();
-    const writing = writeTorchFile(path, checkpoint);
-    this.#writing = writing.catch(() => {}); // who waits for it here is told
-    await this.#context.wait(writing);
+    await this.#context.work("checkpoint", () => {
+      const writing = writeTorchFile(path, checkpoint);
+      this.#writing = writing.catch(() => {}); // who waits for it here is told
+      return this.#context.wait(writing);
+    });
   }
 }
 

@@ -1,5 +1,5 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { ActorStopped, ActorSystem } from "../../actors/runtime/mod.ts";
+import { assertEquals, assertGreater, assertRejects } from "@std/assert";
+import { ActorStopped, ActorSystem, type TraceSpan } from "../../actors/runtime/mod.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { withFolder } from "../models/checkpoint/fixtures.ts";
 import { sleep, until } from "./runtime/helpers.ts";
@@ -28,4 +28,23 @@ Deno.test("when a trainer has stopped, on any thread, its checkpoint is whole or
       });
     });
   }
+});
+
+Deno.test("a checkpoint that is written counts as work, not as a wait for another actor", async () => {
+  await withFolder(async (output) => {
+    const spans: TraceSpan[] = [];
+    const system = new ActorSystem({ onTrace: (actor, some) => actor === "writer" && spans.push(...some) });
+    await system.run(async () => {
+      const url = new URL("./fixtures/slow_writer.ts", import.meta.url);
+      const writer = system.spawn<typeof slowWriter>("writer", url, { options: { output } });
+      await writer.ref.ask("save", `${output}/c.pth.tar`);
+      const { busyMs, waitingMs } = await writer.stats(); // the watchdog goes by these
+      assertGreater(busyMs, waitingMs);
+    });
+    const [work] = spans.filter(({ kind }) => kind === "work");
+    assertEquals(work.name, "checkpoint");
+    const covers = ({ startMs, durationMs }: TraceSpan) =>
+      work.startMs <= startMs && startMs + durationMs <= work.startMs + work.durationMs;
+    assertEquals(spans.filter(({ kind }) => kind === "wait").map(covers), [true]);
+  });
 });
