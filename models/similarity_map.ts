@@ -32,16 +32,49 @@ export interface SimilarityMap {
   crossEntropy: number;
 }
 
-/** log(softmax(cosines / temperature)). */
-function logSoftmax(cosines: Float32Array, temperature: number): Float64Array {
-  const largest = cosines.reduce((most, value) => Math.max(most, value), -Infinity);
-  const logits = Float64Array.from(cosines, (value) => (value - largest) / temperature);
-  const logSum = Math.log(logits.reduce((sum, value) => sum + Math.exp(value), 0));
-  return logits.map((value) => value - logSum);
+/** softmax(cosines / temperature), its logarithm, and its entropy in nats. The queue may have a million keys: these are plain loops. */
+interface Softmax {
+  probabilities: Float64Array;
+  logs: Float64Array;
+  entropy: number;
 }
 
-function expectation(logWeights: Float64Array, logValues: Float64Array): number {
-  return logWeights.reduce((sum, weight, i) => sum - Math.exp(weight) * logValues[i], 0);
+function softmax(cosines: Float32Array, temperature: number): Softmax {
+  const keys = cosines.length;
+  const [probabilities, logs] = [new Float64Array(keys), new Float64Array(keys)];
+  let largest = -Infinity;
+  for (let key = 0; key < keys; key++) largest = Math.max(largest, cosines[key]);
+  let sum = 0;
+  for (let key = 0; key < keys; key++) {
+    logs[key] = (cosines[key] - largest) / temperature;
+    sum += probabilities[key] = Math.exp(logs[key]);
+  }
+  const logSum = Math.log(sum);
+  for (let key = 0; key < keys; key++) {
+    probabilities[key] /= sum;
+    logs[key] -= logSum;
+  }
+  return { probabilities, logs, entropy: crossEntropy(probabilities, logs) };
+}
+
+function crossEntropy(probabilities: Float64Array, logs: Float64Array): number {
+  let sum = 0;
+  for (let key = 0; key < logs.length; key++) sum -= probabilities[key] * logs[key];
+  return sum;
+}
+
+/** Rows of the largest values, the largest first; of equal ones the first row. */
+function largestRows(values: Float32Array, count: number): number[] {
+  const rows: number[] = [];
+  for (let row = 0; row < values.length; row++) {
+    const value = values[row];
+    if (rows.length === count && !(value > values[rows[count - 1]])) continue;
+    let place = rows.length;
+    while (place > 0 && value > values[rows[place - 1]]) place--;
+    rows.splice(place, 0, row);
+    if (rows.length > count) rows.pop();
+  }
+  return rows;
 }
 
 function histogram(cosines: Float32Array): number[] {
@@ -71,20 +104,19 @@ export function similarityMap(
     count: number;
   },
 ): SimilarityMap {
-  const chosen = [...teacher.keys()].sort((a, b) => teacher[b] - teacher[a] || a - b).slice(0, count);
-  const teacherLog = logSoftmax(teacher, teacherTemperature);
-  const studentLog = logSoftmax(student, temperature);
-  const view = (cosines: Float32Array, log: Float64Array): QueueView => ({
-    probabilities: chosen.map((key) => Math.exp(log[key])),
+  const chosen = largestRows(teacher, count);
+  const [ofTeacher, ofStudent] = [softmax(teacher, teacherTemperature), softmax(student, temperature)];
+  const view = (cosines: Float32Array, { probabilities, entropy }: Softmax): QueueView => ({
+    probabilities: chosen.map((key) => probabilities[key]),
     histogram: histogram(cosines),
-    entropy: expectation(log, log),
+    entropy,
   });
   return {
     keys: teacher.length,
     chosen,
     own: chosen.indexOf(ownKey),
-    teacher: view(teacher, teacherLog),
-    student: view(student, studentLog),
-    crossEntropy: expectation(teacherLog, studentLog),
+    teacher: view(teacher, ofTeacher),
+    student: view(student, ofStudent),
+    crossEntropy: crossEntropy(ofTeacher.probabilities, ofStudent.logs),
   };
 }

@@ -86,6 +86,16 @@ Deno.test("similarityMap has the softmaxes, the likeliest keys and the cross-ent
   assertEquals([found.student.histogram[0], found.teacher.histogram[HISTOGRAM_BINS - 1]], [1, 1], "-1 and 1");
 });
 
+Deno.test("similarityMap chooses of a large queue the keys that a sort of all would, equal ones by their rows", () => {
+  // Few different values, so that many are equal, among them the last that is chosen.
+  const cosines = randomValues("keys", [5000]).map((value) => Math.round(20 * Math.sin(9 * value)) / 20);
+  const settings = { temperature: 0.2, teacherTemperature: 0.1, ownKey: 7 };
+  const sorted = [...cosines.keys()].sort((a, b) => cosines[b] - cosines[a] || a - b);
+  for (const count of [0, 1, 40, 5000, 6000]) {
+    assertEquals(similarityMap(cosines, cosines, { ...settings, count }).chosen, sorted.slice(0, count));
+  }
+});
+
 Deno.test("similarityMap counts a key that is not among the chosen as elsewhere, and takes sharp temperatures", () => {
   const teacher = Float32Array.of(0.5, -0.5);
   const found = similarityMap(teacher, teacher, {
