@@ -9,6 +9,7 @@ import ACTORS from "./page/actors.ts" with { type: "text" };
 import NEIGHBOURS from "./page/neighbours.ts" with { type: "text" };
 import CHARTS from "./page/charts.ts" with { type: "text" };
 import COLOURS from "./page/colours.ts" with { type: "text" };
+import CSV from "./page/csv.ts" with { type: "text" };
 import CURVES from "./page/curves.ts" with { type: "text" };
 import ELEMENTS from "./page/elements.ts" with { type: "text" };
 import HEADER from "./page/header.ts" with { type: "text" };
@@ -38,6 +39,7 @@ const SOURCES: Readonly<Record<string, string>> = {
   "neighbours.ts": NEIGHBOURS,
   "charts.ts": CHARTS,
   "colours.ts": COLOURS,
+  "csv.ts": CSV,
   "curves.ts": CURVES,
   "elements.ts": ELEMENTS,
   "header.ts": HEADER,

@@ -1,6 +1,7 @@
 /** Files of embeddings: NumPy's `.npy` with the names beside it, `.csv` and `.jsonl`. */
 import type { EmbeddedRows } from "../../methods/embedding.ts";
 import { writeAll } from "../../data/replace_file.ts";
+import { formatField } from "../../ui/page/csv.ts";
 
 /** The kinds, by what their names end in. */
 export const EMBEDDING_FORMATS = [".npy", ".csv", ".jsonl"] as const;
@@ -28,15 +29,6 @@ function writeNumber(value: number): string {
   return Number.isFinite(value) ? String(Number(value.toPrecision(9))) : "null";
 }
 
-/** What a spreadsheet takes for a formula where it begins a cell (OWASP, "CSV injection"). */
-const FORMULA = /^[=+\-@\t\r]/;
-
-/** A name as a field of a CSV file (RFC 4180); one that looks like a formula gets an apostrophe, as spreadsheets do. */
-function quote(name: string): string {
-  const text = FORMULA.test(name) ? `'${name}` : name;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
 function featuresOf({ rows, embeddings }: EmbeddedRows, i: number): Float32Array {
   const dimension = embeddings.length / rows.length;
   return embeddings.subarray(i * dimension, (i + 1) * dimension);
@@ -60,7 +52,7 @@ export function openNamesWriter(file: Deno.FsFile): EmbeddingWriter {
   return lineWriter(
     file,
     "row,name,label\n",
-    ({ rows, names, labels }, i) => `${rows[i]},${quote(names[i])},${labels[i]}`,
+    ({ rows, names, labels }, i) => `${rows[i]},${formatField(names[i])},${labels[i]}`,
   );
 }
 
@@ -82,7 +74,7 @@ export function openEmbeddingWriter(
       file,
       `row,name,label,${columns.join(",")}\n`,
       (rows, i) =>
-        `${rows.rows[i]},${quote(rows.names[i])},${rows.labels[i]},${
+        `${rows.rows[i]},${formatField(rows.names[i])},${rows.labels[i]},${
           Array.from(featuresOf(rows, i), writeNumber).join(",")
         }`,
     );

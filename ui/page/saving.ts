@@ -1,6 +1,7 @@
 /// <reference lib="dom" />
 /** Files that the page gives: tables and images of its charts. Nothing leaves the browser for them. */
 import type { LegendEntry } from "page/colours.ts";
+import { formatCsv } from "page/csv.ts";
 import { make } from "page/elements.ts";
 
 /** How long a file may be fetched by the browser from where it was put, in ms. */
@@ -20,12 +21,6 @@ function save(content: Blob, title: string, extension: string): void {
   link.download = `${document.title} ${title}`.replace(/[^\p{L}\p{N}._-]+/gu, "-") + `.${extension}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), KEPT_MS);
-}
-
-/** Formats rows as CSV (RFC 4180). */
-export function formatCsv(rows: readonly (readonly string[])[]): string {
-  const quoted = (cell: string) => /[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
-  return rows.map((cells) => cells.map(quoted).join(",") + "\r\n").join("");
 }
 
 /** Saves a table as CSV. */
