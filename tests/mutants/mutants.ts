@@ -1001,6 +1001,32 @@ const SHOWN: readonly Mutant[] = [
   mutant("ui/server.ts", "headersTimeout: requestMs,\n      requestTimeout: requestMs,", "", [
     "ui/server_test.ts",
   ], "answers again"),
+  mutant("ui/watchers.ts", "{ ...this.#names(), begins: true }", "this.#names()", ["ui/state_test.ts"]),
+  mutant("ui/page/csv.ts", "NUMBER.test(cell) ? cell : formatField(cell)", "formatField(cell)", [
+    "ui/names_test.ts",
+  ]),
+  mutant(
+    "methods/reading_progress.ts",
+    "    if (this.#hasEnded) return; // what was told before the end can arrive after it\n",
+    "",
+    ["methods/reading_progress_test.ts"],
+  ),
+  mutant("methods/linear_probe/run.ts", "    this.#reading?.end();\n", "", [
+    "methods/reading_progress_test.ts",
+  ]),
+  mutant("methods/finetune/run.ts", "    this.#testing.end();\n", "", ["methods/reading_progress_test.ts"]),
+  mutant("cli/commands/encoder_training.ts", "if (images === 0) return", "if (false) return", [
+    "cli/commands/expect_evaluations_test.ts",
+  ]),
+  mutant("actors/span_totals.ts", "if (last.start >= start) continue;", "break;", [
+    "actors/run_profile_test.ts",
+  ]),
+  mutant("actors/run_profile.ts", "spans.slice(0, MOST_SPANS - this.#kept)", "spans", [
+    "actors/run_profile_test.ts",
+  ]),
+  mutant("models/similarity_map.ts", "value > values[rows[place - 1]]", "value >= values[rows[place - 1]]", [
+    "models/queue_similarities_test.ts",
+  ]),
 ];
 
 /** What happens between a batch's gradients and new weights. */
