@@ -11,6 +11,7 @@ import { followCacheFile, openCacheFile } from "../data/image_cache_file.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { loadSharp } from "../data/sharp.ts";
 import { type SystemMemory, systemMemory } from "../data/system_memory.ts";
+import { TsvFile } from "../data/tsv.ts";
 import type { Emit, NoticeEvent } from "./events.ts";
 import type { RankSettings } from "./ranks/ranks.ts";
 
@@ -173,8 +174,10 @@ async function identify(dataset: Dataset, { maxPixels, leastSide }: DecodeOption
   for await (const lines of dataset.describeFiles()) hash.update(`\n${lines}`);
   const parts = [
     JSON.stringify(versions),
-    // A folder that is empty changes the numbers of the classes behind it, and no file.
-    ...dataset.classNames === undefined ? [] : [JSON.stringify(dataset.classNames)],
+    // A folder that is empty changes the numbers of the classes behind it, and no file. The labels of a TSV file are in it.
+    ...dataset instanceof TsvFile || dataset.classNames === undefined
+      ? []
+      : [JSON.stringify(dataset.classNames)],
     // What is made smaller does not tell how large it was.
     ...leastSide === undefined ? [] : [`sides from ${leastSide}, of ${maxPixels} pixels at most`],
   ];

@@ -3,6 +3,7 @@
  * folder of images and the binary files of CIFAR are such; `openDataset` tells them apart.
  */
 import { UserError } from "../errors.ts";
+import { CLASS_NAMES_FILE } from "./class_names.ts";
 import type { Image } from "./decode.ts";
 import { printableLine } from "./printable.ts";
 
@@ -89,17 +90,20 @@ export class BrokenRowError extends UserError {
 export function checkSameClassNames(
   ...both: [Pick<Dataset, "path" | "classNames">, Pick<Dataset, "path" | "classNames">]
 ): void {
-  const [names, others] = both.map(({ classNames }) => classNames);
+  // As a list of classes has them, which is a line a class.
+  const [names, others] = both.map(({ classNames }) => classNames?.map((name) => printableLine(name)));
   if (names === undefined || others === undefined) return;
+  const all = [names, others];
   for (const [here, there] of [[1, 0], [0, 1]]) {
-    const known = new Set(both[here].classNames);
-    const missing = both[there].classNames!.find((name) => !known.has(name));
+    const known = new Set(all[here]);
+    const missing = all[there].find((name) => !known.has(name));
     if (missing === undefined) continue;
     throw new UserError(
       `${both[here].path}: expected the classes of ${
         both[there].path
       }, but "${missing}" is missing, so the ` +
-        "labels would not match. If it has no images of that class, add an empty folder with that name.",
+        "labels would not match. If it has no images of that class, add an empty folder with that name. The classes of " +
+        `a TSV file are those in the ${CLASS_NAMES_FILE} beside it.`,
     );
   }
   const moved = names.find((name, label) => others[label] !== name);

@@ -6,6 +6,7 @@
  * whole: what stays is 8 bytes a row. Rows are numbered from 0 in code, and by their line, from 1, in messages.
  */
 import { UserError } from "../errors.ts";
+import { readClassNames } from "./class_names.ts";
 import { BrokenRowError, checkRows, type Dataset, type DatasetRow, describeFile } from "./dataset.ts";
 import { type LineIndexOptions, lineIndexPath, openLineIndex } from "./line_index.ts";
 import { MAX_ROW_BYTES } from "./limits.ts";
@@ -18,7 +19,7 @@ const CARRIAGE_RETURN = 13;
 const LABEL_BYTES = 4096;
 /** What is looked at of a file's only row for line ends of another kind. */
 const LINE_END_BYTES = 16 << 20;
-/** Rows that are looked at to see whether a file has labels. */
+/** Rows that are looked at to see whether a file has labels, and which. */
 const LABEL_SAMPLE = 2048;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
 const MAX_RUN_BYTES = 8 << 20;
@@ -39,6 +40,7 @@ export interface TsvRow extends DatasetRow {
 /** A TSV file open for reading. Close it with `using` or `close()`. */
 export class TsvFile implements Dataset {
   #hasLabels: boolean | undefined;
+  #classNames: readonly string[] | null | undefined;
   #file: Deno.FsFile;
   #offsets: Float64Array;
   #size: number;
@@ -84,15 +86,32 @@ export class TsvFile implements Dataset {
 
   /** Whether any of some rows, spread over the file, has a label from 0 on: where there are no classes it is -1. */
   get hasLabels(): boolean {
-    return this.#hasLabels ??= this.#findLabel();
+    return this.#hasLabels ??= this.#sampleRows().some((row) => this.#readLabel(row)! >= 0);
   }
 
-  /** Looks at rows in an order that no pattern of labels has. */
-  #findLabel(): boolean {
+  /**
+   * Names of the classes in the `classes.txt` beside the file, as `deno task tsv` writes it; `undefined` where there is
+   * none, and where it has fewer names than some rows, spread over the file, have labels: then it is of other data.
+   */
+  get classNames(): readonly string[] | undefined {
+    if (this.#classNames === undefined) {
+      const names = readClassNames(this.path);
+      this.#classNames = names !== undefined && this.#fit(names) ? names : null;
+    }
+    return this.#classNames ?? undefined;
+  }
+
+  #fit(names: readonly string[]): boolean {
+    const largest = this.#sampleRows().reduce((most, row) => Math.max(most, this.#readLabel(row) ?? -1), -1);
+    return largest >= 0 && largest < names.length;
+  }
+
+  /** Rows in an order that no pattern of labels has, ascending, as a disk reads them best. */
+  #sampleRows(): number[] {
     const { rowCount } = this;
     const step = stepThroughAll(rowCount);
     const rows = Array.from({ length: Math.min(LABEL_SAMPLE, rowCount) }, (_, i) => i * step % rowCount);
-    return rows.sort((a, b) => a - b).some((row) => this.#readLabel(row)! >= 0); // a disk reads them best in order
+    return rows.sort((a, b) => a - b);
   }
 
   /**

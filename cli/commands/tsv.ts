@@ -1,10 +1,12 @@
 /** `deno task tsv`: images in, TSV files and a summary out. The work itself is `data/convert/`. */
 import { counted, printableLine } from "../../data/printable.ts";
 import { dirname, join } from "node:path";
+import { CLASS_NAMES_FILE, readClassNames } from "../../data/class_names.ts";
 import { checkSources, convert, type RowEvents } from "../../data/convert/convert.ts";
 import {
   classNamesOf,
   closeSources,
+  describeNameless,
   type OpenedSources,
   openSources,
 } from "../../data/convert/open_sources.ts";
@@ -60,14 +62,20 @@ export function describeStatistics(
   return lines;
 }
 
+/** A class a line. */
+function listOf(classNames: readonly string[]): string {
+  return classNames.map((name) => printableLine(name) + "\n").join("");
+}
+
 /**
- * Paths of the files to write, `names` for the classes where there are any, and the folder if it was `made` now; refuses to replace any unless that is asked for.
+ * Paths of the files to write, `names` for the classes where there are any to write, and the folder if it was `made` now; refuses to replace any unless that is asked for.
  *
  * @param onLeftOver called for a file of other images that stays in the folder, where it would count as one of these
  */
 async function prepareOutputs(
   { train, test }: OpenedSources,
   output: string,
+  classNames: readonly string[] | undefined,
   splits: boolean,
   force: boolean,
   onLeftOver: (path: string) => void,
@@ -84,14 +92,17 @@ async function prepareOutputs(
   const paths = isFile
     ? { train: output, test: "" }
     : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
-  const names = isFile || classNamesOf(train) === undefined ? null : join(output, "classes.txt");
+  const folder = dirname(paths.train);
+  const classes = join(folder, CLASS_NAMES_FILE);
+  const hasThem = classNames !== undefined &&
+    listOf(classNames) === listOf(readClassNames(paths.train) ?? []);
+  const names = isFile || hasThem || classNames === undefined ? null : classes;
   const written = splits || test.length > 0 ? [paths.train, paths.test] : [paths.train];
   if (names !== null) written.push(names);
   await requireNew(written, force);
-  for (const path of isFile ? [] : [paths.test, join(output, "classes.txt")]) {
+  for (const path of [...isFile ? [] : [paths.test], ...hasThem ? [] : [classes]]) {
     if (!written.includes(path) && await isThere(path)) onLeftOver(path);
   }
-  const folder = dirname(paths.train);
   const made = await isThere(folder) ? null : folder;
   try {
     await Deno.mkdir(folder, { recursive: true });
@@ -108,9 +119,14 @@ async function writeFiles(
   signal: AbortSignal,
   onWarning: (text: string) => void,
 ): Promise<string[]> {
+  const all = [...sources.train, ...sources.test];
+  const classNames = classNamesOf(all);
+  const nameless = describeNameless(all);
+  if (nameless !== undefined) onWarning(nameless);
   const { train, test, names, made } = await prepareOutputs(
     sources,
     output!,
+    classNames,
     options.split !== null,
     force,
     (path) => onWarning(`${path} is from before and stays as it is; remove it if it is of other images`),
@@ -119,13 +135,12 @@ async function writeFiles(
     if (made !== null) await Deno.remove(made).catch(() => {}); // it is kept where anything is in it
     throw error;
   });
-  const classNames = classNamesOf(sources.train);
   const lines = written.flatMap(({ path, bytes, statistics }) => [
     `file      ${path}, ${count(bytes)} bytes`,
     ...describeStatistics(statistics, classNames, "broken, left out"),
   ]);
   if (names !== null) {
-    await replaceTextFile(names, classNames!.map((name) => printableLine(name) + "\n").join(""));
+    await replaceTextFile(names, listOf(classNames!));
     lines.push(`classes   ${names}`);
   }
   return lines;

@@ -5,6 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import type { NeighboursReport, ProbeSet } from "../../actors/diagnostics.ts";
 import type { BestEffort } from "../../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
+import { readClassNames } from "../../data/class_names.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
 import { systemMemory } from "../../data/system_memory.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
@@ -30,9 +31,6 @@ import type { OutputFolder } from "./output_folder.ts";
 
 /** Side of an image on the page, in pixels, and images in a row of a sprite. */
 const SPRITE = { side: 96, columns: 20 };
-
-/** A class a line, in the order of the labels. */
-const CLASS_NAMES = "classes.txt";
 
 /** Nearest neighbours in the probe set. */
 const SURVEYS = ["teacher", "before", "student"] as const;
@@ -187,7 +185,7 @@ export class RunRecorder {
         data,
         rows,
         labels,
-        classNames: classNames ?? await readClassNames(data),
+        classNames: classNames ?? readClassNames(data),
         views: await makeSprite(views, SPRITE),
       });
     });
@@ -272,12 +270,6 @@ async function isReported(folder: string): Promise<boolean> {
   if (!hasReport) return false;
   const text = await Deno.readTextFile(join(folder, "run.json")).catch(() => ""); // there is none, or it cannot be read
   return parseRecord(RUN_RECORD, text).problem === undefined;
-}
-
-/** The names that `deno task tsv` leaves beside a TSV file; `undefined` where there are none. */
-async function readClassNames(path: string): Promise<string[] | undefined> {
-  const text = await Deno.readTextFile(join(dirname(path), CLASS_NAMES)).catch(() => "");
-  return text === "" ? undefined : text.replace(/\r?\n$/, "").split(/\r?\n/);
 }
 
 async function fingerprint(path: string, kind: RecordedInput["kind"]): Promise<string> {

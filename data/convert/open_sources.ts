@@ -1,4 +1,5 @@
 /** From what a person names to sources of rows, one for each split. */
+import { CLASS_NAMES_FILE } from "../class_names.ts";
 import { checkSameClassNames } from "../dataset.ts";
 import { findDataset, isArchiveName, openDataset, resolveDataset, type Split } from "../open_dataset.ts";
 import { statOrExplain } from "../stat_or_explain.ts";
@@ -82,9 +83,22 @@ async function openPackage(opened: OpenedSources, folder: TemporaryFolder): Prom
   await openSheetFolder(opened, folder.path);
 }
 
-/** Names of the labels of several sources, of which the first that has any speaks for all. */
+/** Names of the labels of several sources; `undefined` where none has any, and where one has labels without names. */
 export function classNamesOf(sources: readonly RowSource[]): readonly string[] | undefined {
+  if (nameless(sources) !== undefined) return undefined;
   return sources.find(({ classNames }) => classNames !== undefined)?.classNames;
+}
+
+/** Says which of several sources have names for their labels, and which have not: they may not mean the same. */
+export function describeNameless(sources: readonly RowSource[]): string | undefined {
+  const [named, other] = [sources.find(({ classNames }) => classNames !== undefined), nameless(sources)];
+  if (named === undefined || other === undefined) return undefined;
+  return `the classes of ${named.path} have names, the labels of ${other.path} have none, so they may not mean the ` +
+    `same: no ${CLASS_NAMES_FILE} is written. For a TSV file, write the names into a ${CLASS_NAMES_FILE} beside it`;
+}
+
+function nameless(sources: readonly RowSource[]): RowSource | undefined {
+  return sources.find(({ classNames, isUnlabelled }) => classNames === undefined && !isUnlabelled);
 }
 
 /** Labels of several sources go into one file, so they must mean the same. */

@@ -26,6 +26,8 @@ export interface RowSource extends Disposable {
   readonly rowCount?: number;
   /** Names of the labels, where they are known. */
   readonly classNames?: readonly string[];
+  /** Whether there are no labels. */
+  readonly isUnlabelled?: boolean;
   /** The data itself, where its rows can be reached in any order. */
   readonly dataset?: Dataset;
   /** The rows, or what is wrong with one. */
@@ -38,6 +40,7 @@ export function sourceOf(dataset: Dataset): RowSource {
     path: dataset.path,
     rowCount: dataset.rowCount,
     classNames: dataset.classNames,
+    isUnlabelled: !dataset.hasLabels,
     dataset,
     rows: () => rowsOf(dataset, Array.from({ length: dataset.rowCount }, (_, row) => row)),
     [Symbol.dispose]: () => dataset.close(),

@@ -87,6 +87,20 @@ Deno.test("a file of decoded images is made anew where the classes have other nu
   assertMatch(notices.map(({ text }) => text).join(), /it is made anew/);
 });
 
+Deno.test("a file of decoded images stays that of a TSV file, whatever names its classes are given", async () => {
+  using folder = new RunFolder(4);
+  const cache = join(folder.path, "images.cache");
+  const notices: NoticeEvent[] = [];
+  const open = async () => {
+    const data = [join(folder.data, "train.tsv")];
+    using _ = await ImageCaches.open({ cache, data }, (notice) => notices.push(notice));
+  };
+  await open();
+  Deno.writeTextFileSync(join(folder.data, "classes.txt"), "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+  await open();
+  assertEquals(notices, []);
+});
+
 Deno.test("processes of one run on a machine share that room", async () => {
   using folder = new RunFolder(40, 10);
   const much = 1e9;

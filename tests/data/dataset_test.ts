@@ -8,6 +8,8 @@ Deno.test("checkSameClassNames() names the class that is not in both, or not in 
   checkSameClassNames(data("a", "cat"), { path: "b", classNames: undefined });
   const refuse = (names: string[], others: string[], message: string) =>
     assertThrows(() => checkSameClassNames(data("a", ...names), data("b", ...others)), UserError, message);
+  // A list of classes has such a name in one line.
+  checkSameClassNames(data("a", "c\nat"), data("b", "c\\nat"));
   refuse(["cat", "dog"], ["dog"], 'b: expected the classes of a, but "cat" is missing');
   refuse(["dog"], ["cat", "dog"], 'a: expected the classes of b, but "cat" is missing');
   refuse(

@@ -280,3 +280,18 @@ Deno.test("TsvFile.hasLabels looks at some rows, and finds labels from 0 on", as
     assertEquals(few.hasLabels, true);
   }
 });
+
+Deno.test("TsvFile takes its class names from the classes.txt beside it, if it fits the labels", async () => {
+  const namesOf = async (rows: string, classes?: string) => {
+    using folder = new TestFolder();
+    if (classes !== undefined) folder.write("classes.txt", classes);
+    using tsv = await TsvFile.open(folder.write("a.tsv", rows));
+    return tsv.classNames;
+  };
+  assertEquals(await namesOf(rowsOf(3)), undefined);
+  assertEquals(await namesOf(rowsOf(3), "ant\nbee\ncat\n"), ["ant", "bee", "cat"]);
+  assertEquals(await namesOf(rowsOf(2), "\uFEFFant\r\na bee\r\ncat\r\n\r\n"), ["ant", "a bee", "cat"]);
+  assertEquals(await namesOf(rowsOf(4), "ant\nbee\ncat\n"), undefined);
+  assertEquals(await namesOf(rowsOf(3), ""), undefined);
+  assertEquals(await namesOf(`a\t-1\t${ONE_PIXEL}\n`, "ant\n"), undefined);
+});

@@ -12,6 +12,7 @@ import { hostPrograms } from "../run_program.ts";
 const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/tsv.ts", import.meta.url));
 const run = (...args: string[]) => runProgram(PROGRAM, ...args);
+const fileNames = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 
 Deno.test("tsv flags: what goes together and what does not", () => {
   const context = { folder: "/here" };
@@ -55,7 +56,7 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   assertEquals([made.code, made.stderr], [0, ""]);
   const bytes = Deno.statSync(join(output, "train.tsv")).size.toLocaleString("en-US");
   assertStringIncludes(made.stdout, `file      ${join(output, "train.tsv")}, ${bytes} bytes\nrows      20\n`);
-  assertEquals([...Deno.readDirSync(output)].map(({ name }) => name).sort(), [
+  assertEquals(fileNames(output), [
     "test.lineidx",
     "test.tsv",
     "train.lineidx",
@@ -162,13 +163,13 @@ Deno.test("tsv writes a class a line, whatever its name is, and shows no control
   assertEquals((stdout + stderr).includes("\x1b"), false);
 });
 
-Deno.test("tsv takes class names from whichever source has them, and leaves no empty folder behind", async () => {
+Deno.test("tsv takes class names from sources whose labels have them, and leaves no empty folder behind", async () => {
   using folder = new RunFolder(4);
   const images = join(folder.path, "images");
   const base64 = sampleRows("train.tsv", 1).split("\n")[0].split("\t").at(-1)!;
   const image = Uint8Array.fromBase64(base64);
   const nameless = join(folder.path, "nameless.tsv");
-  Deno.writeTextFileSync(nameless, `x\t1\t${base64}\n`);
+  Deno.writeTextFileSync(nameless, `x\t-1\t${base64}\n`);
   for (const name of ["cat", "dog"]) {
     Deno.mkdirSync(join(images, name), { recursive: true });
     Deno.writeFileSync(join(images, name, "1.jpg"), image);
@@ -178,6 +179,17 @@ Deno.test("tsv takes class names from whichever source has them, and leaves no e
   assertEquals(code, 0, stderr);
   assertEquals(Deno.readTextFileSync(join(output, "classes.txt")), "cat\ndog\n");
   assertMatch(stdout, /^labels +0 to 1 \(cat to dog\), 2 classes, /m);
+  // Labels without names may number other classes.
+  const labelled = join(folder.path, "labelled.tsv");
+  Deno.writeTextFileSync(labelled, `x\t1\t${base64}\n`);
+  const mixed = await run(labelled, images, "-q", "-o", join(folder.path, "mixed"));
+  assertEquals(mixed.code, 0, mixed.stderr);
+  assertMatch(
+    mixed.stderr,
+    /^warning: the classes of \S+images have names, the labels of \S+labelled\.tsv have none, .* no classes\.txt is written/,
+  );
+  assertMatch(mixed.stdout, /^labels +0 to 1, 2 classes, /m);
+  assertEquals(fileNames(join(folder.path, "mixed")), ["train.lineidx", "train.tsv"]);
   // One that names nothing of a label shows no name.
   assertEquals(
     describeStatistics(
@@ -193,6 +205,33 @@ Deno.test("tsv takes class names from whichever source has them, and leaves no e
   const none = await run(broken, "-o", join(folder.path, "none"));
   assertEquals(none.code, 1, none.stdout);
   assertEquals([...Deno.readDirSync(folder.path)].some(({ name }) => name === "none"), false);
+});
+
+Deno.test("tsv keeps class names, and refuses files whose labels have others", async () => {
+  using folder = new RunFolder(1);
+  const base64 = sampleRows("train.tsv", 1).split("\n")[0].split("\t").at(-1)!;
+  for (const path of ["a/ant", "a/bee", "a/cat", "b/ant", "b/cat"]) {
+    Deno.mkdirSync(join(folder.path, path), { recursive: true });
+    Deno.writeFileSync(join(folder.path, path, "1.jpg"), Uint8Array.fromBase64(base64));
+  }
+  const [a, b, ta, tb, tc] = ["a", "b", "ta", "tb", "tc"].map((name) => join(folder.path, name));
+  for (const [from, to] of [[a, ta], [b, tb]]) assertEquals((await run(from, "-o", to)).code, 0);
+  for (const [one, other] of [[ta, tb], [ta, b], [a, tb]]) {
+    const refused = await run(one, other, "-o", tc);
+    assertEquals(refused.code, 1, refused.stdout);
+    assertMatch(
+      refused.stderr,
+      /^error: \S+: expected the classes of \S+, but "bee" is missing, .* classes\.txt beside/,
+    );
+  }
+  const train = join(ta, "train.tsv");
+  assertEquals((await run(train, a, "-o", tc)).code, 0);
+  assertEquals(Deno.readTextFileSync(join(tc, "classes.txt")), "ant\nbee\ncat\n");
+  // The list that is there already names these classes.
+  const beside = await run(train, "-o", join(ta, "copy.tsv"));
+  assertEquals([beside.code, beside.stderr], [0, ""]);
+  const other = await run(train, "-o", join(tb, "copy.tsv"));
+  assertMatch(other.stderr, /^warning: \S+classes\.txt is from before/);
 });
 
 Deno.test("describeStatistics() takes as many labels as there are rows", () => {
