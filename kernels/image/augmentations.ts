@@ -1,10 +1,12 @@
 /** The augmentations of views by name. */
 import { UserError } from "../../errors.ts";
+import { BLUR_SIGMA_LIMIT } from "./blur_weights.ts";
 import {
   type Augmentation,
   mocoV1Augmentation,
   mocoV2Augmentation,
   plainAugmentation,
+  type Range,
   swavAugmentation,
 } from "./view_parameters.ts";
 
@@ -36,11 +38,57 @@ export function augmentationNames(): string[] {
   return [...augmentations.keys()];
 }
 
-/** The augmentation of a name. Throws a {@linkcode UserError} that lists the known ones. */
+/**
+ * The augmentation of a name.
+ *
+ * @returns makes it for a size, and throws a {@linkcode UserError} where it is of another size or has numbers that no view can
+ *   be drawn by
+ * @throws {UserError} that lists the known ones
+ */
 export function findAugmentation(name: string): MakeAugmentation {
-  const augmentation = augmentations.get(name);
-  if (augmentation === undefined) {
+  const make = augmentations.get(name);
+  if (make === undefined) {
     throw new UserError(`there is no augmentation "${name}"; known are ${augmentationNames().join(", ")}`);
   }
-  return augmentation;
+  return (size) => {
+    const augmentation = make(size);
+    const problem = problemOf(augmentation, size);
+    if (problem !== undefined) throw new UserError(`augmentation "${name}": ${problem}`);
+    return augmentation;
+  };
+}
+
+/** What is wrong with an augmentation of one's own, if anything; without types it may lack any part. */
+function problemOf(
+  { size, scale, ratio, jitter, grayscaleProbability, blur, flipProbability }: Partial<Augmentation>,
+  asked: number,
+): string | undefined {
+  if (size !== asked) {
+    return `expected views of ${asked} pixels, which it is asked for, found size ${size}`;
+  }
+  const numbers = {
+    "jitter.probability": [jitter?.probability, 1],
+    "jitter.brightness": [jitter?.brightness, Number.MAX_VALUE],
+    "jitter.contrast": [jitter?.contrast, Number.MAX_VALUE],
+    "jitter.saturation": [jitter?.saturation, Number.MAX_VALUE],
+    "jitter.hue": [jitter?.hue, 0.5],
+    grayscaleProbability: [grayscaleProbability, 1],
+    "blur.probability": [blur?.probability, 1],
+    flipProbability: [flipProbability, 1],
+  } as const;
+  for (const [name, [value, most]] of Object.entries(numbers)) {
+    if (value !== undefined && value >= 0 && value <= most) continue;
+    const range = most === Number.MAX_VALUE ? "a number of at least 0" : `a number from 0 to ${most}`;
+    return `${name}: expected ${range}, found ${value}`;
+  }
+  const isRange = (range: Range | undefined, isGood: (value: number) => boolean) =>
+    range?.length === 2 && range.every(isGood) && range[0] <= range[1];
+  const isPositive = (value: number) => value > 0 && value < Infinity;
+  for (const [name, range] of Object.entries({ scale, ratio })) {
+    if (isRange(range, isPositive)) continue;
+    return `${name}: expected two numbers above 0, the smaller one first, found ${range}`;
+  }
+  if (!isRange(blur?.sigma, (value) => value >= 0 && value < BLUR_SIGMA_LIMIT)) {
+    return `blur.sigma: expected two numbers from 0 to below ${BLUR_SIGMA_LIMIT}, found ${blur?.sigma}`;
+  }
 }

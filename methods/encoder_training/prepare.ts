@@ -7,6 +7,7 @@ import { checkSameClassNames } from "../../data/dataset.ts";
 import { resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
+import { findAugmentation } from "../../kernels/image/augmentations.ts";
 import { groupOf } from "../../models/training_step.ts";
 import { HELD_OUT, holdOut } from "../held_out.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
@@ -91,6 +92,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   const images = await finish(findImages(known, emit, signal));
   const evalResize = await findEvaluationResize(known, images.path);
   const options = { ...known, evalResize };
+  checkAugmentations(method, options);
   const { batchCount: batchesPerEpoch } = new EpochOrder(images.rowCount, seed, 0, batchSize, {
     shuffle: false,
   });
@@ -152,6 +154,16 @@ function endOfGroup(
   const last = (batches - extraSteps - 1) % batchesPerEpoch;
   const { index, size } = groupOf(last, batchesPerEpoch, accumulate);
   return batches + size - 1 - index;
+}
+
+/** Fails where an augmentation of one's own makes no views of the sizes that are asked for. */
+function checkAugmentations<Options extends EncoderTrainingOptions>(
+  method: EncoderMethod<Options>,
+  options: Options,
+): void {
+  const { augmentation, teacherSize = 0, local } = method.views(options);
+  findAugmentation(augmentation)(Math.max(options.imageSize, teacherSize));
+  if (local?.augmentation !== undefined) findAugmentation(local.augmentation)(local.imageSize);
 }
 
 /** The images to learn from. */

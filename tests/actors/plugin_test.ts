@@ -56,7 +56,7 @@ registerEncoder({
     return { feature, embedding: projectionHead(builder, "fc", 16, head)(feature) };
   },
 });
-registerAugmentation("whole", (size) => ({
+const whole = (size) => ({
   size,
   scale: [1, 1],
   ratio: [1, 1],
@@ -65,7 +65,9 @@ registerAugmentation("whole", (size) => ({
   grayscaleProbability: 0,
   blur: { probability: 0, sigma: [0.1, 2] },
   flipProbability: 0,
-}));
+});
+registerAugmentation("whole", whole);
+registerAugmentation("always of 224 pixels", () => whole(224));
 `;
 
 async function losses(options: DistillOptions): Promise<number[]> {
@@ -95,6 +97,13 @@ Deno.test("a plugin's encoder, its op and its augmentation train a student", asy
     const message = new RegExp(`^${property}: expected one of .*, found "nothing"$`);
     assertMatch((await assertRejects(() => losses(options), UserError)).message, message);
   }
+  const options = folder.options("large", { ...settings, augmentation: "always of 224 pixels" });
+  await assertRejects(
+    () => losses(options),
+    UserError,
+    'augmentation "always of 224 pixels": expected views of 32 pixels',
+  );
+  assertEquals([...Deno.readDirSync(options.output!)], []); // no actor has begun
 });
 
 Deno.test("a name is registered once", async () => {
