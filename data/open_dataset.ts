@@ -30,10 +30,13 @@ const PLACES: Readonly<Record<Split, readonly string[]>> = {
   ],
 };
 
-/** Names of folders that are splits. */
+/** Names of folders that are splits, as {@linkcode nameOfPlace} has them. */
 const SPLIT_FOLDERS = new Set(
   Object.values(PLACES).flat().filter((place) => place.endsWith("/")).map((place) => place.slice(0, -1)),
 );
+
+/** Other names of folders that are not taken for classes where all are such: `train2017`, `test_images`. */
+const SPLIT_LIKE = /^(train|test|val)(ing|id|idation)?[ _-]?(set|data|images|imgs)?([^a-z].*)?$/i;
 
 /** Folders that the archives of CIFAR unpack to. */
 const CIFAR_FOLDERS = ["cifar-10-batches-bin", "cifar-100-binary"];
@@ -87,10 +90,11 @@ async function checkText(path: string): Promise<void> {
 
 /**
  * Finds the data set that a path stands for. A file stands for itself in training, and has no test set. A folder stands for what it has for
- * the split, such as `train.tsv`, `train/` or the files of CIFAR. For training, a folder of images stands for itself.
+ * the split, such as `train.tsv`, `train/` or the files of CIFAR, in capitals too. For training, a folder of images stands for
+ * itself.
  *
  * @returns a path for {@linkcode openDataset}; `undefined` if the folder has nothing for the split
- * @throws {UserError} if the path does not exist
+ * @throws {UserError} if the path does not exist, or if what it has instead of classes are splits
  */
 export async function findDataset(data: string, split: Split): Promise<string | undefined> {
   const info = await statOrExplain(data);
@@ -105,7 +109,9 @@ export async function findDataset(data: string, split: Split): Promise<string | 
     const inside = await findIn(`${folder}/${name}`, split);
     if (inside !== undefined) return inside;
   }
-  return split === "train" && looksLikeImages(folder) ? folder : undefined;
+  if (split === "test" || !looksLikeImages(folder)) return undefined;
+  await checkClasses(folder);
+  return folder;
 }
 
 /**
@@ -129,13 +135,66 @@ export async function resolveDataset(data: string, split: Split): Promise<string
 }
 
 async function findIn(folder: string, split: Split): Promise<string | undefined> {
+  const names = namesIn(folder).map(({ name }) => name).sort();
   for (const place of PLACES[split]) {
-    const path = `${folder}/${place.replace(/\/$/, "")}`;
-    const info = await Deno.stat(path).catch(() => undefined);
-    if (info === undefined || info.isDirectory !== place.endsWith("/")) continue;
-    if (!info.isDirectory || !isClassAmongOthers(folder, path)) return path;
+    const [exact, isFolder] = [place.replace(/\/$/, ""), place.endsWith("/")];
+    const others = names.filter((name) => name !== exact && nameOfPlace(name, isFolder) === exact);
+    for (const name of [exact, ...others]) {
+      const path = `${folder}/${name}`;
+      const info = await Deno.stat(path).catch(() => undefined);
+      if (info === undefined || info.isDirectory !== isFolder) continue;
+      if (!isFolder) return path;
+      if (!isClassAmongOthers(folder, path)) return unwrap(path, exact);
+    }
   }
   return split === "train" && hasTrainFiles(folder) ? folder : undefined;
+}
+
+/** The name that {@linkcode PLACES} has for a file or folder: `Train`, `training` and `training_set` are `train`. */
+function nameOfPlace(name: string, isFolder: boolean): string {
+  const lower = name.toLowerCase();
+  return isFolder ? lower.replace(/[ _-]?set$/, "").replace(/^(train|test)ing$/, "$1") : lower;
+}
+
+/** The folder of a split, or the one in it that has its name too, as archives unpack to: `test_set/test_set`. */
+function unwrap(path: string, split: string): string {
+  const only = onlyFolder(path);
+  return only !== undefined && nameOfPlace(only, true) === split ? `${path}/${only}` : path;
+}
+
+/** The name of the only folder in a folder that has no images itself. */
+function onlyFolder(folder: string): string | undefined {
+  const folders = foldersIn(folder);
+  return folders.length === 1 && !holdsImages(folder) ? folders[0] : undefined;
+}
+
+/**
+ * Fails where the folders in a folder that stands for itself are no classes: where all are splits, and where the splits lie
+ * deeper.
+ */
+async function checkClasses(folder: string): Promise<void> {
+  if (holdsImages(folder)) return;
+  const expected = `${folder}: expected training images, or a folder for each class, found`;
+  for (let name = onlyFolder(folder), at = folder; name !== undefined; name = onlyFolder(at)) {
+    at = `${at}/${name}`;
+    const found = await findIn(at, "train");
+    if (found === undefined) continue;
+    throw new UserError(
+      `${expected} only ${name}/, which has training images of its own. Did you mean ${at}?`,
+    );
+  }
+  const folders = foldersIn(folder);
+  const kinds = folders.map((name) => SPLIT_LIKE.exec(name)?.[1].toLowerCase());
+  if (kinds.length === 0 || kinds.includes(undefined)) return;
+  if (new Set(kinds).size === 1 && !folders.every((name) => SPLIT_FOLDERS.has(nameOfPlace(name, true)))) {
+    return;
+  }
+  throw new UserError(
+    `${expected} only ${
+      folders.join("/, ")
+    }/, which are named as splits. Name the folder of the training images itself, ` +
+      "or call it train/.",
+  );
 }
 
 /**
@@ -145,7 +204,8 @@ async function findIn(folder: string, split: Split): Promise<string | undefined>
 function isClassAmongOthers(folder: string, path: string): boolean {
   return holdsImages(path) &&
     namesIn(folder).some(({ name, isFile }) =>
-      !isFile && !name.startsWith(".") && !SPLIT_FOLDERS.has(name) && holdsImages(`${folder}/${name}`)
+      !isFile && !name.startsWith(".") && !SPLIT_FOLDERS.has(nameOfPlace(name, true)) &&
+      holdsImages(`${folder}/${name}`)
     );
 }
 
@@ -162,6 +222,13 @@ function isFileIn(folder: string, { name, isFile, isSymlink }: Deno.DirEntry): b
   } catch {
     return false; // a link to nothing
   }
+}
+
+/** Names of the folders in a folder, and of links to such, sorted. */
+function foldersIn(folder: string): string[] {
+  return namesIn(folder)
+    .filter((entry) => !entry.name.startsWith(".") && !isFileIn(folder, entry))
+    .map(({ name }) => name).sort();
 }
 
 function namesIn(folder: string): Deno.DirEntry[] {

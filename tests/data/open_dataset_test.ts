@@ -24,6 +24,21 @@ Deno.test("resolveDataset() finds every layout that people have", async () => {
     [["train/1.jpg", "val/2.jpg"], "/train", "/val"],
     [["car/1.jpg", "train/2.jpg"], "", undefined],
     [["extra/a/1.jpg", "train/2.jpg"], "/train", undefined],
+    // Other spellings, of which the usual one comes first; and what Kaggle's archives unpack to.
+    [["Train/cat/1.jpg", "Test/cat/2.jpg"], "/Train", "/Test"],
+    [["TRAIN.TSV", "Val.tsv", "training/cat/1.jpg"], "/TRAIN.TSV", "/Val.tsv"],
+    [["TRAIN/cat/1.jpg", "train/cat/2.jpg", "Validation/cat/3.jpg"], "/train", "/Validation"],
+    [["training/cat/1.jpg", "testing/cat/2.jpg"], "/training", "/testing"],
+    [
+      ["training_set/training_set/cat/1.jpg", "test_set/test_set/cat/2.jpg"],
+      "/training_set/training_set",
+      "/test_set/test_set",
+    ],
+    [["Car/1.jpg", "Train/2.jpg"], "", undefined],
+    // Classes, though their names begin like splits.
+    [["valley/1.jpg", "trains/2.jpg", "testudo/3.jpg"], "", undefined],
+    [["train (steam)/1.jpg", "train (electric)/2.jpg"], "", undefined],
+    [["imagenet/cat/1.jpg"], "", undefined],
     [["data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"], "", "/test_batch.bin"],
     [
       ["cifar-10-batches-bin/data_batch_1.bin", "cifar-10-batches-bin/test_batch.bin"],
@@ -43,6 +58,41 @@ Deno.test("resolveDataset() finds every layout that people have", async () => {
     const found = resolveDataset(folder.path, "test");
     if (test === undefined) await assertRejects(() => found, UserError, "expected one of test.tsv, val.tsv");
     else assertEquals(await found, folder.path + test, files.join());
+  }
+});
+
+Deno.test("resolveDataset() refuses to take splits for classes", async () => {
+  const refused: [files: string[], message: string][] = [
+    [
+      ["imagenet/train/cat/1.jpg", "imagenet/val/cat/2.jpg", "notes.txt"],
+      "found only imagenet/, which has training images of its own. Did you mean FOLDER/imagenet?",
+    ],
+    [["a/b/Train/1.jpg"], "found only b/, which has training images of its own. Did you mean FOLDER/a/b?"],
+    [["a/train.tsv"], "found only a/, which has training images of its own. Did you mean FOLDER/a?"],
+    [
+      ["train_images/1.jpg", "Test-images/2.jpg"],
+      "found only Test-images/, train_images/, which are named as splits.",
+    ],
+    [["train2017/a/1.jpg", "val2017/a/1.jpg"], "found only train2017/, val2017/, which are named as splits."],
+    [["test/cat/1.jpg"], "found only test/, which are named as splits."],
+  ];
+  for (const [files, message] of refused) {
+    using folder = new TestFolder();
+    for (const file of files) {
+      Deno.mkdirSync(`${folder.path}/${file}`.replace(/\/[^/]*$/, ""), { recursive: true });
+      folder.write(file, "");
+    }
+    const error = await assertRejects(
+      () => resolveDataset(folder.path, "train"),
+      UserError,
+      undefined,
+      files.join(),
+    );
+    const start = "FOLDER: expected training images, or a folder for each class, ";
+    assertEquals(
+      error.message.replaceAll(folder.path, "FOLDER").slice(0, start.length + message.length),
+      start + message,
+    );
   }
 });
 
