@@ -41,7 +41,7 @@ export function factsOf({ path, rowCount, hasLabels, classNames }: Dataset): Dat
 export interface DecodingOptions {
   /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
-  /** Decode JPEGs at a half, a quarter or an eighth of their size, where they stay twice as large as views. */
+  /** Decode JPEGs to a half, a quarter or an eighth of their size, where they stay twice as large as views. */
   fastDecode?: boolean;
   /** Side of a view, in pixels. */
   imageSize: number;

@@ -41,13 +41,13 @@ export interface DecodeOptions {
   /** Maximum width x height. A larger image is refused before memory is allocated for it. */
   maxPixels?: number;
   /**
-   * A JPEG whose shorter side stays at least as long, in pixels, is decoded at a half, a quarter or an eighth of its size. Pixels
-   * are other ones then than those of the whole image. Default: at its own size.
+   * A JPEG whose shorter side stays at least as long, in pixels, is made smaller as it is decoded: to a half, a quarter or an
+   * eighth of its size. Pixels are other ones then than those of the whole image. Default: its own size.
    */
   leastSide?: number;
 }
 
-/** The factors by which a decoder of JPEGs makes images smaller as it transforms their blocks. */
+/** The factors by which JPEGs are made smaller; the decoder does all of each but the last 2. */
 const REDUCTIONS = [8, 4, 2] as const;
 
 /** What an image's sides are divided by as it is decoded: 1 for what keeps its size. */
@@ -167,7 +167,7 @@ async function decodeRaw(
   });
   // Pillow turns a TIFF as its tag says, and nothing else.
   if (isTurned) image = image.autoOrient();
-  // The decoder divides by a power of two; what is left of the division, less than a pixel a side, is resampled.
+  // sharp lets libjpeg do half of such a division, that by 4 or by 2, as it transforms blocks, and resamples by the 2 that is left.
   if (size !== undefined) image = image.resize({ ...size, fit: "fill", kernel: "linear" });
   if (kind === "cmyk") image = image.pipelineColourspace("cmyk").toColourspace("cmyk");
   if (kind === "gray16") image = image.toColourspace("grey16");

@@ -67,7 +67,7 @@ export interface EmbeddingOptions {
   imageSize: number;
   /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
-  /** Decode JPEGs at a half, a quarter or an eighth of their size, where they stay twice as large as views. */
+  /** Decode JPEGs to a half, a quarter or an eighth of their size, where they stay twice as large as views. */
   fastDecode?: boolean;
   /** How images are resized. Default: `auto`, which decides by the data. */
   evalResize?: EvaluationResizeChoice;

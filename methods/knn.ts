@@ -33,7 +33,7 @@ import { ReadingProgress } from "./reading_progress.ts";
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
 export interface KnnOptions
   extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize" | "caches" | "ranks"> {
-  /** Decode JPEGs at a half, a quarter or an eighth of their size, where they stay twice as large as views. */
+  /** Decode JPEGs to a half, a quarter or an eighth of their size, where they stay twice as large as views. */
   fastDecode?: boolean;
   /** How images are resized. Default: `auto`, which decides by the bank's images. */
   evalResize?: EvaluationResizeChoice;

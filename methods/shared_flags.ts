@@ -180,8 +180,8 @@ export function fastDecodeFlag(group: string) {
     kind: "boolean",
     group,
     help:
-      "decode JPEGs at a half, a quarter or an eighth of their size, where their shorter side stays at least twice " +
-      "--image-size: faster for photos, with slightly other pixels",
+      "decode JPEGs to a half, a quarter or an eighth of their size, where their shorter side stays at least twice " +
+      "--image-size: less memory, and faster from a quarter on, with slightly other pixels",
   } as const;
 }
 

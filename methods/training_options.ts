@@ -37,7 +37,7 @@ export interface TrainingOptions {
   /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels: number;
   /**
-   * Whether JPEGs are decoded at a half, a quarter or an eighth of their size, where their shorter side stays at least twice as long
+   * Whether JPEGs are decoded to a half, a quarter or an eighth of their size, where their shorter side stays at least twice as long
    * as that of a view. That is faster, and gives slightly other pixels.
    */
   fastDecode: boolean;

@@ -276,6 +276,22 @@ Deno.test("decodeImage() makes a JPEG smaller as far as its shorter side stays l
   }
 });
 
+Deno.test("decodeImage() has the decoder make a JPEG smaller by all but a factor of 2, which is resampled", async () => {
+  const numbers = JSON.parse(Deno.readTextFileSync(new URL("draft.json", HERE)));
+  const [jpeg, half, quarter] = [numbers.jpeg, numbers.half, numbers.quarter].map((text) =>
+    Uint8Array.fromBase64(text)
+  );
+  const whole = await sharp((await decodeImage(jpeg)).pixels, { raw: { width: 40, height: 24, channels: 4 } })
+    .removeAlpha().raw().toBuffer();
+  for (const [factor, decoded] of [[2, whole], [4, half], [8, quarter]] as const) {
+    const [width, height] = [40, 24].map((side) => side / factor);
+    const resampled = await sharp(decoded, { raw: { width: 2 * width, height: 2 * height, channels: 3 } })
+      .resize({ width, height, fit: "fill", kernel: "linear" }).raw().toBuffer();
+    const image = await decodeImage(jpeg, { leastSide: height });
+    assertEquals(differenceFromRgb(image, resampled), 0, `to 1/${factor}`);
+  }
+});
+
 Deno.test("decodeImage() makes JPEGs of every kind smaller: gray, CMYK, progressive, turned, with a profile", async () => {
   for (const { name } of Deno.readDirSync(HERE)) {
     if (!name.endsWith(".jpg")) continue;
