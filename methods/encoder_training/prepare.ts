@@ -4,7 +4,7 @@ import { type DataFacts, identifyData, readDataFacts, withDecoding } from "../..
 import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { checkSameClassNames } from "../../data/dataset.ts";
-import { resolveDataset } from "../../data/open_dataset.ts";
+import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { findAugmentation } from "../../kernels/image/augmentations.ts";
@@ -202,7 +202,7 @@ async function findTestData(
 /** All images that could be evaluated on. */
 async function findClassified(
   images: DataFacts,
-  { testData, seed, images: made }: EncoderTrainingOptions,
+  { data, testData, seed, images: made }: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,
   signal: AbortSignal | undefined,
 ): Promise<ClassifiedImages | null> {
@@ -220,8 +220,19 @@ async function findClassified(
     emit({ type: "note", text: `no kNN: ${unlabelled.path} has no class labels` });
     return null;
   }
-  checkSameClassNames(images, facts);
-  return facts;
+  try {
+    checkSameClassNames(images, facts);
+    return facts;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const isFound = made === undefined && await findDataset(data, "test") === testData;
+    if (!isFound) {
+      const advice = "Leave --test-data out to train without these images";
+      throw new UserError(`--test-data: ${error.message} ${advice}.`, { cause: error });
+    }
+    emit({ type: "note", text: `no kNN: ${error.message}` });
+    return null;
+  }
 }
 
 /** How images become views: by those to learn from, or by those to be evaluated on where no file has the former. */

@@ -1,6 +1,8 @@
 /** The same images as a TSV file, as a folder of images and as binary files of CIFAR: nothing else may differ. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
+import { testDataOf } from "../../methods/held_out.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import { runDistillation } from "../../methods/seed/run.ts";
 import { runKnnEvaluation } from "../../methods/knn.ts";
 import { decodeImage } from "../../data/decode.ts";
@@ -59,6 +61,35 @@ Deno.test("a folder of images and CIFAR's binary files train as the TSV of the s
   }
   assertEquals(results.get("images"), results.get("tsv"));
   assertEquals(results.get("cifar"), results.get("tsv"));
+});
+
+Deno.test("test images of other classes end no training that found them itself, and are refused where they were named", async () => {
+  using folder = new RunFolder(4);
+  const data = folder.makeOutput("kaggle");
+  for (const [i, line] of sampleRows("train.tsv", 8).trim().split("\n").entries()) {
+    for (const path of [`train/${i % 2 === 0 ? "cat" : "dog"}`, "test/unknown", "other/unknown"]) {
+      Deno.mkdirSync(join(data, path), { recursive: true });
+      Deno.writeFileSync(join(data, path, `${i}.png`), Uint8Array.fromBase64(line.split("\t")[2]));
+    }
+  }
+  const notes: string[] = [];
+  const settings = { data, testData: await testDataOf(data) };
+  const train = (name: string, changes: Partial<DistillOptions> = {}) =>
+    runDistillation(
+      folder.options(name, { ...settings, ...changes }),
+      hear({ note: ({ text }) => notes.push(text) }),
+    );
+  const { steps, knn } = await train("found");
+  assertEquals([steps, knn], [2, null]);
+  const problem = `${join(data, "test")}: expected the classes of ${
+    join(data, "train")
+  }, but "cat" is missing`;
+  assert(notes.some((text) => text.startsWith(`no kNN: ${problem}`)), notes.join("\n"));
+  const error = await assertRejects(() => train("named", { testData: join(data, "other") }), UserError);
+  assertMatch(
+    error.message,
+    /^--test-data: .*other: expected the classes of .* Leave --test-data out to train without these images\.$/,
+  );
 });
 
 Deno.test("images without classes train without a kNN, which is said", async () => {
