@@ -111,6 +111,14 @@ function mapLengthOf(options: DistillOptions): { mapLength?: number } {
   return { mapLength: height * width * padTo4(channels) };
 }
 
+/** Says where the two kinds of views are augmented differently, as in no script of the original. */
+function noteSmallViews(options: DistillOptions, emit: Emit<NoticeEvent>): void {
+  const augmentation = augmentationOf(options);
+  if (options.smallViews === 0 || augmentation === "swav") return;
+  const text = `--augmentation ${augmentation} is for the large views; small views have SWAV's augmentation`;
+  emit({ type: "note", text });
+}
+
 /** How a student is trained. */
 export const DISTILLATION: EncoderMethod<DistillOptions> = {
   ...DISTILLED,
@@ -126,6 +134,7 @@ export const DISTILLATION: EncoderMethod<DistillOptions> = {
   }),
   async identify(options, emit) {
     mapsOf(options);
+    noteSmallViews(options, emit);
     return [contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights")];
   },
   terms: distillTerms,

@@ -151,7 +151,8 @@ function lossFlags() {
       group: LOSS,
       help:
         "number of local views per image (multi-crop), with their own queue and loss, as in the original's " +
-        "main_small-patch.py, which uses 6; all views then get SWAV's augmentation",
+        "main_small-patch.py, which uses 6; they get SWAV's augmentation, as do the other views unless --augmentation " +
+        "names one",
     },
     smallSize: {
       kind: "integer",

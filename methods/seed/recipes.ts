@@ -77,9 +77,12 @@ export const RECIPES: Readonly<Record<string, Recipe>> = {
 /**
  * Returns the settings of a recipe, for those that are not asked for.
  *
- * @param asked small views among it are drawn as SWAV draws them, as the others are then: no recipe's augmentation goes with them
+ * @param asked small views among it are drawn as SWAV draws them, and so are all unless an augmentation is asked for: none of a recipe's
  */
-export function recipeSettings(name: string, { smallViews }: Pick<Partial<DistillOptions>, "smallViews">): Recipe {
+export function recipeSettings(
+  name: string,
+  { smallViews }: Pick<Partial<DistillOptions>, "smallViews">,
+): Recipe {
   return { ...RECIPES[name], ...smallViews && { augmentation: undefined } };
 }
 
