@@ -12,6 +12,7 @@ import { pluginOption } from "./plugin.ts";
 import {
   type GivenTraining,
   readResumeFlag,
+  requireDataOf,
   requireEpochs,
   runFlags,
   SHOW_FLAGS,
@@ -109,7 +110,7 @@ interface SharedFlags {
  *
  * @param cache the default
  * @returns options, the rest of the flags, and what is no option
- * @throws {UsageError} for `--resume auto` without `--output`, and a wrong `--save-every`
+ * @throws {UsageError} for `--resume auto` without `--output`, `--test-data` without `--data`, and a wrong `--save-every`
  */
 export function readTraining<Given extends SharedFlags>(
   task: string,
@@ -130,6 +131,7 @@ export function readTraining<Given extends SharedFlags>(
     cache: asked,
     ...rest
   } = given;
+  requireDataOf({ testData, data }, "--data");
   const { resumesIfThere, resumeFlags, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   const options = {
     ...NOT_ASKED_FOR,

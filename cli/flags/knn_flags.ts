@@ -27,6 +27,7 @@ import { helpExtent, helpFlag, parseFlags } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
+import { requireDataOf } from "./run_flags.ts";
 
 const ENCODER = "Encoder";
 const VOTE = "Weighted kNN";
@@ -97,11 +98,12 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
   if (extent !== undefined) return { help: knnHelp({ ...context, extent }) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
-  const { pretrained, testData: _, knnK, plugin, json = false, help: __, ...rest } = values;
+  const { pretrained, testData, knnK, plugin, json = false, help: _, ...rest } = values;
   const { arch, which } = rest;
   const path = (name: "pretrained" | "testData") =>
     values[name] === undefined ? {} : { [name]: resolvePath(values[name], folder) };
   requireEncoder({ pretrained, arch });
+  requireDataOf({ testData, data }, "DATA");
   requireCheckpointOf(which, pretrained);
   const request: KnnInput = {
     ...rest,

@@ -32,6 +32,7 @@ import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 import {
   readResumeFlag,
+  requireDataOf,
   requireEpochs,
   RUN_DEFAULT_NOTES,
   type RunChoices,
@@ -253,6 +254,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     warnings.push(...warningsOfTraining(given, { cos, optimizer }), ...late);
     return { ...common, ...command };
   };
+  requireDataOf({ testData, data }, "DATA");
   const isSample = data === undefined;
   if (finetune) {
     const defaults = isSample ? FINETUNE_SAMPLE_DEFAULTS : FINETUNE_DEFAULTS;

@@ -162,6 +162,22 @@ export function readResumeFlag(
 }
 
 /**
+ * Checks that test images come with images of one's own to learn from, and not with the bundled ones.
+ *
+ * @param needed how the latter are given
+ * @throws {UsageError} where they are not
+ */
+export function requireDataOf(
+  { testData, data }: { testData?: string; data?: string },
+  needed: string,
+): void {
+  if (testData === undefined || data !== undefined) return;
+  throw new UsageError(
+    `--test-data needs ${needed}, the images to learn from: without it the bundled ones are taken`,
+  );
+}
+
+/**
  * Checks the epochs of a run.
  *
  * @throws {UsageError} where it would begin at its end

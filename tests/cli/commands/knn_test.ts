@@ -38,6 +38,10 @@ Deno.test("parseKnnFlags() refuses what is wrong", () => {
     const [args, expected] of [
       [[], /nothing to evaluate/],
       [["--which", "teacher", "-a", "resnet18"], /--which teacher needs --pretrained/],
+      [
+        ["-a", "resnet18", "--test-data", "val"],
+        /^--test-data needs DATA, the images to learn from: without it the bundled ones are taken$/,
+      ],
       [["-a", "resnet18", "-k", "0"], /-k: expected whole numbers of at least 1/],
       [["-a", "resnet18", "-t", "0"], /-t: expected a number above 0/],
     ] as const

@@ -95,6 +95,7 @@ Deno.test("pretrain refuses flags that do not go together, and paths that are no
       [["--moco-k", "100"], /--moco-k 100 is not a multiple of --batch-size 64: use --moco-k 64 or 128/],
       [["--bn-splits", "3"], /--bn-splits 3 does not split --batch-size 64/],
       [["--data", "/nowhere"], /--data: .*\/nowhere/],
+      [["--test-data", "val"], /--test-data needs --data, the images to learn from/],
       [["--moco-kk", "3"], /--moco-kk.*--moco-k/],
       [["--distill", "x"], /--distill/],
     ] as const

@@ -7,6 +7,9 @@ import { HELD_OUT } from "../../../methods/held_out.ts";
 import { UserError } from "../../../errors.ts";
 import { TestFolder } from "../../data/folder.ts";
 
+/** The bundled images, named. */
+const OWN = ["--data", SAMPLE_DATA, "--distill", SAMPLE_TEACHER];
+
 function parse(...args: string[]): DistillRequest {
   const command = parseDistillFlags(args, { encoders: ["resnet18", "resnet50"], folder: "/" });
   if (command.help !== undefined) throw new Error("help came instead of options");
@@ -20,7 +23,7 @@ async function messageOf(...args: string[]): Promise<string> {
 Deno.test("checkDistillInputs() finds the bundled images, teacher and test images", async () => {
   assertEquals((await checkDistillInputs(parse())).testData, join(SAMPLE_DATA, "test.tsv"));
   const given = join(SAMPLE_DATA, "train.tsv");
-  assertEquals((await checkDistillInputs(parse("--test-data", given))).testData, given);
+  assertEquals((await checkDistillInputs(parse(...OWN, "--test-data", given))).testData, given);
 });
 
 Deno.test("checkDistillInputs() evaluates on held-out labels where there are no test images", async () => {
@@ -62,7 +65,7 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
     `--resume: ${SAMPLE_DATA}: expected a student checkpoint, found a folder.`,
   );
   assertEquals(
-    await messageOf("--test-data", join(SAMPLE_TEACHER, "below")),
+    await messageOf(...OWN, "--test-data", join(SAMPLE_TEACHER, "below")),
     `--test-data: ${
       join(SAMPLE_TEACHER, "below")
     } does not exist. ${SAMPLE_DATA} contains README.md, classes.txt, ` +

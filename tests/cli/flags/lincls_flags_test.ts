@@ -88,6 +88,7 @@ Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", ()
   );
   refuse(["--lr", "0", "--pretrained", "a.pth"], /--lr: expected numbers above 0/);
   refuse(["--lr", "1,1", "--pretrained", "a.pth"], /--lr 1,1 contains a learning rate twice/);
+  refuse(["--test-data", "val", "-a", "resnet18"], /^--test-data needs DATA, the images to learn from/);
   refuse(["--which", "teacher", "-a", "resnet18"], /--which teacher needs --pretrained FILE/);
   refuse(["--start-epoch", "100", "-a", "resnet18"], /must be below --epochs/);
   refuse(["-a", "resnet18", "one", "two"], /unexpected argument "two"/);
