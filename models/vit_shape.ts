@@ -1,5 +1,6 @@
 /** The shape of a vision transformer: read off a checkpoint's tensors, and kept in the encoder's name. */
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
+import { splitFeature } from "./features.ts";
 import { PERIODS_KEY } from "./rotary_embedding.ts";
 
 /** Methods whose vision transformers are read. They differ in what no tensor's shape tells: epsilons, positions. */
@@ -128,6 +129,11 @@ export function vitNamed(name: string): VitShape | undefined {
   return describe(shape) === name && isPossible(shape) ? shape : undefined;
 }
 
+/** The shape that a file's own name for its encoder stands for, with whatever feature. */
+export function vitSaid({ arch }: EncoderClues): VitShape | undefined {
+  return arch === undefined ? undefined : vitNamed(splitFeature(arch).name);
+}
+
 /** Numbers that the length of a head has to be a multiple of: `attention` takes four at a time, and rotates pairs of them. */
 export function headMultiple(method: VitMethod): number {
   return method === "dinov3" ? 8 : 4;
@@ -194,7 +200,7 @@ export function readVitShape(tensors: Shapes, clues: EncoderClues): VitShape | u
     bias: tensors.has("blocks.0.attn.qkv.bias"),
     convolutions,
   };
-  const said = clues.arch === undefined ? undefined : vitNamed(clues.arch);
+  const said = vitSaid(clues);
   const isSaid = said !== undefined && describe({ ...said, heads: shape.heads }) === describe(shape);
   if (isSaid && clues.heads === undefined) return said;
   return isPossible(shape) ? shape : undefined;
@@ -207,11 +213,11 @@ function countBlocks(tensors: Shapes): number {
 }
 
 /** Whose vision transformer some tensors are of, which are of one. */
-export function vitMethodOf(tensors: Shapes, { arch, fixedPositions }: EncoderClues): VitMethod {
+export function vitMethodOf(tensors: Shapes, clues: EncoderClues): VitMethod {
   if (!tensors.has("pos_embed")) return "dinov3";
   if (tensors.has("blocks.0.ls1.gamma")) return "dinov2";
-  const isSaid = arch !== undefined && vitNamed(arch)?.method === "mocov3";
-  return tensors.has(CONVOLUTIONS_END) || fixedPositions || isSaid ? "mocov3" : "dino";
+  const isSaid = vitSaid(clues)?.method === "mocov3";
+  return tensors.has(CONVOLUTIONS_END) || clues.fixedPositions || isSaid ? "mocov3" : "dino";
 }
 
 function headsOf(tensors: Shapes, { heads }: EncoderClues, method: VitMethod, width: number): number {

@@ -10,7 +10,7 @@ import type { EncoderFamily } from "./encoder_family.ts";
 import { nameWithFeature, splitFeature } from "./features.ts";
 import { findHead } from "./heads.ts";
 import { makeVit } from "./vit.ts";
-import { readVitShape, sameVitShape, VIT_SIZES, type VitShape } from "./vit_shape.ts";
+import { readVitShape, sameVitShape, VIT_SIZES, vitSaid, type VitShape } from "./vit_shape.ts";
 
 /** Shapes, whatever the patch and the positions. */
 const SHAPES = { vit_tiny: VIT_SIZES.t, vit_small: VIT_SIZES.s } as const;
@@ -71,13 +71,18 @@ function parse(
   return nameOf(name as Name, size, stem) === text ? { name: name as Name, size, stem, feature } : undefined;
 }
 
-/** The family. Without a head, and without a word on whose they are, tensors of its shape are taken for DINO's. */
+/**
+ * The family. Without a head, and without a word on whose they are, tensors of its shape are taken for DINO's. With one
+ * they are DINO's where the file names it: what fine-tunings and linear evaluations of it write has a classifier.
+ */
 export const VIT_STUDENTS: EncoderFamily = {
   released: NAMES.map((name) => student(name, STEM.imagenet.size, "imagenet")),
   recognize(tensors, clues) {
     const shape = readVitShape(tensors, clues);
     const said = clues.arch === undefined ? undefined : parse(clues.arch);
     if (shape === undefined || (said === undefined && findHead(tensors) === undefined)) return undefined;
+    const other = vitSaid(clues);
+    if (other !== undefined && sameVitShape(other, shape)) return undefined;
     for (const stem of ["imagenet", "cifar"] as const) {
       const name = NAMES.find((name) => sameVitShape(shape, shapeOf(name, shape.grid * shape.patch, stem)));
       if (name !== undefined) return student(name, shape.grid * shape.patch, stem);

@@ -21,7 +21,9 @@ import { readAdamWSteps } from "../../models/checkpoint/adamw_state.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { TorchDict } from "../../models/checkpoint/torch_value.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { drawTeacher } from "../actors/drawn_teacher.ts";
 import { digestFile, RunFolder } from "../actors/small_run.ts";
 
 const ARCH = "dino_vit_p4_w64_b2_h1_f64_r0_g2";
@@ -114,6 +116,31 @@ Deno.test("a vision transformer is pretrained, taught and fine-tuned with AdamW,
     UserError,
     "was trained with adamw, but --optimizer is sgd",
   );
+});
+
+Deno.test("a fine-tuning of DINO's encoder in the shape of a vit_tiny is resumed and evaluated as DINO's", async () => {
+  using folder = new RunFolder(8, 8);
+  const arch = "dino_vit_p16_w192_b12_h3_f768_r0_g2";
+  const pretrained = join(folder.path, "dino.pth");
+  await drawTeacher(pretrained, arch, { kind: "none", dimension: 192 }, 1);
+  const tuning = (name: string) => ({
+    ...{
+      data: folder.data,
+      testData: join(folder.data, "test.tsv"),
+      output: folder.makeOutput(name),
+      pretrained,
+    },
+    ...{ batchSize: 4, imageSize: 32, workers: 1, epochs: 2 },
+  });
+  const whole = await finetune(tuning("whole")).result;
+  const first = await finetune({ ...tuning("first"), epochs: 1 }).result;
+  const resume = first.checkpoint!;
+  using source = await openEncoderSource(resume, { part: "backbone" });
+  assertEquals([source.encoder.name, findEncoder("vit_tiny_32").features], [arch, source.encoder.features]);
+  const { checkpoint } = await finetune({ ...tuning("resumed"), resume, pretrained: null }).result;
+  assertEquals(await digestFile(checkpoint!), await digestFile(whole.checkpoint!));
+  const evaluation = { ...tuning("evaluated"), resume: checkpoint!, pretrained: null, evaluate: true };
+  assertEquals((await finetune(evaluation).result).last, whole.last);
 });
 
 async function firstWeight(layout: CheckpointLayout, checkpoint: string): Promise<number> {
