@@ -14,13 +14,16 @@ import { ONNX_FLOAT, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from "
 import { OnnxTranslator } from "./onnx_translator.ts";
 
 /**
- * The oldest operator sets, and the format's versions of their time: the second is for models with LayerNormalization.
- * What is newer would shut out older runtimes and gain nothing. HardSwish is of the first.
+ * The oldest operator set, in which HardSwish is, and the newer ones of ops that need them: Shape for its `start` and `end`.
+ * What is newer would shut out older runtimes and gain nothing.
  */
-const VERSIONS = { usual: { opset: 14, ir: 7 }, layerNorm: { opset: 17, ir: 8 } };
+const OPSET = 14;
+const NEWER_OPSETS: ReadonlyMap<string, number> = new Map([["Shape", 15], ["LayerNormalization", 17]]);
 
+/** The operator set of a model, and the format's version of its time. */
 function versionOf({ nodes }: OnnxTranslator): { opset: number; ir: number } {
-  return nodes.some(({ opType }) => opType === "LayerNormalization") ? VERSIONS.layerNorm : VERSIONS.usual;
+  const opset = Math.max(OPSET, ...nodes.map(({ opType }) => NEWER_OPSETS.get(opType) ?? OPSET));
+  return { opset, ir: opset === OPSET ? 7 : 8 };
 }
 
 /** What {@linkcode traceOnnxModel} needs. */
@@ -87,6 +90,7 @@ export function traceOnnxModel(options: OnnxModelOptions): TracedOnnxModel {
   const shapes = new Map(builder.state.map(({ key, shape }) => [key, shape]));
   const translator = new OnnxTranslator(
     new Map(builder.parameters.map(({ tensor, keys }) => [tensor, shapes.get(keys[0])!])),
+    Object.keys(outputs),
   );
   translator.input(images, "images");
   for (const node of liveNodes(graph, Object.values(outputs))) translateNode(translator, node);

@@ -40,11 +40,15 @@ export class OnnxTranslator {
   readonly #values = new Map<Tensor, Map<OnnxForm, string>>();
   /** By the weight and its suffix: two weights have one label where something else is folded into each. */
   readonly #weightNames = new Map<string, string>();
-  readonly #names = new Set<string>();
+  readonly #names: Set<string>;
 
-  /** @param shapes in PyTorch's layout, of every weight */
-  constructor(shapes: ReadonlyMap<Tensor, readonly number[]>) {
+  /**
+   * @param shapes in PyTorch's layout, of every weight
+   * @param outputs names of the graph's outputs, which no other value gets
+   */
+  constructor(shapes: ReadonlyMap<Tensor, readonly number[]>, outputs: Iterable<string>) {
     this.#shapes = shapes;
+    this.#names = new Set(outputs);
   }
 
   /** Declares an input [n, c, h, w] of the graph. */
@@ -173,9 +177,9 @@ export class OnnxTranslator {
     return isTokens(tensor) ? reshape(rows, 0, -1, channels) : rows;
   }
 
-  /** Declares a vector [n, c] as an output of the graph. */
+  /** Declares a vector [n, c] as an output of the graph, of one of the names that are kept for them. */
   output(tensor: Tensor, name: string): void {
-    this.emit("Identity", [this.flat(tensor)], {}, name);
+    this.nodes.push({ name, opType: "Identity", input: [this.flat(tensor)], output: [name], attribute: [] });
   }
 
   #value(tensor: Tensor): Map<OnnxForm, string> {

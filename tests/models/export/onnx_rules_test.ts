@@ -1,8 +1,9 @@
-import { assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertLess } from "@std/assert";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import type { Tensor } from "../../../kernels/graph.ts";
 import { padRows } from "../../../kernels/layout.ts";
 import { activate, type Activation } from "../../../kernels/ops/activation/activation.ts";
+import { attention } from "../../../kernels/ops/attention/attention.ts";
 import {
   concatenateChannels,
   sliceChannels,
@@ -10,6 +11,7 @@ import {
 import { swiglu } from "../../../kernels/ops/gated_activation/gated_activation.ts";
 import { matmulBatched } from "../../../kernels/ops/matmul_batched/matmul_batched.ts";
 import { multiply } from "../../../kernels/ops/multiply/multiply.ts";
+import { prependTokens, sliceTokens } from "../../../kernels/ops/prepend_tokens/prepend_tokens.ts";
 import { reshape } from "../../../kernels/ops/reshape/reshape.ts";
 import { scaledResidual } from "../../../kernels/ops/scaled_residual/scaled_residual.ts";
 import { logSoftmax, softmax } from "../../../kernels/ops/softmax/softmax.ts";
@@ -25,7 +27,7 @@ import { ACTIVATION_FUNCTIONS } from "../../kernels/ops/activation_functions.ts"
 import { formulaTensor } from "../../reference.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
 import { formulaImages, formulaReader } from "../reference_encoder.ts";
-import { runOnnx } from "./onnx_runtime.ts";
+import { decodeOnnx, runOnnx } from "./onnx_runtime.ts";
 
 const HEAD = { kind: "linear", dimension: 5 } as const;
 const [BATCH, SIZE] = [2, 6];
@@ -82,8 +84,42 @@ const WITH_ROWS: Encoder = {
   },
 };
 
-/** An encoder's features from onnxruntime, and from this program. */
-async function bothFeatures(gpu: Gpu, encoder: Encoder) {
+/** Layers that are called as outputs are, each with an activation behind it. */
+const NAMED_AS_OUTPUTS: Encoder = {
+  ...withActivation("relu"),
+  name: "named",
+  trace(b, images) {
+    const layers = ["normalized", "feature", "embedding"].map((name) => b.linear(name, 5, 5));
+    const stem = b.convolution("stem", { inputs: 3, outputs: 5, kernel: 1, bias: true });
+    const pooled = b.graph.apply(globalAveragePool, [b.convolve(images, stem)], {});
+    const through = (x: Tensor, layer: typeof layers[number]) => b.convolve(x, layer, { activation: "relu" });
+    const feature = through(through(pooled, layers[0]), layers[1]);
+    return { feature, embedding: through(feature, layers[2]) };
+  },
+};
+
+/** A class token before those of patches, without layer norms. */
+const WITH_CLASS_TOKEN: Encoder = {
+  ...withActivation("relu"),
+  name: "tokens",
+  features: 8,
+  trace(b, images) {
+    const patches = b.convolution("patches", { inputs: 3, outputs: 8, kernel: 2, stride: 2, bias: true });
+    const classToken = b.tokens("cls_token", [1, 1, 8], { draw: "constant", value: 0 });
+    const tokens = b.graph.apply(prependTokens, [b.convolve(images, patches), classToken], {});
+    const packed = b.convolve(tokens, b.linear("qkv", 8, 24));
+    const attended = b.graph.apply(attention, [packed], { heads: 2, rope: false });
+    const feature = b.graph.apply(sliceTokens, [attended], { first: 0, count: 1 });
+    return { feature, embedding: feature };
+  },
+};
+
+/** An encoder's outputs of one name from onnxruntime, and from this program; and the model that onnxruntime ran. */
+async function bothOutputs(
+  gpu: Gpu,
+  encoder: Encoder,
+  output: "feature" | "embedding" | "normalized" = "feature",
+) {
   const read = formulaReader(summarize(encoder, HEAD, SIZE).state);
   using frozen = await FrozenEncoder.create(gpu, {
     encoder,
@@ -91,34 +127,55 @@ async function bothFeatures(gpu: Gpu, encoder: Encoder) {
     batch: BATCH,
     imageSize: SIZE,
     input: "normalized",
-    output: "feature",
+    output,
   });
   await frozen.load(read);
   const expected = await frozen.embed(formulaImages("images", BATCH, SIZE));
   return await withFolder(async (folder) => {
     const path = `${folder}/model.onnx`;
     const input = inputOf(encoder, { imageSize: SIZE, cropRatio: 1 });
-    const traced = traceOnnxModel({ encoder, head: HEAD, part: "backbone", normalize: false, input });
+    const part = output === "feature" ? "backbone" : "encoder";
+    const normalize = output === "normalized";
+    const traced = traceOnnxModel({ encoder, head: HEAD, part, normalize, input });
     await writeOnnxFile(path, traced, { read: (key) => Promise.resolve(read(key)) });
     const shape = [BATCH, 3, SIZE, SIZE];
     const images = formulaTensor("images", shape, "image");
-    const { feature } = await runOnnx(Deno.readFileSync(path), images, shape);
-    return { feature, expected };
+    const model = Deno.readFileSync(path);
+    const outputs = await runOnnx(model, images, shape);
+    return { found: outputs[output], names: Object.keys(outputs), expected, model: decodeOnnx(model) };
   });
 }
 
 for (const activation of Object.keys(ACTIVATION_FUNCTIONS) as Activation[]) {
   Deno.test(`onnxruntime computes ${activation} as this program does`, () =>
     withGpu(async (gpu) => {
-      const { feature, expected } = await bothFeatures(gpu, withActivation(activation));
-      assertEquals(feature.shape, [BATCH, 5]);
-      assertLess(relativeError(feature.data, expected), 1e-6);
+      const { found, expected } = await bothOutputs(gpu, withActivation(activation));
+      assertEquals(found.shape, [BATCH, 5]);
+      assertLess(relativeError(found.data, expected), 1e-6);
     }));
 }
 
 Deno.test("onnxruntime computes softmax, batched products and the other ops on rows as this program does", () =>
   withGpu(async (gpu) => {
-    const { feature, expected } = await bothFeatures(gpu, WITH_ROWS);
-    assertEquals(feature.shape, [BATCH, 12]);
-    assertLess(relativeError(feature.data, expected), 1e-6);
+    const { found, expected } = await bothOutputs(gpu, WITH_ROWS);
+    assertEquals(found.shape, [BATCH, 12]);
+    assertLess(relativeError(found.data, expected), 1e-6);
+  }));
+
+for (const output of ["feature", "embedding", "normalized"] as const) {
+  Deno.test(`an exported model's ${output} is that of the encoder, whatever the encoder calls its layers`, () =>
+    withGpu(async (gpu) => {
+      const { found, names, expected } = await bothOutputs(gpu, NAMED_AS_OUTPUTS, output);
+      assertEquals(names, output === "feature" ? ["feature"] : [output, "feature"]);
+      assertEquals(found.shape, [BATCH, 5]);
+      assert(expected.some((value) => value > 0) && expected.some((value) => value === 0));
+      assertLess(relativeError(found.data, expected), 1e-6);
+    }));
+}
+
+Deno.test("a model with tokens and without layer norms is of the operator set that reads a part of a shape", () =>
+  withGpu(async (gpu) => {
+    const { found, expected, model } = await bothOutputs(gpu, WITH_CLASS_TOKEN);
+    assertLess(relativeError(found.data, expected), 1e-6);
+    assertEquals([model.opsetImport, model.irVersion], [[{ domain: "", version: 15 }], 8]);
   }));
