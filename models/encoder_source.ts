@@ -128,6 +128,7 @@ export async function openEncoderSource(
     const found = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
     const matched = completeEntries(entries, found, config?.ropeTheta);
     requireStem(path, encoder, input);
+    if (tensors.has("conv1.weight")) requirePooling(path, encoder, state.maxPool);
     const isLikelyStem = input?.stem === undefined && stemNameOf(encoder) === likelyStem;
     if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
     if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
@@ -225,6 +226,20 @@ function requireStem(path: string, encoder: Encoder, input: SavedInput | undefin
       quote(input.stem)
     }, but ${encoder.name} begins with ${own}, and ` +
       "would give other features; use the encoder that it was saved from (--arch, --stem, --plugin)",
+  );
+}
+
+/** Fails where a max pooling follows the first convolution against the word of Lightning Bolts, or is missing: no tensor tells. */
+function requirePooling(path: string, encoder: Encoder, said: boolean | undefined): void {
+  if (said === undefined) return;
+  const own = stemOf(encoder);
+  if (own.includes("max pool") === said) return;
+  throw new CheckpointError(
+    path,
+    `has "maxpool1": ${said} in its hyper_parameters, as Lightning Bolts writes them, but ${encoder.name} begins with ` +
+      `${own}, and would give other features; use an encoder that begins ${
+        said ? "with" : "without"
+      } max pooling (--arch, --plugin)`,
   );
 }
 

@@ -43,6 +43,8 @@ export interface StateDict extends Disposable {
   readonly others?: readonly string[];
   /** The stem of its program's encoders, where shapes do not tell it: solo-learn's for CIFAR, see `locate_encoder.ts`. */
   readonly likelyStem?: Stem;
+  /** Whether a max pooling follows a ResNet's first convolution, where Lightning Bolts' `maxpool1` says. */
+  readonly maxPool?: boolean;
   /** Whether the positions of a vision transformer are MoCo-v3's, where that was looked at. */
   readonly fixedPositions?: boolean;
   /** What transformers says beside the file. */
@@ -159,6 +161,8 @@ export function describeFile(
   const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
   const epoch = root.get("epoch");
   const arch = root.get("arch");
+  const settings = root.get("hyper_parameters");
+  const maxPool = settings instanceof Map ? settings.get("maxpool1") : undefined;
   const attribute = weights instanceof OrderedDict ? weights.input : undefined;
   const fail = (problem: string) => new CheckpointError(file.path, problem);
   const own = readInput(INPUT_KEY, root.get(INPUT_KEY) ?? attribute, fail);
@@ -166,6 +170,7 @@ export function describeFile(
   return {
     ...(typeof epoch === "number" && { epoch }),
     ...(typeof arch === "string" && { arch }),
+    ...(typeof maxPool === "boolean" && { maxPool }),
     input: own ?? ofRun,
     inputIsOfRun: ofRun !== undefined,
     teacherInput: readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail) ?? ofRun,

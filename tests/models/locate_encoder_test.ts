@@ -14,8 +14,12 @@ import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
 
 /** A ResNet-18's backbone under a prefix; `rename` gives its layers other names. Values are zeros of one byte. */
-function backbone(prefix: string, rename = (key: string) => key): [string, TensorValue][] {
-  const encoder = findEncoder("resnet18");
+function backbone(
+  prefix: string,
+  rename = (key: string) => key,
+  arch = "resnet18",
+): [string, TensorValue][] {
+  const encoder = findEncoder(arch);
   return summarize(encoder, usualHead(encoder), 64).state.filter(({ key }) => !key.startsWith("fc."))
     .map(({ key, shape }) => tensor(prefix + rename(key), shape));
 }
@@ -138,6 +142,36 @@ for (const { name, value, prefix, others } of LAYOUTS) {
       );
     }));
 }
+
+Deno.test("a ResNet is refused where Lightning Bolts says another pooling than its first layers have", async (t) => {
+  const bolts = (arch: string, maxpool1: boolean) =>
+    torchDict([
+      [
+        "state_dict",
+        dict(backbone("encoder.", undefined, arch), [tensor("projection.model.0.weight", [64, 512])]),
+      ],
+      ["hyper_parameters", torchDict([["first_conv", arch === "resnet18"], ["maxpool1", maxpool1]])],
+    ]);
+  for (const [arch, usual] of [["resnet18", true], ["resnet18_cifar", false]] as const) {
+    await t.step(arch, async () => {
+      await withCheckpoint(bolts(arch, usual), async (path) => {
+        using source = await openEncoderSource(path, { part: "backbone" });
+        assertEquals(source.encoder.name, arch);
+      });
+      await withCheckpoint(bolts(arch, !usual), async (path) => {
+        const { message } = await assertRejects(
+          () => openEncoderSource(path, { part: "backbone" }),
+          CheckpointError,
+        );
+        assertStringIncludes(message, `has "maxpool1": ${!usual} in its hyper_parameters`);
+        assertStringIncludes(
+          message,
+          `but ${arch} begins with ${usual ? "conv 7x7/2, max pool" : "conv 3x3/1,"}`,
+        );
+      });
+    });
+  }
+});
 
 Deno.test("--weights that lead to no encoder are refused, with those that do", () =>
   withCheckpoint(LAYOUTS[0].value, async (path) => {
