@@ -44,6 +44,18 @@ const CHILDREN: Readonly<Record<string, string>> = {
   5: "layer2",
   6: "layer3",
   7: "layer4",
+  9: "fc",
+};
+
+/** Likewise without the max pooling, and with an `nn.Flatten` before `fc`: MoCo's demo on CIFAR-10, and SimCLRs for it. */
+const CHILDREN_OF_CIFAR: Readonly<Record<string, string>> = {
+  0: "conv1",
+  1: "bn1",
+  3: "layer1",
+  4: "layer2",
+  5: "layer3",
+  6: "layer4",
+  9: "fc",
 };
 
 /**
@@ -260,11 +272,13 @@ function prefixesOf(key: string): string[] {
 function tensorsUnder(listed: ReadonlyMap<string, TensorRef>, prefix: string): Map<string, TensorRef> {
   const under = [...listed].filter(([key]) => key.startsWith(prefix))
     .map(([key, tensor]) => [key.slice(prefix.length), tensor] as const);
-  const isNumbered = under.every(([key]) => key.split(".")[0] in CHILDREN);
-  return new Map(isNumbered ? under.map(([key, tensor]) => [nameChild(key), tensor]) : under);
+  // Elsewhere the third is the max pooling, which has no blocks.
+  const children = listed.has(`${prefix}3.0.conv1.weight`) ? CHILDREN_OF_CIFAR : CHILDREN;
+  const isNumbered = under.every(([key]) => key.split(".")[0] in children);
+  return new Map(isNumbered ? under.map(([key, tensor]) => [nameChild(key, children), tensor]) : under);
 }
 
-function nameChild(key: string): string {
+function nameChild(key: string, children: Readonly<Record<string, string>>): string {
   const [child, ...rest] = key.split(".");
-  return [CHILDREN[child], ...rest].join(".");
+  return [children[child], ...rest].join(".");
 }

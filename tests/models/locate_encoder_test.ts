@@ -143,6 +143,42 @@ for (const { name, value, prefix, others } of LAYOUTS) {
     }));
 }
 
+/** Places without the max pooling and with an `nn.Flatten`, as MoCo's demo on CIFAR-10 numbers them. */
+const CIFAR_CHILDREN = ["conv1", "bn1", "relu", ...CHILDREN.slice(4), "avgpool", "flatten", "fc"];
+const numberedForCifar = (key: string) => {
+  const [child, ...rest] = key.split(".");
+  return [CIFAR_CHILDREN.indexOf(child), ...rest].join(".");
+};
+
+Deno.test("numbered children without max pooling are a ResNet for CIFAR, and a Linear behind them its head", async (t) => {
+  const children = (prefix: string) => backbone(prefix, numberedForCifar, "resnet18_cifar");
+  const head = (prefix: string) => [tensor(`${prefix}9.weight`, [32, 512]), tensor(`${prefix}9.bias`, [32])];
+  await t.step("MoCo's demo on CIFAR-10", () => {
+    const sides = ["encoder_q.net.", "encoder_k.net."];
+    const state = dict(
+      ...sides.flatMap((prefix) => [children(prefix), head(prefix)]),
+      [tensor("queue", [32, 4096])],
+    );
+    return withCheckpoint(torchDict([["epoch", 1], ["state_dict", state]]), async (path) => {
+      for (const part of ["backbone", "encoder"] as const) {
+        using source = await openEncoderSource(path, { part });
+        const { encoder, prefix, others } = source;
+        assertEquals([encoder.name, prefix, others], ["resnet18_cifar", sides[1], [sides[0]]]);
+        assertEquals(source.tensors.size, part === "backbone" ? 120 : 122);
+        assertEquals([source.head.kind, source.head.dimension], ["linear", 32]);
+      }
+    });
+  });
+  await t.step(
+    "a SimCLR for CIFAR",
+    () =>
+      withCheckpoint(dict(children("f."), [tensor("g.0.weight", [64, 512])]), async (path) => {
+        using source = await openEncoderSource(path, { part: "backbone" });
+        assertEquals([source.encoder.name, source.prefix, source.hasHead], ["resnet18_cifar", "f.", false]);
+      }),
+  );
+});
+
 Deno.test("a ResNet is refused where Lightning Bolts says another pooling than its first layers have", async (t) => {
   const bolts = (arch: string, maxpool1: boolean) =>
     torchDict([
