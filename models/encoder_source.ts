@@ -127,6 +127,8 @@ export async function openEncoderSource(
     const advise = () => adviseChoice(tensors, part, encoder);
     const found = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
     const matched = completeEntries(entries, found, config?.ropeTheta);
+    const unused = unusedEntries(encoder, tensors, matched);
+    const isIgnored = (key: string) => encoder.ignores?.test(key) === true && !unused.has(key);
     requireStem(path, encoder, input);
     if (tensors.has("conv1.weight")) requirePooling(path, encoder, state.maxPool);
     const isLikelyStem = input?.stem === undefined && stemNameOf(encoder) === likelyStem;
@@ -161,17 +163,19 @@ export async function openEncoderSource(
       state: entries,
       tensors: matched,
       otherHeads,
-      beside: namesBeside(
-        [
-          ...left === undefined ? [] : [left],
-          ...[...state.beside.keys()].filter((key) => left === undefined || !key.startsWith(prefix)),
+      beside: [
+        ...new Set([
+          ...namesBeside([
+            ...left === undefined ? [] : [left],
+            ...[...state.beside.keys()].filter((key) => left === undefined || !key.startsWith(prefix)),
+          ], prefix),
           ...otherHeads.map((head) => prefix + head),
-        ],
-        prefix,
-      ),
+          ...namesBeside([...tensors.keys()].filter(isIgnored)).map((name) => prefix + name),
+        ]),
+      ],
       read: (key, rows) => readFinite(path, key, matched.get(key)!, rows),
       requireFinite: () => requireFinite(path, matched),
-      unused: unusedEntries(encoder, tensors, matched),
+      unused,
       fingerprint: async () => {
         const isNew = await Promise.all(
           entries.map(async (entry) =>

@@ -16,7 +16,10 @@ export interface ExpectedPart {
   entries: readonly StateEntry[];
   /** Whether a tensor may be there beside them: to a backbone, the head, and other heads. */
   isOptional(key: string): boolean;
-  /** First names of the heads that the encoder itself does not have, see {@linkcode otherHeads}; a backbone's only. */
+  /**
+   * First names of the heads that the encoder itself does not have, see {@linkcode otherHeads}; a backbone's only. Of a classifier
+   * in the same `nn.Sequential` as the backbone's last layer, the name of its layer.
+   */
   otherHeads: readonly string[];
 }
 
@@ -42,18 +45,19 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
   const foreign = part === "backbone" && found !== undefined && !roots.has(found.root) ? [found.root] : [];
   const others = isHeadless ? [...otherHeads(tensors), ...foreign].filter((root) => !own.has(root)) : [];
   for (const root of others) roots.add(root);
+  const classifiers = part === "backbone" ? classifiersBehind(tensors, entries) : [];
   const optional = new Set([...encoder.unused ?? [], ...entries.filter((entry) => entry.optional)].map(
     ({ key }) => key,
   ));
   const isOptional = (key: string) =>
     roots.has(rootOf(key)) || optional.has(key) || key.startsWith(LOSS_LAYER) ||
-    encoder.ignores?.test(key) === true;
-  return { head, entries, isOptional, otherHeads: others };
+    classifiers.some((layer) => key.startsWith(`${layer}.`)) || encoder.ignores?.test(key) === true;
+  return { head, entries, isOptional, otherHeads: [...others, ...classifiers] };
 }
 
 /** What programs call the layers that they put behind a backbone. */
 const HEAD_NAME =
-  /^(fc|linear|mlp|heads?|proj|projector|projection|predictor|prototypes?|classifier)(_\w+)?$|^\w+_head$/;
+  /^(_?fc|linear|mlp|heads?|proj|projector|projection|predictor|prototypes?|classifier)(_\w+)?$|^\w+_head$/;
 
 /**
  * First names of heads of unknown kinds here, e.g. SimSiam's `projector`: their tensors are vectors and matrices,
@@ -67,6 +71,20 @@ export function otherHeads(tensors: Shapes): string[] {
   }
   return [...ranks].filter(([root, rank]) => rank === 2 && root !== known && HEAD_NAME.test(root))
     .map(([root]) => root);
+}
+
+const CLASSIFIER_LAYER = /^classifier\.(\d+)\.weight$/;
+
+/**
+ * Names of linear layers behind a backbone's own in one `nn.Sequential`: its MobileNetV3s end with `classifier.0`, and those for
+ * ImageNet have their classes in `classifier.3`.
+ */
+function classifiersBehind(tensors: Shapes, backbone: readonly StateEntry[]): string[] {
+  const numberOf = (key: string) => Number(CLASSIFIER_LAYER.exec(key)?.[1] ?? -1);
+  const last = Math.max(...backbone.map(({ key }) => numberOf(plainKey(key))));
+  return last < 0 ? [] : [...tensors]
+    .filter(([key, { shape }]) => numberOf(key) > last && shape.length === 2)
+    .map(([key]) => key.replace(/\.weight$/, ""));
 }
 
 function rootOf(key: string): string {

@@ -59,7 +59,7 @@ export function makeVit(
     sizes: sizesOf(shape),
     heads: shape.heads,
     unused: unusedOf(shape),
-    ignores: IGNORED,
+    ignores: method === "dino" ? IGNORED_WITH_MAE : IGNORED,
     trace(b, images, head) {
       const [, height, wide] = images.shape;
       requireSize({ name, sizes: sizesOf(shape) }, height, wide);
@@ -72,6 +72,8 @@ export function makeVit(
 
 /** Heads of training. */
 const IGNORED = /^(dino_head|ibot_head|head)\./;
+/** MAE's encoders have DINO's names and shapes, and its trainings a decoder beside them. */
+const IGNORED_WITH_MAE = new RegExp(`${IGNORED.source}|^mask_token$|^decoder_`);
 
 /**
  * What embeddings do without: the token of masked patches, which iBOT calls `masked_embed`; DINOv3's norm of local views' class

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { dirname } from "node:path";
 import { examine } from "../../cli/commands/doctor.ts";
 import { UserError } from "../../errors.ts";
-import { torchDict } from "../../models/checkpoint/torch_value.ts";
+import { torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { EncoderPart } from "../../models/encoder_parts.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
@@ -111,6 +111,56 @@ Deno.test("a backbone is taken out of a file with another method's head, which i
     assertStringIncludes(message, "or distil the pooled feature of its backbone with --feature");
     assertStringIncludes(await refused(path, "encoder"), `the most similar is resnet18: ${differs}`);
     assertStringIncludes(await refused(path, "encoder", "resnet18"), differs);
+  });
+});
+
+Deno.test("the decoder that MAE trains beside an encoder is left out by name", async () => {
+  const decoder = {
+    mask_token: [1, 1, 8],
+    decoder_pos_embed: [1, 17, 8],
+    "decoder_embed.weight": [8, 192],
+    "decoder_blocks.0.attn.qkv.weight": [24, 8],
+    "decoder_pred.weight": [768, 8],
+  };
+  const arch = "dino_vit_p16_w192_b1_h3_f768_r0_g4";
+  const left = ["mask_token", "decoder_pos_embed", "decoder_embed", "decoder_blocks", "decoder_pred"];
+  for (const wrap of [undefined, (dict: TorchValue) => torchDict([["model", dict], ["epoch", 799]])]) {
+    await withShapes(arch, { more: decoder, wrap }, async (path) => {
+      for (const part of ["backbone", "encoder"] as const) {
+        using source = await openEncoderSource(path, { part });
+        assertEquals([source.encoder.name, source.beside], [arch, left]);
+      }
+      assertEquals((await inspectCheckpoint(path)).encoders[0].recognized, [arch]);
+    });
+  }
+  await withShapes("dinov2_vits14", { more: { decoder_pos_embed: [1, 17, 8] } }, async (path) => {
+    assertStringIncludes(await refused(path, "backbone"), "1 key is unexpected (decoder_pos_embed)");
+  });
+});
+
+Deno.test("classifiers of the repositories that SEED's encoders are from are left out by name", async () => {
+  for (
+    const [arch, classifier, width] of [
+      ["efficientnet_b0", "_fc", 1280], // lukemelas/EfficientNet-PyTorch
+      ["mobilenetv3_small", "classifier.3", 1024], // d-li14/mobilenetv3.pytorch
+      ["mobilenetv3_large", "classifier.3", 1280],
+    ] as const
+  ) {
+    const more = { [`${classifier}.weight`]: [1000, width], [`${classifier}.bias`]: [1000] };
+    await withShapes(arch, { without: /^fc\./, more }, async (path) => {
+      using source = await openEncoderSource(path, { part: "backbone" });
+      assertEquals([source.encoder.name, source.otherHeads, source.beside], [arch, [classifier], [
+        classifier,
+      ]]);
+      const { encoders: [encoder] } = await inspectCheckpoint(path);
+      assertEquals([encoder.recognized[0], encoder.otherHeads], [arch, [classifier]]);
+      assertStringIncludes(await refused(path, "encoder"), `${classifier} is of unknown kinds`);
+    });
+  }
+  // What is no matrix may be a part of the backbone, and what lies before its last layer is.
+  const maps = { without: /^fc\./, more: { "classifier.3.weight": [10, 1024, 1, 1] } };
+  await withShapes("mobilenetv3_small", maps, async (path) => {
+    assertStringIncludes(await refused(path, "backbone"), "1 key is unexpected (classifier.3.weight)");
   });
 });
 
