@@ -99,6 +99,9 @@ export function describeRefusal(className: string): string {
     "run. If you trust the file, save only its weights with PyTorch: torch.save(model.state_dict(), path)";
 }
 
+/** Functions of PyTorch that make a tensor of plain parts. */
+const TENSOR_MAKERS = /^torch\._utils\._rebuild_(tensor|parameter)/;
+
 /** Types of PyTorch that are no plain numbers: of 8 bits, unsigned, quantised, and tensors without values. */
 const UNREAD_TENSORS =
   /^torch\.(float8_\w+|float4_\w+|uint(16|32|64)|_utils\._rebuild_(qtensor|meta_tensor_no_storage))$/;
@@ -206,6 +209,15 @@ export class TorchHost implements PickleHost {
       ["torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"],
       ([data]) => data instanceof TensorRef ? data : this.#refuse("a parameter has no tensor"),
     );
+    // A tensor that was given attributes, such as a buffer of nn.Buffer: (function, class, its arguments, attributes).
+    allow(
+      ["torch._tensor._rebuild_from_type_v2"],
+      ([make, _type, args]) =>
+        make instanceof PickleGlobal && TENSOR_MAKERS.test(make.name) && Array.isArray(args)
+          ? make.call!(args)
+          : this.#refuse("a tensor with attributes is made from something other than a tensor"),
+    );
+    globals.set("torch.Tensor", new PickleGlobal("torch.Tensor"));
     allow(["collections.OrderedDict"], ([items]) => new OrderedDict(this.#pairs(items)));
     allow(
       [...builtins("dict"), "collections.Counter"],
@@ -227,18 +239,20 @@ export class TorchHost implements PickleHost {
       ),
       (parts) => this.#texts(parts).join("/").replace(/^\/\//, "/"),
     );
-    allow(["argparse.Namespace"], () => {
+    allow(["argparse.Namespace", "types.SimpleNamespace", "uuid.UUID"], () => {
       const namespace = new Map();
       this.#namespaces.add(namespace);
       return namespace;
     });
-    // How protocols 0 and 1 spell `object.__new__(argparse.Namespace)`.
+    // How protocols 0 and 1 spell `object.__new__(argparse.Namespace)` and `str.__new__(TorchVersion, text)`.
     allow(
       ["copyreg._reconstructor", "copy_reg._reconstructor"],
-      ([type]) =>
-        type instanceof PickleGlobal && type.call ? type.call([]) : this.#refuse("an object has no class"),
+      ([type, _base, value]) =>
+        type instanceof PickleGlobal && type.call
+          ? type.call(typeof value === "string" ? [value] : [])
+          : this.#refuse("an object has no class"),
     );
-    for (const name of ["builtins.object", "__builtin__.object", "builtins.int", "builtins.float"]) {
+    for (const name of [...builtins("object", "str", "unicode"), "builtins.int", "builtins.float"]) {
       globals.set(name, new PickleGlobal(name));
     }
     allow(["numpy.dtype"], ([code]) => new NumpyDtype(this.#text(code)));
@@ -248,12 +262,15 @@ export class TorchHost implements PickleHost {
     );
     // How protocols before 3 spell bytes.
     allow(["_codecs.encode"], ([text]) => encodeLatin1(this.#text(text)));
+    // `torch.__version__`, a text of its own class.
+    allow(["torch.torch_version.TorchVersion"], ([text]) => this.#text(text));
     // Plain values of other modules, as what they are made from.
     allow(["collections.deque"], ([items = []]) => this.#list(items));
     allow(
       [
-        ...["datetime", "date", "time", "timedelta"].map((name) => `datetime.${name}`),
-        ...builtins("slice", "complex"),
+        ...["datetime", "date", "time", "timedelta", "timezone"].map((name) => `datetime.${name}`),
+        ...builtins("slice", "complex", "range", "xrange"),
+        "decimal.Decimal",
       ],
       (parts) => [...parts],
     );

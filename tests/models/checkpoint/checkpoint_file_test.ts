@@ -278,6 +278,40 @@ Deno.test("openCheckpointFile() reads weights from compressed entries", async ()
   });
 });
 
+Deno.test("openCheckpointFile() reads tensors that were given attributes, and makes nothing else in their place", async () => {
+  const [make, ...rest] = pickleTensor().split("_v2\n");
+  const REBUILD = "ctorch._tensor\n_rebuild_from_type_v2\n";
+  // (function, class, its arguments, attributes), as PyTorch writes a buffer of nn.Buffer
+  const attributed = (maker: string, args: string) =>
+    `${REBUILD}(${maker}ctorch\nTensor\n${args}}${pickleText("persistent")}\x88stR.`;
+  const args = rest.join("_v2\n").replace(/R$/, "");
+  await withFolder(async (folder) => {
+    const path = `${folder}/buffer.pth`;
+    const weights = { name: "a/data/0", data: new Uint8Array(Float32Array.of(1, -2, 3.5, 4).buffer) };
+    const data = pickleBytes(0x80, 2, attributed(`${make}_v2\n`, args));
+    Deno.writeFileSync(path, buildZip([{ name: "a/data.pkl", data }, weights]));
+    using file = await openCheckpointFile(path);
+    assertEquals(await (file.value as unknown as TensorRef).read(), Float32Array.of(1, -2, 3.5, 4));
+  });
+  const path = `(${pickleText("/data")}t`;
+  for (
+    const [maker, given] of [
+      ["cpathlib\nPosixPath\n", path],
+      ["ctorch\nTensor\n", args],
+      [REBUILD, `(${make}_v2\nN${args}Nt`],
+      [`${make}_v2\n`, "N"],
+      ["K\x01", args],
+    ]
+  ) {
+    assertStringIncludes(
+      await refusePickle(attributed(maker, given), [FOUR_FLOATS]),
+      "a tensor with attributes is made from something other than a tensor",
+    );
+  }
+  assertStringIncludes(await refusePickle(attributed("cposix\nsystem\n", path)), '"posix.system"');
+  assertStringIncludes(await refusePickle("ctorch\nTensor\n)R."), 'it calls "torch.Tensor"');
+});
+
 Deno.test("openCheckpointFile() says what other files are", async () => {
   const tar = new Uint8Array(1024);
   tar.set(pickleBytes("ustar"), 257);
@@ -353,6 +387,18 @@ Deno.test("openCheckpointFile() reads the odds and ends of other people's checkp
     }${pickleText("criterion")}(${pickleText("module")}ctorch.nn.modules.loss\nCrossEntropyLoss\n${
       pickleText("loss.py")
     }${pickleText("class CrossEntropyLoss: ...")}tQ)\x81}(${pickleText("training")}\x88ub` +
+    `${pickleText("version")}ctorch.torch_version\nTorchVersion\n(${pickleText("2.5.1")}t\x81` +
+    `${
+      pickleText("old version")
+    }ccopy_reg\n_reconstructor\n(ctorch.torch_version\nTorchVersion\nc__builtin__\nunicode\n` +
+    `${pickleText("2.5.1")}tR${
+      pickleText("zone")
+    }cdatetime\ntimezone\n(cdatetime\ntimedelta\n(K\0K\x3cK\0tRtR` +
+    `${pickleText("decimal")}cdecimal\nDecimal\n(${pickleText("1.5")}tR${
+      pickleText("range")
+    }c__builtin__\nxrange\n(` +
+    `K\0K\x03K\x01tR${pickleText("simple")}ctypes\nSimpleNamespace\n)R}${pickleText("lr")}K\x02sb` +
+    `${pickleText("id")}cuuid\nUUID\n)\x81}${pickleText("int")}K\x05sb` +
     `${pickleText("big")}\x8a\x09\0\0\0\0\0\0\0\0\x01${pickleText("negative")}\x8a\x01\xffu.`;
   await withFolder(async (folder) => {
     const path = `${folder}/odds.pth.tar`;
@@ -381,6 +427,16 @@ Deno.test("openCheckpointFile() reads the odds and ends of other people's checkp
     assertEquals(value.get("label"), Uint8Array.of(99, 0, 0, 0));
     assertEquals(value.get("long"), new Uint8Array(16));
     assertEquals((value.get("criterion") as Map<string, unknown>).size, 0);
+    assertEquals(["version", "old version"].map((key) => value.get(key)), ["2.5.1", "2.5.1"]);
+    assertEquals(["zone", "decimal", "range"].map((key) => value.get(key)), [[[0, 60, 0]], ["1.5"], [
+      0,
+      3,
+      1,
+    ]]);
+    assertEquals(["simple", "id"].map((key) => value.get(key)), [
+      new Map([["lr", 2]]),
+      new Map([["int", 5]]),
+    ]);
     assertEquals(value.get("big"), 2n ** 64n);
     assertEquals(value.get("negative"), -1);
   });

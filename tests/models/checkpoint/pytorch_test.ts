@@ -1,5 +1,5 @@
 /** Files that go from here to PyTorch and from PyTorch to here. Skipped where Python has no torch. */
-import { assertAlmostEquals, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { buildTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { Random } from "../../../data/random.ts";
@@ -25,7 +25,7 @@ function toHex(array: ArrayBufferView): string {
 
 /** Python: every tensor of a tree by its path, as dtype, shape and the bytes in row-major order. */
 const DESCRIBE = `
-import argparse, collections, datetime, json, pathlib, sys
+import argparse, collections, datetime, decimal, json, pathlib, sys, types, uuid
 import numpy, torch
 def describe(value, path, into):
     if isinstance(value, torch.Tensor):
@@ -160,7 +160,10 @@ value = {
         "deque": collections.deque([1, 2], 5), "slice": slice(1, 2), "complex": 1j, None: "none", (1, 2): "tuple",
         "frozen": frozenset([3]), "array_bytes": bytearray(b"ab"), "criterion": torch.nn.CrossEntropyLoss(),
         "labels": list(numpy.unique(numpy.array(["cat", "dog"]))), "day": numpy.datetime64("2025-11-25"),
-        "long": numpy.longdouble(3), "complex64": numpy.complex64(1j),
+        "long": numpy.longdouble(3), "complex64": numpy.complex64(1j), "version": torch.__version__,
+        "decimal": decimal.Decimal("1.5"), "range": range(1, 9, 2), "uuid": uuid.UUID(int=2**100),
+        "simple": types.SimpleNamespace(lr=0.1, epochs=3),
+        "zone": datetime.timezone(datetime.timedelta(hours=2)),
     },
 }
 torch.save(value, sys.argv[1])
@@ -210,6 +213,17 @@ testWithPyTorch(
           ["/data", [1, 2], [1, 2, null], [0, 1], "none", [3]],
         );
         assertEquals(extra.get("array_bytes"), new TextEncoder().encode("ab"));
+        assertEquals(
+          ["decimal", "range", "uuid", "simple", "zone"].map((key) => extra.get(key)),
+          [
+            ["1.5"],
+            [1, 9, 2],
+            torchDict([["int", 2n ** 100n]]),
+            torchDict([["lr", 0.1], ["epochs", 3]]),
+            [[0, 7200, 0]],
+          ],
+        );
+        assertMatch(extra.get("version") as string, /^\d+\.\d+/);
         assertEquals((extra.get("criterion") as Map<string, unknown>).size, 0);
         assertEquals(
           ["labels", "day", "long"].map((key) =>
