@@ -54,12 +54,14 @@ export interface TextFlag extends FlagBase {
   metavar: string;
 }
 
-/** One of `values`. */
+/** One of `values`, or of those that `isOther` knows. */
 export interface ChoiceFlag<Value extends string = string> extends FlagBase {
   /** Tells flags apart. */
   kind: "choice";
-  /** All that there are. */
+  /** All that there are, or all that are listed. */
   values: readonly Value[];
+  /** Whether a text is one that is not listed, where there is no end of them: vision transformers by their shape. */
+  isOther?(text: string): boolean;
   /** The value where the flag is given without one. */
   implied?: Value;
   /** What `--help` says in place of all the values, where they are many. */
@@ -188,6 +190,11 @@ export function isInRange(
     value <= (max ?? Infinity);
 }
 
+/** Whether a text is one of the values of a flag. */
+export function isChoice({ values, isOther }: ChoiceFlag, text: string): boolean {
+  return values.includes(text) || isOther?.(text) === true;
+}
+
 /** Whether a value is one that its flag could have given. */
 function isFitting(flag: Flag, value: unknown): boolean {
   switch (flag.kind) {
@@ -203,7 +210,7 @@ function isFitting(flag: Flag, value: unknown): boolean {
           (flag.kind === "numbers" || Number.isSafeInteger(item))
         );
     case "choice": // long lists have a search of their own, with near names
-      return flag.valuesShown !== undefined || (flag.values as readonly unknown[]).includes(value);
+      return flag.valuesShown !== undefined || (typeof value === "string" && isChoice(flag, value));
     case "boolean":
       return typeof value === "boolean";
     case "text":

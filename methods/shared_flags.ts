@@ -1,6 +1,7 @@
 /** Rows of flag tables that more than one task has. */
 import { GRADIENT_COMPRESSIONS } from "../actors/ranks/ranks.ts";
-import { FEATURES, STEMS } from "../models/encoder.ts";
+import { type EncoderRole, FEATURES, STEMS } from "../models/encoder.ts";
+import { isFamilyEncoder } from "../models/registry.ts";
 import { OPTIMIZERS } from "./encoder_training/step_options.ts";
 import { EVALUATION_RESIZES } from "../actors/evaluation_resize.ts";
 import type { ChoiceFlag, FlagTable, RetiredFlag } from "./flag_table.ts";
@@ -16,12 +17,19 @@ export interface EncoderNames {
   encoders: readonly string[];
 }
 
-/** The flag that names an encoder, one of `names`. */
+/** The flag that names an encoder: one of `names`, or one of a family that no list is long enough for. */
 export function encoderFlag(
   { encoders }: EncoderNames,
-  row: Omit<ChoiceFlag, "kind" | "values" | "valuesShown">,
+  row: Omit<ChoiceFlag, "kind" | "values" | "valuesShown" | "isOther">,
+  role?: EncoderRole,
 ) {
-  return { kind: "choice", values: encoders, valuesShown: "deno task models lists them", ...row } as const;
+  return {
+    kind: "choice",
+    values: encoders,
+    isOther: (text: string) => isFamilyEncoder(text, role),
+    valuesShown: "deno task models lists them",
+    ...row,
+  } as const;
 }
 
 /** What {@linkcode encoderFlags} says of `arch` where an encoder without a checkpoint is of use. */

@@ -7,7 +7,7 @@ import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { DINOV3_CONVNEXT } from "./dinov3_convnext.ts";
 import { efficientNet } from "./efficientnet.ts";
-import { type Encoder, nameWithStem, requireSize, type Stem, STEMS } from "./encoder.ts";
+import { type Encoder, type EncoderRole, nameWithStem, requireSize, type Stem, STEMS } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
@@ -114,6 +114,16 @@ export function encodersNamed(name: string): Encoder[] {
     ...listed,
     ...FAMILIES.map((family) => family.named(name)).filter((encoder) => encoder !== undefined),
   ];
+}
+
+/**
+ * Whether a name is of an encoder of {@linkcode FAMILIES}, which may not be listed: `dinov2_vits14_mean`, `vit_tiny_96`.
+ *
+ * @param role that it has to have
+ */
+export function isFamilyEncoder(name: string, role?: EncoderRole): boolean {
+  const encoder = FAMILIES.map((family) => family.named(name)).find((found) => found !== undefined);
+  return encoder !== undefined && (role === undefined || encoder.roles.includes(role));
 }
 
 /** Names that a student's encoder is chosen by. */

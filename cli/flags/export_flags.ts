@@ -7,6 +7,7 @@ import {
   type ExportOptions,
 } from "../../models/export/export_encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
+import { isFamilyEncoder } from "../../models/registry.ts";
 import { type ByChannel, RESIZE_RULES } from "../../models/checkpoint/saved_input.ts";
 import {
   FEATURE_DEFAULT_NOTE,
@@ -58,6 +59,7 @@ function makeTable(encoders: readonly string[]) {
     arch: {
       kind: "choice",
       values: encoders,
+      isOther: isFamilyEncoder,
       short: "a",
       group: WHAT,
       help: "encoder in the checkpoint",

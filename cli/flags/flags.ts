@@ -17,6 +17,7 @@ import {
   type FlagTable,
   type FlagValue,
   type FlagValues,
+  isChoice,
   isInRange,
   type RetiredFlag,
 } from "../../methods/flag_table.ts";
@@ -82,7 +83,7 @@ function convert(flag: Flag, text: string): FlagValue<Flag> | undefined {
     case "text":
       return text;
     case "choice":
-      return flag.values.includes(text) ? text : undefined;
+      return isChoice(flag, text) ? text : undefined;
     case "boolean":
       return TRUE.test(text) ? true : FALSE.test(text) ? false : undefined;
     case "number":

@@ -51,13 +51,13 @@ function modelFlags(names: DistillNames) {
       group: MODELS,
       brief: "student encoder",
       help: "student encoder",
-    }),
+    }, "student"),
     stem: stemFlag(MODELS, "the student's first layers (the teacher's are those of its checkpoint)"),
     teacherArch: encoderFlag({ ...names, encoders: teachers }, {
       short: "k",
       group: MODELS,
       help: "teacher encoder, by its own name or, with --teacher-ssl, by the original's (resnet50w2)",
-    }),
+    }, "teacher"),
     teacherSsl: {
       kind: "choice",
       values: SSL_NAMES,
