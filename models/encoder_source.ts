@@ -106,8 +106,6 @@ export async function openEncoderSource(
   const state = await openEncoder(path, weights);
   try {
     const tensors = which === "teacher" ? teacherOf(state) : state.tensors;
-    const other = describeOtherModel(tensors);
-    if (other !== undefined) throw new CheckpointError(path, other);
     // The checkpoint's own words, its epoch too, are about the student.
     const epoch = which === "teacher" ? undefined : state.epoch;
     const [prefix, left] = which === "teacher" ? ["teacher.", state.prefix] : [state.prefix, undefined];
@@ -117,6 +115,8 @@ export async function openEncoderSource(
     const { config, likelyStem } = state;
     const clues = cluesOf({ arch: said, input, likelyStem, fixedPositions, config }, { stem, heads });
     const named = arch === undefined ? undefined : findEncoder(arch, stem);
+    const other = describeOtherModel(tensors, named);
+    if (other !== undefined) throw new CheckpointError(path, other);
     if (named !== undefined) requireSameHeads(path, named, heads);
     const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
     if (part === "encoder" && !headless) requireHead({ ...state, tensors }, clues);

@@ -1,7 +1,7 @@
 /** Says of weights that are of no encoder here what they are near to, what differs, and what to do. */
 import { quote } from "./checkpoint/checkpoint_error.ts";
 import { nearestFormat } from "./checkpoint/release_names.ts";
-import { compareStateDict } from "./checkpoint/state_dict.ts";
+import { compareStateDict, plainKey } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
@@ -28,10 +28,20 @@ const TORCHVISION = [
 /**
  * What weights are, where they are torchvision's of a family whose encoders here are the original's: a sentence without its
  * subject, which says what to do.
+ *
+ * @param chosen the encoder that they are said to be, if any
+ * @returns `undefined` of others, and where a plugin's encoder has such names: the one that is chosen, or one that fits
  */
-export function describeOtherModel(tensors: Shapes): string | undefined {
+export function describeOtherModel(
+  tensors: ReadonlyMap<string, TensorRef>,
+  chosen?: Encoder,
+): string | undefined {
   const model = TORCHVISION.find(({ mark }) => [...tensors.keys()].some((key) => mark.test(key)));
   if (model === undefined) return undefined;
+  const isExpected = chosen === undefined
+    ? recognizeEncoders(tensors, "backbone").length > 0
+    : expectPart(chosen, tensors, "backbone").entries.some(({ key }) => model.mark.test(plainKey(key)));
+  if (isExpected) return undefined;
   return `is torchvision's ${model.family}, which differs from the original SEED's ${model.file} (${model.differs}): ` +
     `use a checkpoint of the latter, or ${OWN}`;
 }

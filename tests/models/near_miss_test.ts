@@ -7,6 +7,7 @@ import { torchDict, type TorchValue } from "../../models/checkpoint/torch_value.
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { EncoderPart } from "../../models/encoder_parts.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
+import { globalAveragePool, projectionHead, registerEncoder } from "../../parts.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { type ShapeOptions, withShapes } from "./shape_checkpoint.ts";
 
@@ -256,6 +257,41 @@ Deno.test("torchvision's MobileNetV3 and EfficientNet are said to be other model
       });
     }
   }
+});
+
+Deno.test("a plugin's encoder with the names of torchvision's MobileNetV3 is opened by its file and by its name", async () => {
+  registerEncoder({
+    name: "own_mobilenet",
+    family: "example",
+    roles: ["student"],
+    ssl: "moco",
+    head: "linear",
+    features: 8,
+    trace(builder, images, head) {
+      let x = images;
+      for (const [key, inputs] of [["features.0", 3], ["features.1.block.0", 8]] as const) {
+        const shape = { inputs, outputs: 8, kernel: 3, stride: 2, padding: 1 };
+        const convolution = builder.convolution(`${key}.0`, shape);
+        const norm = builder.batchNorm(`${key}.1`, 8);
+        x = builder.convolveAndNormalize(x, convolution, norm, { activation: "relu" });
+      }
+      const feature = builder.graph.apply(globalAveragePool, [x], {});
+      return { feature, embedding: projectionHead(builder, "fc", 8, head)(feature) };
+    },
+  });
+  await withShapes("own_mobilenet", {}, async (path) => {
+    for (const arch of [undefined, "own_mobilenet"]) {
+      for (const part of ["backbone", "encoder"] as const) {
+        using source = await openEncoderSource(path, { arch, part });
+        assertEquals(source.encoder.name, "own_mobilenet");
+      }
+    }
+    assertStringIncludes(
+      await refused(path, "backbone", "mobilenetv3_small"),
+      "is torchvision's MobileNetV3",
+    );
+    assertEquals((await inspectCheckpoint(path)).encoders[0].otherModel, undefined);
+  });
 });
 
 Deno.test("doctor says of a teacher that is nearly known what a run would say", async () => {
