@@ -220,7 +220,7 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     const isRepeated = ({ by }: ScoreRow) => !isKnown && by === "knn";
     const facts = { images: plan.images, stepsPerEpoch, extraSteps, totalSteps, firstStep };
     const evaluations = expectEvaluations(options, plan, isKnown, wording.hasTeacher);
-    stage.begin(facts, { printFreq, evaluations }, stage.isResuming ? isRepeated : undefined);
+    stage.begin(facts, { printFreq, evaluations }, isRepeated);
   }
 
   function score({ of, step, top1, top5 }: Extract<EncoderTrainingEvent, { type: "knn" }>): void {

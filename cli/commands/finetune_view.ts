@@ -102,7 +102,7 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
           besideTraining: false,
         },
       },
-      stage.isResuming ? isRepeated : undefined,
+      isRepeated,
     );
   }
 

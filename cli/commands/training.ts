@@ -10,6 +10,7 @@ import { counted } from "../../data/printable.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
+import { isIn } from "../../methods/output_folder.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
@@ -61,24 +62,24 @@ export interface Stage {
   recorder: RunRecorder;
   /** Name of the adapter. */
   adapter: string;
-  /** Whether the folder may hold a run that is gone on with. */
-  isResuming: boolean;
   /** Returns nothing where no event file is asked for, or none can be written. */
   openEventFile(): EventWriter | undefined;
   /** Works on the event file; a failure is a warning. */
   tensorBoard<T>(work: () => T): T | undefined;
   /**
-   * Records what the run will be, and begins to show its steps.
+   * Records what the run will be, and begins to show its steps. Of a run that goes on in its folder, rows of the steps to come are
+   * dropped; before any other one, all rows are.
    *
-   * @param isRepeated drops what is known of the steps to come, and those scores of the first one
+   * @param isRepeated tells which scores of steps up to the first one are made again too
    */
   begin(
     plan: Plan,
     how: { printFreq: number; evaluations: ExpectedEvaluations },
-    isRepeated?: (row: ScoreRow) => boolean,
+    isRepeated: (row: ScoreRow) => boolean,
   ): void;
   /**
-   * Records what an evaluation of a checkpoint will be, which has no steps of its own.
+   * Records what an evaluation of a checkpoint will be, which has no steps of its own. Rows of an earlier use of the folder are
+   * dropped.
    *
    * @param epochs that the checkpoint has
    */
@@ -257,13 +258,13 @@ async function lead<Event extends { type: string }, Result extends object, Befor
   { task, options, command, world, ...training }: Training<Event, Result, Before>,
 ): Promise<void> {
   const resume = command.resumesIfThere ? "auto" : options.resume;
-  const isResuming = resume !== null;
   const { name: adapter } = await describeAdapter();
   const { evaluate = false } = options;
   using folder = OutputFolder.open(options.output, resume, world && RELAUNCH_PATIENCE_MS, evaluate);
-  if (isResuming && !evaluate) await removeLeftovers(options.output);
+  if (resume !== null && !evaluate) await removeLeftovers(options.output);
   const resumed = await training.findStart?.();
   Object.assign(options, resumed);
+  const goesOnHere = options.resume !== null && isIn(options.output, options.resume);
   const start = world && await beginTogether(world, options, training.before, folder.isKept, resumed);
   const before = start === undefined ? await training.before() : start.before;
   using interrupt = interruptSignal(undefined, world?.stopped);
@@ -296,7 +297,7 @@ async function lead<Event extends { type: string }, Result extends object, Befor
   using files = new DisposableStack();
   const tensorBoard = <T>(work: () => T) => shown.effort.attempt("the TensorBoard event file", work);
   const view = training.show({
-    ...{ folder, shown, recorder, adapter, isResuming, tensorBoard },
+    ...{ folder, shown, recorder, adapter, tensorBoard },
     openEventFile() {
       if (command.tensorboard) return tensorBoard(() => files.use(new EventWriter(options.output)));
     },
@@ -310,11 +311,13 @@ async function lead<Event extends { type: string }, Result extends object, Befor
       const { firstStep, stepsPerEpoch, extraSteps = 0 } = facts;
       recorder.plan(recordOf(facts, epochs));
       const firstEpoch = Math.floor((firstStep - extraSteps) / stepsPerEpoch);
-      if (isRepeated) folder.dropMetricsFrom(firstEpoch, firstStep, isRepeated);
+      if (goesOnHere) folder.dropMetricsFrom(firstEpoch, firstStep, isRepeated);
+      else folder.dropRows();
       shown.start({ ...facts, epochs, batchSize, printFreq, evaluations });
     },
     beginEvaluation(facts, epochs) {
       recorder.plan(recordOf({ ...facts, totalSteps: facts.firstStep }, epochs));
+      folder.dropRows();
     },
     tell(event) {
       if (event.type === "actors") recorder.actors(event.actors);

@@ -23,6 +23,12 @@ const STEP_OF_ROW = pick(METRICS_ROW, ["epoch", "step"]);
 /** A line a step. */
 const METRICS = "metrics.jsonl";
 
+/** A line for each encoder or classifier that was evaluated. */
+const SCORES = "scores.jsonl";
+
+/** A line for each step that tells of itself. */
+const STATS = "stats.jsonl";
+
 /** The run's choice of kernels. */
 export const TUNING_FILE = "tuning.json";
 
@@ -70,6 +76,13 @@ function* linesOf(path: string): Generator<string> {
     if (error instanceof Deno.errors.NotFound) return;
     throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/** Whether there is a file at a path, and anything in it. */
+function holdsText(path: string): boolean {
+  if (!isThere(path)) return false;
+  const { isFile, size } = Deno.statSync(path);
+  return isFile && size > 0;
 }
 
 /** Leaves the rows of a file that are wanted, and returns how many it took out. What a crash left half written is no row. */
@@ -218,12 +231,12 @@ export class OutputFolder implements Disposable {
 
   /** Adds a row to `scores.jsonl`. */
   score(row: ScoreRow): void {
-    this.#append("scores.jsonl", JSON.stringify(row) + "\n");
+    this.#append(SCORES, JSON.stringify(row) + "\n");
   }
 
   /** Adds a row to `stats.jsonl`. */
   stats(row: StatsRow): void {
-    this.#append("stats.jsonl", JSON.stringify(row) + "\n");
+    this.#append(STATS, JSON.stringify(row) + "\n");
   }
 
   /** Adds lines to `log.txt`, each with the time. */
@@ -260,11 +273,11 @@ export class OutputFolder implements Disposable {
     isJudgedAgain: (row: ScoreRow) => boolean = () => false,
   ): number {
     dropRows(
-      join(this.path, "scores.jsonl"),
+      join(this.path, SCORES),
       SCORE_ROW,
       (row) => row.step <= stepsDone && !isJudgedAgain(row),
     );
-    dropRows(join(this.path, "stats.jsonl"), STEP_OF_ROW, (row) => row.step <= stepsDone);
+    dropRows(join(this.path, STATS), STEP_OF_ROW, (row) => row.step <= stepsDone);
     this.#files.get(METRICS)?.[Symbol.dispose]();
     try {
       return dropRows(
@@ -272,6 +285,22 @@ export class OutputFolder implements Disposable {
         STEP_OF_ROW,
         (row) => row.epoch < epoch || (row.epoch === epoch && row.step <= stepsDone),
       );
+    } finally {
+      this.#openToAppend(METRICS);
+    }
+  }
+
+  /**
+   * Takes all rows out of `metrics.jsonl`, `scores.jsonl` and `stats.jsonl`, whatever they are: they are of an earlier use of the
+   * folder, and would be shown as those of the run that begins.
+   */
+  dropRows(): void {
+    if (this.isKept) return;
+    this.#files.get(METRICS)?.[Symbol.dispose]();
+    try {
+      for (const path of [METRICS, SCORES, STATS].map((name) => join(this.path, name)).filter(holdsText)) {
+        attemptWrite(path, () => replacePartsSync(path, []));
+      }
     } finally {
       this.#openToAppend(METRICS);
     }

@@ -229,6 +229,24 @@ for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tunin
     ]);
     assert(Deno.statSync(join(elsewhere, "report.html")).isFile);
 
+    // Another use of that folder has its own scores alone.
+    const earlier = { of: "student", by: "knn", step: 15, top1: 100, top5: 100 };
+    const rows = () =>
+      Deno.readTextFileSync(join(elsewhere, "scores.jsonl")).trimEnd().split("\n").map((line) =>
+        JSON.parse(line)
+      );
+    const score = rows();
+    Deno.writeTextFileSync(join(elsewhere, "scores.jsonl"), JSON.stringify(earlier) + "\n", { append: true });
+    const repeated = await evaluate("--output", elsewhere);
+    assertEquals([repeated.code, repeated.stderr], [0, ""]);
+    assertEquals(rows(), score);
+    const anew = await lincls(
+      ...["--pretrained", TINY_TEACHER, ...common, "-b", "8", "--epochs", "1"],
+      ...["--output", elsewhere, folder.data],
+    );
+    assertEquals([anew.code, anew.stderr], [0, ""]);
+    assertEquals(rows().map(({ step }) => step), [5]);
+
     // Gone on with elsewhere, it gets no better than all images, and names no best checkpoint there.
     using file = await openCheckpointFile(join(output, last));
     const root = file.value as TorchDict;

@@ -188,6 +188,28 @@ Deno.test(
 );
 
 Deno.test(
+  "OutputFolder drops all rows of an earlier use of the folder, whatever they are",
+  inFolder((path) => {
+    {
+      using first = OutputFolder.open(path);
+      first.score({ of: "teacher", by: "knn", step: 0, top1: 45.9, top5: 90 });
+      first.stats(statsOf(10));
+    }
+    const read = (name: string) => Deno.readTextFileSync(join(path, name));
+    Deno.writeTextFileSync(join(path, "stats.jsonl"), "null\n", { append: true });
+    Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":0,"st'); // a crash
+    using second = OutputFolder.open(path);
+    second.dropRows();
+    assertEquals(["scores.jsonl", "stats.jsonl", "metrics.jsonl"].map(read), ["", "", ""]);
+    second.metrics(row(0, 1));
+    const score = { of: "teacher", by: "knn", step: 0, top1: 31, top5: 90 } as const;
+    second.score(score);
+    assertEquals(JSON.parse(read("metrics.jsonl")), row(0, 1));
+    assertEquals(JSON.parse(read("scores.jsonl")), score);
+  }),
+);
+
+Deno.test(
   "OutputFolder says which line of metrics.jsonl it cannot resume after",
   inFolder((path) => {
     const name = join(path, "metrics.jsonl");
