@@ -24,14 +24,14 @@ export interface LabelledInput extends AskedViews {
  */
 export async function resolveLabelledInput(
   path: string | null | undefined,
-  choice: Omit<EncoderSourceOptions, "part">,
+  choice: Omit<EncoderSourceOptions, "part" | "isAsked">,
   { data, testData, ...views }: LabelledInput,
   emit: Emit<NoticeEvent>,
 ): Promise<{ arch: string; data: string; testData: string } & Omit<ChosenViews, "note">> {
   const { arch: named, stem, feature } = choice;
   using source = path === null || path === undefined
     ? null
-    : await openEncoderSource(path, { ...choice, part: "backbone" });
+    : await openEncoderSource(path, { ...choice, isAsked: true, part: "backbone" });
   if (source === null && named === undefined) {
     throw new UserError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }

@@ -206,9 +206,8 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
     checkNames(KNN_TABLE, [...UNFLAGGED, "seed", "testData"], input);
     checkOptions(KNN_TABLE, input, ["data"]);
-    using source = pretrained === null
-      ? null
-      : await openEncoderSource(pretrained, { arch, stem, which, weights, heads, feature, part: "backbone" });
+    const choice = { arch, isAsked: true, stem, which, weights, heads, feature, part: "backbone" } as const;
+    using source = pretrained === null ? null : await openEncoderSource(pretrained, choice);
     const named = source?.encoder.name ?? arch;
     if (named === undefined) {
       throw new UserError(
@@ -309,7 +308,8 @@ export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRu
     }
     const data = await resolveDataset(input.data, "train");
     const part = input.part ?? EMBED_DEFAULTS.part;
-    using source = await openEncoderSource(pretrained, { arch, stem, which, weights, heads, feature, part });
+    const choice = { arch, isAsked: true, stem, which, weights, heads, feature, part };
+    using source = await openEncoderSource(pretrained, choice);
     const dimension = part === "backbone" ? source.encoder.features : source.head.dimension;
     const encoder = { path: pretrained, arch: source.encoder.name, which, weights };
     const { note, ...views } = chooseViews(source, input, data);

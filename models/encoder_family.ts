@@ -1,5 +1,6 @@
 /** Encoders that are no fixed list: they are read off a checkpoint, whatever their width and depth. */
 import { UserError } from "../errors.ts";
+import { CheckpointError } from "./checkpoint/checkpoint_error.ts";
 import type { Encoder, Stem } from "./encoder.ts";
 
 /** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
@@ -24,15 +25,26 @@ export interface EncoderClues {
   fixedPositions?: boolean;
 }
 
-/** Fails where an encoder that is named has other heads than those that are asked for. */
+/**
+ * Fails where an encoder that is named has other heads than those that are asked for, or else those that its file says: it has the
+ * same tensors, and would give other features.
+ */
 export function requireSameHeads(
   path: string,
   { name, heads }: Pick<Encoder, "name" | "heads">,
-  asked?: number,
-) {
-  if (asked === undefined || heads === undefined || asked === heads) return;
-  throw new UserError(
-    `${path}: --heads ${asked} contradicts ${name}, which has ${heads}; leave one of them out`,
+  { asked, saved }: { asked?: number; saved?: number },
+): void {
+  const wanted = asked ?? saved;
+  if (wanted === undefined || heads === undefined || wanted === heads) return;
+  if (asked !== undefined) {
+    throw new UserError(
+      `${path}: --heads ${asked} contradicts ${name}, which has ${heads}; leave one of them out`,
+    );
+  }
+  throw new CheckpointError(
+    path,
+    `was saved from an encoder with ${saved} attention heads, but ${name} has ${heads}, and would give other features; ` +
+      "use the encoder that it was saved from",
   );
 }
 

@@ -8,7 +8,14 @@ import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { Framework } from "./checkpoint/state_dict.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import { UserError } from "../errors.ts";
-import { describeImageSize, type Encoder, type ImageSizes, sampleSize, type Stem } from "./encoder.ts";
+import {
+  describeImageSize,
+  type Encoder,
+  type FeatureKind,
+  type ImageSizes,
+  sampleSize,
+  type Stem,
+} from "./encoder.ts";
 import { IMAGENET_NORMALIZATION, traceImages } from "./images.ts";
 import { usualHead } from "./registry.ts";
 
@@ -37,6 +44,8 @@ export interface InputSource {
   readonly isOurs: boolean;
   /** What it says; `undefined` where it says nothing. */
   readonly input: SavedInput | undefined;
+  /** The feature that is taken of its encoder; absent of one that has no choice. */
+  readonly feature?: FeatureKind;
   /** Whether that is what the run that wrote it took, in a file of before such a word. */
   readonly inputIsOfRun?: boolean;
 }
@@ -84,7 +93,7 @@ export function chooseInput(
   usual?: { imageSize: number; from: string },
 ): ChosenInput {
   const saved = source?.input;
-  const sizes = source?.sizes;
+  const { sizes, feature } = source ?? {};
   const imageSize = asked.imageSize ?? saved?.imageSize ?? fitSize(sizes, usual?.imageSize);
   if (source !== null) requireImageSize(source, imageSize);
   const ratio = asked.cropRatio ?? saved?.cropRatio;
@@ -99,6 +108,9 @@ export function chooseInput(
     ...source === null || interpolation === usualFilter ? [] : [
       `${source.path}: images are resized by the ${interpolation} filter, as requested, and not by the ${usualFilter} one`,
     ],
+    ...saved?.feature === undefined || feature === undefined || feature === saved.feature
+      ? []
+      : [`${source!.path}: the feature is ${feature}, as requested, and not ${saved.feature}`],
   ];
   return { imageSize, cropRatio, interpolation, note: notes.length === 0 ? undefined : notes.join(". ") };
 }

@@ -24,7 +24,7 @@ import {
   SSL_TITLES,
   type Stem,
 } from "./encoder.ts";
-import { chooseFeature } from "./features.ts";
+import { chooseFeature, featureLeftOpen } from "./features.ts";
 import { findEncoder, stemNameOf } from "./registry.ts";
 import { hasFixedPositions, openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
@@ -33,6 +33,11 @@ import { requireHead } from "./teacher.ts";
 export interface EncoderSourceOptions {
   /** Name of the encoder; found out where it is left out. */
   arch?: string;
+  /**
+   * Whether that name is as somebody asked for it, and not as a run has decided: then the file says the feature where neither
+   * `feature` nor the name does, and must not say other heads.
+   */
+  isAsked?: boolean;
   /** First layers of the encoder; those that fit and that the file says where it is left out. */
   stem?: Stem;
   /** In a checkpoint that holds both; the student by default. */
@@ -101,7 +106,7 @@ export function describeOtherHeads(
  */
 export async function openEncoderSource(
   path: string,
-  { arch, stem, heads, feature, which, weights, part, dimension }: EncoderSourceOptions,
+  { arch, isAsked = false, stem, heads, feature, which, weights, part, dimension }: EncoderSourceOptions,
 ): Promise<EncoderSource> {
   const state = await openEncoder(path, weights);
   try {
@@ -117,12 +122,14 @@ export async function openEncoderSource(
     const named = arch === undefined ? undefined : findEncoder(arch, stem);
     const other = describeOtherModel(tensors, named);
     if (other !== undefined) throw new CheckpointError(path, other);
-    if (named !== undefined) requireSameHeads(path, named, heads);
+    if (named !== undefined) {
+      requireSameHeads(path, named, { asked: heads, saved: isAsked ? input?.heads : undefined });
+    }
     const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
     if (part === "encoder" && !headless) requireHead({ ...state, tensors }, clues);
     const encoder = named === undefined
       ? chooseFeature(recognize(path, tensors, part, clues), feature ?? input?.feature)
-      : chooseFeature(named, feature);
+      : chooseFeature(named, feature ?? (isAsked ? featureLeftOpen(named, input?.feature) : undefined));
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const found = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
@@ -153,6 +160,7 @@ export async function openEncoderSource(
       sizesAreOf: SSL_TITLES[encoder.ssl],
       interpolation: BICUBIC_EVALUATIONS.includes(encoder.ssl) ? "bicubic" : "bilinear",
       input,
+      feature: encoder.feature,
       inputIsOfRun: state.inputIsOfRun,
       normalization: {
         mean: input?.mean ?? IMAGENET_NORMALIZATION.mean,

@@ -58,6 +58,19 @@ export function traceFeature(
 }
 
 /**
+ * Returns the feature that a checkpoint says, where an encoder was asked for by a name that leaves it to that: the one with the class
+ * token.
+ *
+ * @param saved what the checkpoint says; `undefined` where it says nothing
+ */
+export function featureLeftOpen(
+  { feature }: Pick<Encoder, "feature">,
+  saved: FeatureKind | undefined,
+): FeatureKind | undefined {
+  return feature === "cls" ? saved : undefined;
+}
+
+/**
  * Returns the encoder with the same weights that gives a feature; the encoder itself where none is named.
  *
  * @throws {UserError} for an encoder without tokens, or whose tokens do not give it

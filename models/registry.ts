@@ -126,6 +126,12 @@ export function isFamilyEncoder(name: string, role?: EncoderRole): boolean {
   return encoder !== undefined && (role === undefined || encoder.roles.includes(role));
 }
 
+/** An encoder that is decided on, as `isAsked` of `openEncoderSource` takes it: a file has no say in its heads and its feature. */
+export function chosenEncoder(name: string): { arch: string } & Pick<Encoder, "heads" | "feature"> {
+  const { heads, feature } = findEncoder(name);
+  return { arch: name, heads, feature };
+}
+
 /** Names that a student's encoder is chosen by. */
 export function studentNames(): string[] {
   return listedEncoders().flatMap(withStems).filter(({ roles }) => roles.includes("student"))

@@ -8,7 +8,7 @@ import { explainHead, explainUnknown } from "./near_miss.ts";
 import { type EncoderClues, requireSameHeads, type Shapes } from "./encoder_family.ts";
 import { cluesOf, fits, isHeadless, methodOf, recognizeEncoders } from "./recognize.ts";
 import { type Encoder, type FeatureKind, FEATURES, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
-import { chooseFeature } from "./features.ts";
+import { chooseFeature, featureLeftOpen } from "./features.ts";
 import { encodersNamed, findEncoder } from "./registry.ts";
 
 /** Features of a teacher, `--feature` of a distillation. `pooled`: the usual one of its encoder. */
@@ -59,10 +59,12 @@ const MARKS: Readonly<Record<TeacherSsl, string>> = {
 export async function resolveTeacher(path: string, request: TeacherRequest = {}): Promise<Teacher> {
   using state = await openEncoder(path, request.weights);
   const teacher = recognizeTeacher(path, state, request);
-  const said = request.arch ? undefined : state.input?.feature;
+  const encoder = findEncoder(teacher.arch);
+  const saved = state.input?.feature;
+  const said = request.arch ? featureLeftOpen(encoder, saved) : saved;
   const { feature = "pooled" } = request;
   const chosen: FeatureKind | undefined = feature === "pooled" ? said : feature;
-  return { ...teacher, arch: chooseFeature(findEncoder(teacher.arch), chosen).name };
+  return { ...teacher, arch: chooseFeature(encoder, chosen).name };
 }
 
 function recognizeTeacher(
@@ -72,7 +74,9 @@ function recognizeTeacher(
 ): Teacher {
   const clues = cluesOf(state, { heads });
   const named = arch ? encodersNamed(arch) : [];
-  if (named.length === 1) requireSameHeads(path, named[0], heads); // of several, one may have them
+  if (named.length === 1) { // of several, one may have them
+    requireSameHeads(path, named[0], { asked: heads, saved: state.input?.heads });
+  }
   if (isHeadless(state.tensors, clues)) return resolveHeadless(path, state.tensors, { arch, ssl }, clues);
   if (feature && findHead(state.tensors) === undefined) return resolveBackbone(path, state, arch, ssl, clues);
   const head = requireHead(state, clues);

@@ -6,7 +6,7 @@ import { distill } from "../../methods/runs.ts";
 import { augmentationOf } from "../../methods/seed/augmentation.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
-import { studentNames, teacherNames } from "../../models/registry.ts";
+import { findEncoder, studentNames, teacherNames } from "../../models/registry.ts";
 import { parseDistillFlags } from "../flags/distill_flags.ts";
 import { flagName } from "../flags/flags.ts";
 import { checkDistillInputs } from "../flags/inputs.ts";
@@ -78,7 +78,8 @@ export async function main(world?: World): Promise<void> {
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkDistillInputs(command.options, command);
   const { imageSize, evalResize } = command.options;
-  const asked = { imageSize, evalResize }; // the run says where the others are from
+  const { heads } = findEncoder(options.teacherArch);
+  const asked = { imageSize, evalResize, heads }; // the run says where the others are from
   const { printFreq, recipe, profile, traceActors: trace } = command;
   await train({
     task: "distill",

@@ -9,7 +9,7 @@ import { replaceFile, replaceFiles, requireWritable, writeAll } from "../../data
 import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
-import { encoderNames } from "../../models/registry.ts";
+import { chosenEncoder, encoderNames } from "../../models/registry.ts";
 import { contactSheet } from "../output/contact_sheet.ts";
 import { CountProgress } from "../terminal/count_progress.ts";
 import { formatDuration } from "../terminal/duration.ts";
@@ -40,7 +40,7 @@ async function embedInto(
   const { encoder, data, dimension: _, ...shape } = options;
   if (!("path" in encoder)) throw new TypeError("expected the encoder of a checkpoint");
   const { path: pretrained, arch, which, weights } = encoder;
-  await using run = embed({ pretrained, arch, which, weights, data, ...shape }, settings);
+  await using run = embed({ pretrained, ...chosenEncoder(arch!), which, weights, data, ...shape }, settings);
   let plan: Plan | undefined;
   let done = 0;
   for await (const event of run) {

@@ -8,7 +8,7 @@ import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import { METHODS } from "../../methods/registry.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { finetune, linearProbe } from "../../methods/runs.ts";
-import { encoderNames } from "../../models/registry.ts";
+import { chosenEncoder, encoderNames } from "../../models/registry.ts";
 import { checkFinetuneInputs, checkLinclsInputs } from "../flags/inputs.ts";
 import { type LinclsCommand, parseLinclsFlags, requireAnyEncoder } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
@@ -62,7 +62,10 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
     command,
     ...resumesIfThere && { findStart },
     run: (settings, isUnfinished) =>
-      linearProbe({ ...options, imageSize, evalResize }, { ...settings, isUnfinished }),
+      linearProbe({ ...options, ...chosenEncoder(options.arch), imageSize, evalResize }, {
+        ...settings,
+        isUnfinished,
+      }),
     show: (stage) => showLinear(stage, options, printFreq),
   });
 }
@@ -80,7 +83,12 @@ async function fineTune(command: Command<"finetune">, world: World | undefined):
     command,
     ...resumesIfThere && { findStart },
     run: (settings, isUnfinished) =>
-      finetune({ ...options, imageSize, evalResize }, { ...settings, isUnfinished, profile, trace }),
+      finetune({ ...options, ...chosenEncoder(options.arch), imageSize, evalResize }, {
+        ...settings,
+        isUnfinished,
+        profile,
+        trace,
+      }),
     show: (stage) => showFinetune(stage, options, printFreq),
   });
 }

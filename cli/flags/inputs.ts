@@ -157,7 +157,7 @@ export async function checkEmbedInputs(
   });
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   using source = await openEncoderSource(pretrained, {
-    ...{ arch: arch ?? undefined, stem, which, weights, heads, feature, part: rest.part },
+    ...{ arch: arch ?? undefined, isAsked: true, stem, which, weights, heads, feature, part: rest.part },
   });
   noteOtherHeads(pretrained, source);
   const { encoder, head } = source;
@@ -209,7 +209,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
  */
 async function resolveEncoder(
   path: string | null,
-  choice: Omit<EncoderSourceOptions, "part">,
+  choice: Omit<EncoderSourceOptions, "part" | "isAsked">,
   asked: AskedViews,
   images: string,
   says = true,
@@ -219,7 +219,7 @@ async function resolveEncoder(
     const views = await resolveViews(null, asked, images);
     return { arch: chooseFeature(freshEncoder(arch!, stem, views.imageSize), feature).name, ...views };
   }
-  using source = await openEncoderSource(path, { ...choice, part: "backbone" });
+  using source = await openEncoderSource(path, { ...choice, isAsked: true, part: "backbone" });
   if (says) noteOtherHeads(path, source);
   return { arch: source.encoder.name, ...await resolveViews(source, asked, images) };
 }

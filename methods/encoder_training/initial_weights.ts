@@ -21,9 +21,10 @@ export async function openInitialCheckpoint(
   { init, arch, head: wanted }: TrainedEncoder,
 ): Promise<InitialCheckpoint> {
   const path = init!;
-  const backbone = await openEncoderSource(path, { arch, part: "backbone" });
+  const { feature, features } = findEncoder(arch);
+  // The file does not choose what is trained, but must not be of an encoder with other heads.
+  const backbone = await openEncoderSource(path, { arch, isAsked: true, feature, part: "backbone" });
   const { kind, dimension, hidden } = backbone.head;
-  const { features } = findEncoder(arch);
   const takesHead = backbone.hasHead && kind === wanted.kind && dimension === wanted.dimension &&
     (hidden ?? features) === features;
   if (!takesHead) return { ...backbone, takesHead };

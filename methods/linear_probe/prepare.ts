@@ -68,6 +68,9 @@ async function findTerms(options: ResolvedOptions, data: LabelledData): Promise<
   return linearTerms(options, data, await fingerprintWeights(source.tensors));
 }
 
+/** Names of the terms that say how a feature is computed. */
+const FEATURE_TERMS: readonly string[] = ["encoder", "arch"];
+
 /**
  * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other images, but
  * the classifiers know the features of one encoder alone.
@@ -79,7 +82,7 @@ async function compareWithCheckpoint(
 ): Promise<void> {
   using file = await openCheckpointFile(resume!);
   const { terms: saved } = await readLinearCheckpoint(file, lr[0]);
-  const compared = evaluate ? terms.filter(({ name }) => name === "encoder") : terms;
+  const compared = evaluate ? terms.filter(({ name }) => FEATURE_TERMS.includes(name)) : terms;
   checkTerms(resume!, saved, compared, resumeAnyway, emit);
 }
 

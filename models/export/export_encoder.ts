@@ -147,7 +147,7 @@ export async function exportEncoder(
   options: ExportOptions,
   onTensor: (done: number, total: number) => void | Promise<void> = () => {},
 ): Promise<ExportResult> {
-  using source = await openEncoderSource(options.checkpoint, options);
+  using source = await openEncoderSource(options.checkpoint, { ...options, isAsked: true });
   const { encoder, head, framework } = source;
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, source.files, options);

@@ -8,6 +8,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { LinearInput } from "../../methods/linear_probe/mod.ts";
 import { distill, embed, knn, linearProbe } from "../../methods/runs.ts";
 import { UserError } from "../../errors.ts";
 import { type Encoder, type FeatureKind, FEATURES } from "../../models/encoder.ts";
@@ -19,11 +21,13 @@ import type { ReadEntry } from "../../models/parameter_store.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { RunFolder } from "../actors/small_run.ts";
+import { hostPrograms } from "../cli/run_program.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
 import { vitTest } from "../vit_files.ts";
 import { differenceOf, embedReference, IMAGES, referenceImages } from "./vit_reference.ts";
 
+const runProgram = hostPrograms();
 const FOLDER = "vit/checkpoints";
 const path = (name: string) => referencePath(`${FOLDER}/${name}`);
 
@@ -253,13 +257,15 @@ vitTest(
     const teacher = path("dino_tiny.pth");
     const encoder = { imageSize: 32, heads: 2 };
     const views = { ...encoder, evalResize: "none" } as const;
-    const rowsOf = async (pretrained: string, feature?: FeatureKind) => {
+    const rowsOf = async (pretrained: string, feature?: FeatureKind, arch?: string) => {
       const rows: number[] = [];
-      for await (const event of embed({ pretrained, data, feature, ...views })) {
+      for await (const event of embed({ pretrained, data, feature, arch, ...views })) {
         if (event.type === "rows") rows.push(...event.embeddings);
+        if (event.type === "note") notes.push(event.text);
       }
       return rows;
     };
+    const notes: string[] = [];
     const [cls, mean, both] = [
       await rowsOf(teacher),
       await rowsOf(teacher, "mean"),
@@ -275,22 +281,45 @@ vitTest(
     assertEquals([exported.input.feature, splitFeature(exported.encoder).feature], ["mean", "mean"]);
     assertEquals(await rowsOf(output), mean);
     assertEquals(await rowsOf(output, "cls"), cls);
+    assertStringIncludes(notes.at(-1)!, `${output}: the feature is cls, as requested, and not mean`);
+    // A name without a feature leaves that to the file too.
+    const { name: plain } = splitFeature(exported.encoder);
+    assertEquals(await rowsOf(output, undefined, plain), mean);
+    assertEquals(await rowsOf(output, "cls", plain), cls);
+    const rows = join(folder.path, "rows.jsonl");
+    const { code, stderr } = await runProgram(
+      fileURLToPath(new URL("../../cli/commands/embed.ts", import.meta.url)),
+      ...["--pretrained", output, "--feature", "cls", "--image-size", "32", "--eval-resize", "none"],
+      ...["-o", rows, data],
+    );
+    assertEquals(code, 0, stderr);
+    const written = Deno.readTextFileSync(rows).trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals(written.flatMap(({ embedding }) => embedding.map(Math.fround)), cls);
 
     const votes = (pretrained: string, feature?: FeatureKind) =>
       knn({ pretrained, data, testData, knnK: [3], feature, ...views }).result;
     assertEquals(await votes(output), await votes(teacher, "mean"));
-    const probe = {
-      ...{ pretrained: output, data, testData, ...views, output: folder.makeOutput("linear") },
-      ...{ batchSize: 4, workers: 1, cacheFeatures: true },
-    };
-    const { checkpoint } = await linearProbe({ ...probe, epochs: 1 }).result;
+    const probe = (name: string, input: Partial<LinearInput>) =>
+      linearProbe({
+        ...{ pretrained: output, data, testData, ...views, output: folder.makeOutput(name) },
+        ...{ epochs: 1, batchSize: 4, workers: 1, cacheFeatures: true, ...input },
+      }).result;
+    const { checkpoint } = await probe("linear", {});
     await assertRejects(
-      () => linearProbe({ ...probe, epochs: 2, resume: checkpoint!, feature: "cls" }).result,
+      () => probe("linear", { epochs: 2, resume: checkpoint!, feature: "cls" }),
       UserError,
       "To resume, use --feature mean; to resume anyway",
     );
     using probed = await openEncoderSource(checkpoint!, { heads: 2, part: "backbone" });
     assertEquals(probed.encoder.name, exported.encoder);
+    // A classifier knows one feature, whatever others are as long.
+    const evaluated = { resume: checkpoint, pretrained: checkpoint, evaluate: true, arch: plain };
+    await probe("the same", evaluated);
+    await assertRejects(
+      () => probe("another", { ...evaluated, feature: "cls" }),
+      UserError,
+      `--arch is ${plain}, was ${exported.encoder}`,
+    );
 
     // The student's embeddings are as long as the teacher's feature, and the checkpoint says which that is.
     const { dim: _, teacherArch: __, teacherSsl: ___, ...run } = folder.options("student", {
@@ -317,6 +346,8 @@ vitTest(
     const { steps } = await distill({ ...again, feature: "cls+mean" }).result;
     assertEquals(steps, 1);
     assertEquals(await resolveTeacher(output, { heads: 2 }), { arch: exported.encoder, ssl: "dino" });
+    assertEquals((await resolveTeacher(output, { arch: plain })).arch, exported.encoder);
+    assertEquals((await resolveTeacher(output, { arch: plain, feature: "cls" })).arch, plain);
     assertEquals(
       (await resolveTeacher(output, { heads: 2, feature: "cls" })).arch,
       splitFeature(exported.encoder).name,

@@ -1,6 +1,8 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { UserError } from "../../errors.ts";
-import { torchDict } from "../../models/checkpoint/torch_value.ts";
+import { openInitialCheckpoint } from "../../methods/encoder_training/initial_weights.ts";
+import { buildInput } from "../../models/checkpoint/saved_input.ts";
+import { torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { resolveTeacher, type TeacherRequest } from "../../models/teacher.ts";
 import { referencePath } from "../reference.ts";
@@ -134,6 +136,26 @@ Deno.test("--heads that contradict the encoder that is named are refused", async
     });
     const { arch } = await resolveTeacher(path, { heads: 12 });
     assertEquals(arch, "dino_vit_p16_w384_b12_h12_f1536_r0_g14"); // of the same shapes
+  });
+});
+
+Deno.test("an encoder that is named has the heads that its file says, unless others are asked for", async () => {
+  const wrap = (dict: TorchValue) =>
+    torchDict([["state_dict", dict], ["seed_input", buildInput({ heads: 12 })]]);
+  await withShapes("dino_vits16", { wrap }, async (path) => {
+    const arch = "dino_vits16";
+    const message =
+      `${path}: was saved from an encoder with 12 attention heads, but dino_vits16 has 6, and would give other features`;
+    await assertRejects(() => resolveTeacher(path, { arch }), UserError, message);
+    const asked = { part: "encoder", arch, isAsked: true } as const;
+    await assertRejects(() => openEncoderSource(path, asked), UserError, message);
+    const init = { init: path, arch, head: { kind: "mlp", dimension: 128 } } as const;
+    await assertRejects(() => openInitialCheckpoint(init), UserError, message);
+    assertEquals((await resolveTeacher(path, { arch, heads: 6 })).arch, arch);
+    using six = await openEncoderSource(path, { ...asked, heads: 6 });
+    // What a run has decided on is not looked at again.
+    using decided = await openEncoderSource(path, { ...asked, isAsked: false });
+    assertEquals([six.encoder.heads, decided.encoder.heads], [6, 6]);
   });
 });
 
