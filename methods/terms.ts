@@ -9,6 +9,7 @@ import {
   type NamedEncoder,
   type Term,
 } from "../models/checkpoint/run_terms.ts";
+import type { Normalization } from "../models/images.ts";
 import { findEncoder } from "../models/registry.ts";
 import type { TorchDict } from "../models/checkpoint/torch_value.ts";
 
@@ -82,6 +83,22 @@ export function encoderTerm(property: string, arch: string, feature?: NamedEncod
 /** What a file or folder holds as a term: its fingerprint. */
 export function contentTerm(name: string, flag: string, value: string | null, content: string): Term {
   return { name, flag, value, isEssential: true, content };
+}
+
+/**
+ * What an encoder's pixels are normalised by as terms: its file says it beside the weights.
+ *
+ * @param prefix of their names in a checkpoint
+ */
+export function normalizationTerms(
+  prefix: string,
+  flag: string,
+  { mean, deviation }: Normalization,
+): Term[] {
+  return [
+    { name: `${prefix}mean`, flag, value: [...mean], isEssential: true, content: "channel means" },
+    { name: `${prefix}std`, flag, value: [...deviation], isEssential: true, content: "channel deviations" },
+  ];
 }
 
 /** What ranks must have in common, by its name: for `requireSame`. A run without terms has none of these. */

@@ -7,6 +7,7 @@ import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.
 import { extraStepsOf } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import { IMAGENET_NORMALIZATION } from "../../models/images.ts";
 import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
@@ -62,14 +63,16 @@ export async function prepareEvaluation(
 async function findTerms(options: ResolvedOptions, data: LabelledData): Promise<Term[]> {
   const { pretrained, arch, which, weights } = options;
   if (pretrained === null) {
-    return linearTerms(options, data, await fingerprintWeights(freshBackbone(options)));
+    const fingerprint = await fingerprintWeights(freshBackbone(options));
+    return linearTerms(options, data, { fingerprint, normalization: IMAGENET_NORMALIZATION });
   }
   using source = await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
-  return linearTerms(options, data, await fingerprintWeights(source.tensors));
+  const { tensors, normalization } = source;
+  return linearTerms(options, data, { fingerprint: await fingerprintWeights(tensors), normalization });
 }
 
 /** Names of the terms that say how a feature is computed. */
-const FEATURE_TERMS: readonly string[] = ["encoder", "arch"];
+const FEATURE_TERMS: readonly string[] = ["encoder", "mean", "std", "arch"];
 
 /**
  * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other images, but

@@ -14,9 +14,10 @@ import { mapShape } from "../../models/inference.ts";
 import { requireSize } from "../../models/encoder.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { DEFAULT_LOSS, type LossSizes, readsQueue } from "../../models/loss/losses.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
-import { contentTerm } from "../terms.ts";
+import { contentTerm, normalizationTerms } from "../terms.ts";
 import { augmentationOf, localViewsOf, teacherMapOf, teacherSizeOf } from "./augmentation.ts";
 import type { QueueKeeper } from "./messages.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
@@ -28,12 +29,12 @@ import { distillTerms } from "./terms.ts";
 /**
  * Fails before anything is started when the teacher's checkpoint is not what the options say, or an encoder does not take the views.
  *
- * @returns the fingerprint of its weights
+ * @returns the terms that its file gives
  */
 async function identifyTeacher(
   { distill, teacherArch, weights, feature, dim, ...options }: DistillOptions,
   emit: Emit<NoticeEvent>,
-): Promise<string> {
+): Promise<Term[]> {
   using source = await openEncoderSource(distill, {
     arch: teacherArch,
     weights,
@@ -52,7 +53,10 @@ async function identifyTeacher(
   if (beside.length > 0) {
     emit({ type: "note", text: `unused in the teacher's checkpoint: ${beside.join(", ")}` });
   }
-  return fingerprint;
+  return [
+    contentTerm("teacher", "--distill", fingerprint, "teacher's weights"),
+    ...normalizationTerms("teacher_", "--distill", source.normalization),
+  ];
 }
 
 function spawn(
@@ -135,7 +139,7 @@ export const DISTILLATION: EncoderMethod<DistillOptions> = {
   async identify(options, emit) {
     mapsOf(options);
     noteSmallViews(options, emit);
-    return [contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights")];
+    return await identifyTeacher(options, emit);
   },
   terms: distillTerms,
   readsQueue(options) {

@@ -22,7 +22,7 @@ export interface Term {
   readonly value: TermValue;
   /** Whether another value makes it another run; if not, the value may change when the run is resumed. */
   readonly isEssential: boolean;
-  /** For a fingerprint: what it identifies, such as `images`. */
+  /** For what a file holds: what that is, such as `images`, by its fingerprint, or `channel means`, a list. */
   readonly content?: string;
   /** Value of every run that does not record it. It is not recorded itself. */
   readonly usual?: string | number | boolean;
@@ -96,7 +96,10 @@ function readTerm(value: TorchValue, { name, value: like }: Term, fail: Fail): T
 /** A sentence about a difference, without a full stop: `--temp is 0.2, was 0.1`. */
 export function describeDifference({ flag, flags, value, then, content }: TermDifference): string {
   if (content !== undefined) {
-    return `${flag} has different ${content} (fingerprint ${short(value)}, was ${short(then)})`;
+    const [now, before] = Array.isArray(value)
+      ? [show(value), show(then)]
+      : [`fingerprint ${short(value)}`, short(then)];
+    return `${flag} has different ${content} (${now}, was ${before})`;
   }
   if (flags !== undefined) {
     return `${flags[String(value)]} is given, was ${flags[String(then)] ?? show(then)}`;

@@ -4,6 +4,10 @@ import { join } from "node:path";
 import { sampleOptions } from "../../methods/seed/defaults.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { buildInput, INPUT_KEY, type SavedInput } from "../../models/checkpoint/saved_input.ts";
+import type { TorchDict } from "../../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { drawTeacher } from "./drawn_teacher.ts";
 
 /** The plugin of `tiny_convnet`, student and teacher, here and in every Worker. */
@@ -84,6 +88,18 @@ export class RunFolder implements Disposable {
   [Symbol.dispose](): void {
     Deno.removeSync(this.path, { recursive: true });
   }
+}
+
+/** Of an encoder that takes pixels as they are. */
+export const PLAIN_PIXELS: SavedInput = { mean: [0, 0, 0], std: [1, 1, 1] };
+
+/** Writes a checkpoint once more that says so of its images, and returns its path. */
+export async function withInput(checkpoint: string, path: string, input: SavedInput): Promise<string> {
+  using file = await openCheckpointFile(checkpoint);
+  const root = file.value as TorchDict;
+  root.set(INPUT_KEY, buildInput(input));
+  await writeTorchFile(path, root);
+  return path;
 }
 
 /** SHA-256 of a file: runs that do the same write the same bytes. */

@@ -14,7 +14,14 @@ import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
-import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import {
+  digestFile,
+  PLAIN_PIXELS,
+  RunFolder,
+  TINY_ENCODER,
+  TINY_TEACHER,
+  withInput,
+} from "../../actors/small_run.ts";
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
 import { hear } from "../../actors/hear.ts";
 import { IS_LONG } from "../../long.ts";
@@ -314,6 +321,15 @@ Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints"
     "has no classifier for learning rate 5; use --lr 0.03,0.1",
   );
   await refused({ resume: result.checkpoint, epochs: 4, classes: 12 }, "has a classifier of 10 classes");
+  // The same weights for other pixels give other features.
+  const pixels = await withInput(TINY_TEACHER, join(folder.path, "pixels.pth.tar"), PLAIN_PIXELS);
+  for (const evaluate of [false, true]) {
+    await refused(
+      { resume: result.checkpoint, epochs: 4, pretrained: pixels, evaluate },
+      "--pretrained has different channel means (0,0,0, was 0.485,0.456,0.406); --pretrained has different channel " +
+        "deviations (1,1,1, was 0.229,0.224,0.225). To resume, use --pretrained with the original channel means",
+    );
+  }
   const none = await assertRejects(() => run(optionsIn(folder, "none", { pretrained: folder.path })));
   assert(none instanceof UserError || (none as Error).message.includes("is a folder"));
 });

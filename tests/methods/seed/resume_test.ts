@@ -11,7 +11,14 @@ import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.t
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { TensorValue, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
-import { digestFile, RunFolder, sampleRows, TINY_TEACHER } from "../../actors/small_run.ts";
+import {
+  digestFile,
+  PLAIN_PIXELS,
+  RunFolder,
+  sampleRows,
+  TINY_TEACHER,
+  withInput,
+} from "../../actors/small_run.ts";
 import { hear } from "../../actors/hear.ts";
 import { IS_LONG } from "../../long.ts";
 
@@ -82,6 +89,11 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
     "To resume, use --data with the original images",
   );
   await refuse({ distill: teacher }, "--distill has different teacher's weights (fingerprint ");
+  const pixels = await withInput(TINY_TEACHER, join(folder.path, "pixels.pth.tar"), PLAIN_PIXELS);
+  await refuse(
+    { distill: pixels },
+    "--distill has different channel means (0,0,0, was 0.485,0.456,0.406); --distill has different channel deviations",
+  );
   await refuse(
     { imageSize: 40, temp: 1 },
     "--temp is 1, was 0.2; --image-size is 40, was 32",
