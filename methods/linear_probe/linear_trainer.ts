@@ -73,10 +73,26 @@ export function linearCheckpointName(epoch: number): string {
 
 /** The end of an epoch, to be written. */
 interface Noted {
-  progress: LinearProgress;
-  /** Of the chosen probe. */
-  learningRate: number;
+  /** Epochs done. */
+  epoch: number;
   probes: SavedProbe[];
+  /** Index of the one that the file is of. */
+  chosen: number;
+  /** Learning rate of that one in that epoch. */
+  learningRate: number;
+}
+
+/** A probe as it was after its best epoch. */
+interface BestOfProbe extends Pick<Noted, "epoch" | "learningRate"> {
+  saved: SavedProbe;
+}
+
+/** What the best checkpoint holds. */
+interface BestInFile {
+  /** Index of its probe. */
+  probe: number;
+  /** Its accuracy, in percent. */
+  top1: number;
 }
 
 /** The trainer's state. */
@@ -94,8 +110,12 @@ class ProbeTraining {
   #consumed = Promise.withResolvers<void>();
   #saved: Promise<unknown> = Promise.resolve();
   #noted?: Noted;
-  /** The best epoch's, until it is written. */
+  /** By index; of a run that goes on, of the epochs since then. */
+  readonly #bestOf = new Map<number, BestOfProbe>();
+  /** What the best checkpoint is to hold, until it is written. */
   #best?: Noted;
+  /** What it then holds. */
+  #inFile: BestInFile | undefined;
   /** The checkpoint that was written last. */
   #written?: string;
 
@@ -105,8 +125,10 @@ class ProbeTraining {
     probes: LinearProbes,
     exchange: DeviceExchange | undefined,
     source: EncoderSource | undefined,
+    inFile: BestInFile | undefined,
   ) {
     this.#source = source;
+    this.#inFile = inFile;
     this.#exchange = exchange;
     this.#config = config;
     this.#trainer = trainer;
@@ -293,12 +315,19 @@ class ProbeTraining {
       const saved = { lr: rate, best: progress.best[i] };
       if (progress.diverged[i]) {
         probes.push({ ...saved, values: new Map(), momentum: new Map() });
+        this.#bestOf.delete(i);
         continue;
       }
       const [values, momentum] = [await this.#probes.save(i), await this.#probes.saveMomentum(i)];
       const explain = (problem: string) => `${problem}, with learning rate ${rate}; try a lower --lr`;
       this.#trainer.requireFinite([...values, ...momentum], explain);
       probes.push({ ...saved, values, momentum });
+      const best = progress.tested[i];
+      if (best > (this.#bestOf.get(i)?.saved.best ?? -Infinity)) {
+        const { epoch } = progress;
+        const learningRate = this.#learningRates[i];
+        this.#bestOf.set(i, { epoch, learningRate, saved: { lr: rate, best, values, momentum } });
+      }
     }
     const weights = probes.flatMap(({ values }) => [...values.values()]);
     if (this.#exchange !== undefined && !await this.#exchange.isSame(weights)) {
@@ -309,8 +338,21 @@ class ProbeTraining {
           "computes differently on some of them. Resume from an earlier checkpoint, without that machine",
       );
     }
-    this.#noted = { progress, learningRate: this.#learningRates[progress.probe], probes };
-    if (progress.isBest) this.#best = this.#noted;
+    const { epoch, probe: chosen } = progress;
+    this.#noted = { epoch, probes, chosen, learningRate: this.#learningRates[chosen] };
+    this.#noteBest(this.#noted);
+  }
+
+  /** Has the best checkpoint written where the chosen probe is better than what it holds, or another one than that is chosen. */
+  #noteBest({ epoch, probes, chosen }: Noted): void {
+    const best = this.#bestOf.get(chosen)!;
+    const top1 = best.saved.best;
+    if (this.#inFile?.probe === chosen && this.#inFile.top1 >= top1) return;
+    this.#inFile = { probe: chosen, top1 };
+    // Of an earlier epoch the others are not known any more.
+    this.#best = best.epoch === epoch
+      ? { ...best, probes: probes.with(chosen, best.saved), chosen }
+      : { ...best, probes: [best.saved], chosen: 0 };
   }
 
   /** Writes what is new. */
@@ -327,7 +369,7 @@ class ProbeTraining {
       await this.#write(join(output, BEST_CHECKPOINT), this.#best);
       this.#best = undefined;
     }
-    const path = join(output, linearCheckpointName(this.#noted.progress.epoch - 1));
+    const path = join(output, linearCheckpointName(this.#noted.epoch - 1));
     if (path === this.#written) return path;
     await this.#write(path, this.#noted);
     this.#written = path;
@@ -336,20 +378,20 @@ class ProbeTraining {
 
   async #write(
     path: string,
-    { progress, learningRate, probes }: Noted,
+    { epoch, learningRate, probes, chosen }: Noted,
   ): Promise<void> {
     const { options, classes, features, steps, terms } = this.#config;
     const views = { imageSize: options.imageSize, ...resizedBy(options.evalResize) };
     await this.#trainer.write(
       path,
       buildLinearCheckpoint({
-        epoch: progress.epoch,
+        epoch,
         arch: options.arch,
         backbone: this.#source?.tensors ?? freshBackbone(options),
         classes,
         features,
         probes,
-        chosen: progress.probe,
+        chosen,
         sgd: { lr: learningRate, momentum: options.momentum, weightDecay: options.weightDecay },
         input: inputOf(findEncoder(options.arch), views, this.#source?.input),
         steps,
@@ -383,12 +425,16 @@ export function freshBackbone({ arch, seed }: LinearOptions): NamedTensor[] {
   );
 }
 
-/** Gives each learning rate the probe that the checkpoint has for it. */
+/**
+ * Gives each learning rate the probe that the checkpoint has for it.
+ *
+ * @returns what the best checkpoint beside it holds; `undefined` where that is of another learning rate
+ */
 async function loadProbes(
   probes: LinearProbes,
   path: string,
   { options: { lr, seed }, classes, features }: LinearTrainerConfig,
-): Promise<void> {
+): Promise<BestInFile | undefined> {
   using file = await openCheckpointFile(path);
   const saved = await readLinearCheckpoint(file, lr[0]);
   if (saved.classes !== classes || saved.features !== features) {
@@ -398,12 +444,14 @@ async function loadProbes(
         `classes and the encoder gives ${features} features; use that run's data and encoder, or set --classes`,
     );
   }
+  const bests: number[] = [];
   for (const [i, rate] of lr.entries()) {
     const probe = saved.probes.find((candidate) => candidate.lr === rate);
     if (probe === undefined) {
       const found = saved.probes.map((candidate) => candidate.lr).join(",");
       throw new CheckpointError(path, `has no classifier for learning rate ${rate}; use --lr ${found}`);
     }
+    bests.push(probe.values.size === 0 ? -Infinity : probe.best);
     if (probe.values.size === 0) { // it has diverged, and is trained in vain
       const fresh = initialize(probes.state, seed);
       await probes.load(i, (key) => fresh.get(key)!);
@@ -412,6 +460,8 @@ async function loadProbes(
     await probes.load(i, (key) => probe.values.get(key)!);
     probes.loadMomentum(i, probe.momentum);
   }
+  const probe = saved.chosen === undefined ? bests.indexOf(Math.max(...bests)) : lr.indexOf(saved.chosen);
+  return probe < 0 ? undefined : { probe, top1: bests[probe] };
 }
 
 export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer, config, context) => {
@@ -426,11 +476,12 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     momentum: options.momentum,
     weightDecay: options.weightDecay,
   }, exchange);
+  let inFile: BestInFile | undefined;
   if (options.resume === null) {
     // The same for each learning rate, so that nothing but the rate differs.
     const weights = initialize(probes.state, options.seed);
     for (const i of options.lr.keys()) await probes.load(i, (key) => weights.get(key)!);
-  } else await loadProbes(probes, options.resume, config);
+  } else inFile = await loadProbes(probes, options.resume, config);
   if (ranks !== undefined) {
     const { batchSize, epochs, lr, evaluate } = options;
     await requireSame(ranks, {
@@ -448,7 +499,7 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     await requireSameLayout(ranks, lasting);
     await exchange!.broadcast(lasting);
   }
-  const training = new ProbeTraining(config, trainer, probes, exchange, source);
+  const training = new ProbeTraining(config, trainer, probes, exchange, source, inFile);
   const save = async () => ({ path: await training.save() });
 
   return {

@@ -34,8 +34,8 @@ export interface LinearProgress {
   best: number[];
   /** Whether each probe has diverged; the weights of those are not kept. */
   diverged: boolean[];
-  /** Index of the probe that a checkpoint saves, which has not diverged. */
+  /** Top-1 of each probe on the test images after the last of them, in percent. */
+  tested: number[];
+  /** Index of the best probe, which a checkpoint saves. It has not diverged. */
   probe: number;
-  /** Whether it is the best so far. */
-  isBest: boolean;
 }

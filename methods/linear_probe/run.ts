@@ -351,13 +351,10 @@ class LinearEvaluation {
     const trained = this.#ofSound(scores);
     await this.#endIfOver();
     const diverged = [...this.#divergence.diverged];
-    const before = Math.max(...this.#standings());
     this.#raiseBest();
+    const tested = this.#last.map(({ top1 }) => top1);
     // One that has diverged is not the best any more, whatever it once was.
-    const hasLost = diverged[this.#chosen];
-    const probe = this.#choose();
-    const isBest = this.#standings()[probe] > before || hasLost;
-    const progress = { epoch: epoch + 1, best: [...this.#best], diverged, probe, isBest };
+    const progress = { epoch: epoch + 1, best: [...this.#best], diverged, tested, probe: this.#choose() };
     await trainer.ask("note", progress, PATIENCE);
     this.#tellEpoch({ type: "epoch", epoch, learningRates, trained, tested: this.#last, diverged });
   }

@@ -231,6 +231,46 @@ Deno.test("runLinearEvaluation() keeps the learning rate that was the best first
   assertEquals(await saved.tensors.get("fc.weight")!.read(), await weight.read());
 });
 
+/** What the best checkpoint of a run says of its accuracy, and the accuracy that its weights have, in percent. */
+async function bestIn(folder: RunFolder, name: string, changes: Partial<LinearOptions>) {
+  const best = join(folder.path, name, BEST_CHECKPOINT);
+  using file = await openCheckpointFile(best);
+  const root = file.value as TorchDict;
+  const options = { ...changes, resume: best, pretrained: best, evaluate: true };
+  const { result: { scores }, epochs } = await run(optionsIn(folder, `${name} evaluated`, options));
+  return { said: root.get("best_acc1"), top1: scores[0].last.top1, epoch: epochs[0].epoch };
+}
+
+Deno.test("the best checkpoint has the accuracy that it says, also where the best learning rate diverges", async () => {
+  const { folder } = await unbroken();
+  // The decay multiplies the first one's weights by -99 in each step.
+  const decay = { cacheFeatures: true, schedule: [], weightDecay: 20, momentum: 0, batchSize: 18, seed: 5 };
+  const options = { ...decay, lr: [5, 0.008], epochs: 8 };
+  const { result, epochs } = await run(optionsIn(folder, "diverges", options));
+  assertEquals([result.chosen, result.scores.map(({ diverged }) => diverged)], [1, [true, false]]);
+  const last = epochs.findIndex(({ diverged }) => diverged[0]);
+  const second = epochs.map(({ tested }) => tested[1].top1);
+  const best = Math.max(...second);
+  // The second one was never above the first, and has come down when that is lost.
+  assert(last > 0 && best <= result.scores[0].best && second[last] < best);
+  assertEquals(await bestIn(folder, "diverges", { ...options, lr: [0.008] }), {
+    said: best,
+    top1: best,
+    epoch: second.indexOf(best),
+  });
+});
+
+Deno.test("the best checkpoint is of the learning rates that a run goes on with", async () => {
+  const { folder, ran: { result } } = await unbroken();
+  const other = 1 - result.chosen;
+  const options = { cacheFeatures: true, lr: [result.scores[other].lr] };
+  const { epochs } = await run(
+    optionsIn(folder, "other", { ...options, epochs: 4, resume: result.checkpoint }),
+  );
+  const [{ epoch, tested: [{ top1 }] }] = epochs;
+  assertEquals(await bestIn(folder, "other", options), { said: top1, top1, epoch });
+});
+
 Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
   const { result } = (await unbroken()).ran;
   using before = await loadStateDict(TINY_TEACHER);
