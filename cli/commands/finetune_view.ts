@@ -74,7 +74,7 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
   const diagnostics = new RunDiagnostics(stage, options.output, STEP);
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
-  let [stepsPerEpoch, extraSteps] = [1, 0];
+  let [stepsPerEpoch, extraSteps, firstStep] = [1, 0, 0];
 
   /** Steps of the whole run up to an epoch's end. */
   const stepsAfter = (epoch: number) => extraSteps + (epoch + 1) * stepsPerEpoch;
@@ -86,8 +86,7 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
     shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
     for (const line of describeRun(options, plan, stage)) shown.show(line);
     for (const text of notes) shown.say(text);
-    ({ batchesPerEpoch: stepsPerEpoch, extraSteps = 0 } = plan);
-    const { firstStep } = plan;
+    ({ batchesPerEpoch: stepsPerEpoch, extraSteps = 0, firstStep } = plan);
     const facts = { images: plan.trainImages, stepsPerEpoch, extraSteps, firstStep };
     if (evaluate) return stage.beginEvaluation(facts, plan.firstEpoch);
     runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize: config.batchSize });
@@ -106,16 +105,18 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
     );
   }
 
-  function score({ epoch, tested, trained, lr, lrLastLayer }: FinetuneEpoch): void {
+  function score({ epoch, isPartial, tested, trained, lr, lrLastLayer }: FinetuneEpoch): void {
     const { loss, top1, top5 } = tested;
-    const row: ScoreRow = { of: "student", by: "finetune", step: stepsAfter(epoch), top1, top5 };
+    const step = isPartial ? firstStep : stepsAfter(epoch);
+    const row: ScoreRow = { of: "student", by: "finetune", step, top1, top5 };
     stage.score([row], { ...row, epoch, loss, lr, lrLastLayer, trained });
     stage.tensorBoard(() => {
       writer?.scalar("finetune_acc1", top1, epoch);
       writer?.scalar("learning_rate", lr, epoch);
     });
     const learnt = trained === null ? "" : `, top-1 while learning ${percent(trained.top1)}`;
-    shown.show(`test after epoch ${epoch}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${learnt}`);
+    const when = isPartial ? "within" : "after";
+    shown.show(`test ${when} epoch ${epoch}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${learnt}`);
   }
 
   return {

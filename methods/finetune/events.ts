@@ -32,9 +32,11 @@ export interface FinetuneStep extends LearningRates {
 export interface FinetuneEpoch extends LearningRates {
   /** From 0. */
   epoch: number;
+  /** Whether only some of its steps are done: what is evaluated was saved within it. */
+  isPartial?: true;
   /** On the images that were learnt from, while they were; `null` where the run only evaluates. */
   trained: ClassificationScore | null;
-  /** On the test images, after it. */
+  /** On the test images, after those steps. */
   tested: ClassificationScore;
   /** Best top-1 on them so far, in percent. */
   best: number;

@@ -216,7 +216,7 @@ class FinetuneRun {
   async #work(): Promise<void> {
     const { epochs, evaluate } = this.#prepared.options;
     const { epoch: first, batch, progress } = this.#start;
-    if (evaluate) return await this.#test(first - 1, null);
+    if (evaluate) return await (batch > 0 ? this.#test(first, null, true) : this.#test(first - 1, null));
     if (this.#testsFirst) {
       const { images, loss, top1, top5 } = progress.trained;
       const share = (count: number) => 100 * count / images;
@@ -246,8 +246,8 @@ class FinetuneRun {
     return this.#read(TRAIN, { epoch, firstBatch }, "train");
   }
 
-  /** Classifies the test images by the weights of now, after an epoch. */
-  async #test(epoch: number, trained: ClassificationScore | null): Promise<void> {
+  /** Classifies the test images by the weights of now, after an epoch, or within one. */
+  async #test(epoch: number, trained: ClassificationScore | null, isPartial = false): Promise<void> {
     const { evaluate } = this.#prepared.options;
     const trainer = this.#run.trainer.ref;
     await trainer.ask("freeze", undefined, PATIENCE);
@@ -257,7 +257,9 @@ class FinetuneRun {
     this.#testing.end();
     if (!Number.isFinite(tested.loss)) {
       throw new UserError(
-        `the loss is ${tested.loss} on the test images after epoch ${epoch}: training has diverged. Earlier checkpoints ` +
+        `the loss is ${tested.loss} on the test images ${
+          isPartial ? "within" : "after"
+        } epoch ${epoch}: training has diverged. Earlier checkpoints ` +
           "are whole; try a lower --lr or --lr-last-layer",
       );
     }
@@ -267,7 +269,8 @@ class FinetuneRun {
     if (epoch <= this.#told.epoch && !evaluate) return;
     this.#told.epoch = epoch;
     const rates = learningRatesOf(this.#prepared.options, Math.max(0, epoch));
-    this.#emit({ type: "epoch", epoch, ...rates, trained, tested, best: this.#best });
+    const told = { epoch, ...isPartial && { isPartial }, ...rates, trained, tested, best: this.#best };
+    this.#emit({ type: "epoch", ...told });
   }
 
   /** A checkpoint was written that was put off. Where another rank was stopped, this one ends too. */

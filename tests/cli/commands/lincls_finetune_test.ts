@@ -1,7 +1,14 @@
 // `deno task lincls --finetune`, started as people start it, and what the other tasks make of its checkpoint.
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { StoppedError } from "../../../actors/stopped_error.ts";
+import { readFinetuneCheckpoint } from "../../../methods/finetune/checkpoint.ts";
+import type { FinetuneEvent } from "../../../methods/finetune/events.ts";
+import { FINETUNE_SAMPLE_DEFAULTS, type FinetuneOptions } from "../../../methods/finetune/options.ts";
+import { runFinetune } from "../../../methods/finetune/run.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { hear } from "../../actors/hear.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
 import { hostPrograms } from "../run_program.ts";
@@ -10,6 +17,32 @@ const runProgram = hostPrograms();
 const program = (task: string) => fileURLToPath(new URL(`../../../cli/commands/${task}.ts`, import.meta.url));
 const lincls = (...args: string[]) => runProgram(program("lincls"), ...args);
 const PLUGIN = ["--plugin", TINY_ENCODER];
+
+Deno.test("lincls --finetune --evaluate says that a checkpoint is from within an epoch", async () => {
+  using folder = new RunFolder(40, 20);
+  const controller = new AbortController();
+  const options: FinetuneOptions = {
+    ...FINETUNE_SAMPLE_DEFAULTS,
+    ...{ pretrained: TINY_TEACHER, arch: "tiny_convnet", plugins: [TINY_ENCODER], which: "student" },
+    ...{ data: join(folder.data, "train.tsv"), testData: join(folder.data, "test.tsv") },
+    ...{ output: folder.makeOutput("stopped"), workers: 1, epochs: 2, batchSize: 4 },
+    ...{ resume: null, evaluate: false, classes: null },
+  };
+  const stopAt = hear<FinetuneEvent>({
+    step: ({ step }) => step === 3 && controller.abort(new Error("enough")),
+  });
+  const stopping = () => runFinetune(options, stopAt, controller.signal);
+  const { checkpoint } = await assertRejects(stopping, StoppedError);
+  using file = await openCheckpointFile(checkpoint!);
+  const { epoch, resume: { batch } } = readFinetuneCheckpoint(file);
+  assertEquals([epoch, batch >= 3], [0, true]);
+  const output = join(folder.path, "evaluated");
+  const small = ["-b", "4", "--image-size", "32", "-j", "1", ...PLUGIN, "--output", output, folder.data];
+  const { code, stdout, stderr } = await lincls("--finetune", "-e", "--resume", checkpoint!, ...small);
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /^test within epoch 0: top-1 /m);
+  assertEquals(JSON.parse(Deno.readTextFileSync(join(output, "scores.jsonl"))).step, batch);
+});
 
 Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and every task takes what it wrote", async () => {
   using folder = new RunFolder(80, 40);
