@@ -162,7 +162,9 @@ function describeRows(
 ): string {
   const counts = new Map<number, number>();
   for (const row of rows) counts.set(labels[row], (counts.get(labels[row]) ?? 0) + 1);
-  const [least, most] = [Math.min(...counts.values()), Math.max(...counts.values())];
+  // There may be more classes than a call takes arguments.
+  let [least, most] = [Infinity, 0];
+  for (const count of counts.values()) [least, most] = [Math.min(least, count), Math.max(most, count)];
   const each = least === most ? `${least}` : `${least} to ${most}`;
   return `--label-fraction ${fraction}: learning from ${rows.length} of ${labels.length} images, ${each} of each of ` +
     `${counts.size} classes, chosen by --seed ${seed}`;

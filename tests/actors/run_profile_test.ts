@@ -34,6 +34,13 @@ Deno.test("sharesOf() splits the time from the first step to the last", () => {
     { actor: "student_trainer", messages: 2, busyMs: 170, waitingMs: 30, totalMs: 200 },
   ]);
   assertEquals(sharesOf(collect().result(), { actor: "nobody", message: "train" }), []);
+  // There are runs of more steps than a call takes arguments.
+  const steps = Array.from({ length: 200_000 }, (_, i) => ({
+    ...{ kind: "message", name: "train", startMs: i, durationMs: 0.5 } as const,
+  }));
+  const long = { spans: new Map([["student_trainer", steps]]), programs: [] };
+  const [{ totalMs }] = sharesOf(long, { actor: "student_trainer", message: "train" });
+  assertEquals(totalMs, 199_999.5);
 });
 
 /** Feeds a collector in batches, as actors send them, with what every actor did in a step that begins at a moment. */
