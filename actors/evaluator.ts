@@ -177,6 +177,8 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
       score: urgent(async (expected) => {
         const { bank: ownBank, queries, came } = sets;
         await until(() => came.bank >= expected.bank && came.queries >= expected.queries);
+        // Between the evaluations of a training nobody needs a gigabyte of features.
+        sets = new Sets(ownBank.dimension);
         const bank = ranks === undefined ? ownBank : await gatherFeatures(ranks, ownBank, batchSize);
         const queryLabels = ranks === undefined ? queries.labels : await gatherLabels(ranks, queries.labels);
         if (bank.labels.length === 0 || queryLabels.length === 0) return [];

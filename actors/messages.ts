@@ -203,7 +203,7 @@ export type Evaluator = Encoder & Returning & {
   findNeighbours: Message<{ images: number; neighbours: number; views: boolean }, ProbeSetNeighbours>;
   /**
    * Waits until all these images have been embedded, and classifies the queries, by each number of neighbours: empty where
-   * none of the ones or of the others has a class.
+   * none of the ones or of the others has a class. All images are forgotten then.
    */
   score: Message<{ bank: number; queries: number }, Accuracy[]>;
 };
