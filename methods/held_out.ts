@@ -89,6 +89,19 @@ export async function holdOut(
   return rows;
 }
 
+/** Warns where the images that vote are those that are classified: each is its own nearest neighbour. */
+export async function warnOfSameImages(
+  bank: string,
+  queries: string,
+  emit: Emit<NoticeEvent>,
+): Promise<void> {
+  if (await Deno.realPath(bank) !== await Deno.realPath(queries)) return;
+  const text =
+    `${queries}: kNN classifies the images that vote, and each is its own nearest neighbour, so the accuracy says ` +
+    "nothing. Use other test images, or leave --test-data out: without a test set held-out labels are used";
+  emit({ type: "warning", text, isCommon: true });
+}
+
 /**
  * Finds the images of a kNN evaluation: those that vote in `data`; those to classify in `testData`, or where {@linkcode testDataOf}
  * finds them if that is left out.

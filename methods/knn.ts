@@ -27,6 +27,7 @@ import { wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
 import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
+import { warnOfSameImages } from "./held_out.ts";
 import { earlySignal } from "./rank_shares.ts";
 import { ReadingProgress } from "./reading_progress.ts";
 
@@ -97,6 +98,7 @@ export async function runKnnEvaluation(
   const bank = await read(options.bankData, emit, early);
   const queries = await read(options.queryData, emit, early);
   checkSameClasses(bank, queries);
+  if (options.queryRows === undefined) await warnOfSameImages(options.bankData, options.queryData, emit);
   const { imageSize, bankData } = options;
   const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);
   early?.throwIfAborted();

@@ -9,7 +9,7 @@ import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { findAugmentation } from "../../kernels/image/augmentations.ts";
 import { groupOf } from "../../models/training_step.ts";
-import { HELD_OUT, holdOut } from "../held_out.ts";
+import { HELD_OUT, holdOut, warnOfSameImages } from "../held_out.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
 import { contentTerm, type RunIdentity } from "../terms.ts";
@@ -222,7 +222,6 @@ async function findClassified(
   }
   try {
     checkSameClassNames(images, facts);
-    return facts;
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     const isFound = made === undefined && await findDataset(data, "test") === testData;
@@ -233,6 +232,8 @@ async function findClassified(
     emit({ type: "note", text: `no kNN: ${error.message}` });
     return null;
   }
+  if (made === undefined) await warnOfSameImages(images.path, facts.path, emit);
+  return facts;
 }
 
 /** How images become views: by those to learn from, or by those to be evaluated on where no file has the former. */

@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { countVote, sampleVote } from "../../methods/encoder_training/evaluations.ts";
+import type { EncoderTrainingEvent } from "../../methods/encoder_training/events.ts";
+import { HELD_OUT } from "../../methods/held_out.ts";
 import { runDistillation } from "../../methods/seed/run.ts";
 import { runKnnEvaluation } from "../../methods/knn.ts";
 import { knn } from "../../methods/runs.ts";
@@ -18,6 +20,7 @@ import { FrozenEncoder } from "../../models/inference.ts";
 import { WeightedKnn } from "../../models/knn.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
+import { hear } from "../actors/hear.ts";
 import { type DrawnTeacher, drawTeacher } from "../actors/drawn_teacher.ts";
 import { RunFolder, sampleRows as firstRows, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
@@ -148,6 +151,32 @@ Deno.test("kNN refuses images of which there are more or less than when it began
     await assertRejects(() => run.result, Error, "has 20 rows now, and had ");
     await changed;
   }
+});
+
+Deno.test("kNN warns where the images that vote are those that are classified", async () => {
+  using folder = new RunFolder(80, 12);
+  const [train, test] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const link = join(folder.path, "link.tsv");
+  Deno.symlinkSync(train, link);
+  const warning = `${link}: kNN classifies the images that vote, and each is its own nearest neighbour`;
+  const evaluate = async (testData: string) => {
+    const warnings: string[] = [];
+    const views = { arch: "tiny_convnet", imageSize: 16, knnK: [1], plugins: [TINY_ENCODER] };
+    for await (const event of knn({ ...views, data: train, testData })) {
+      if (event.type === "warning") warnings.push(event.text);
+    }
+    return warnings;
+  };
+  const [found, ...others] = await evaluate(link);
+  assert(found.startsWith(warning) && others.length === 0, found);
+  assertEquals([await evaluate(test), await evaluate(HELD_OUT)], [[], []]);
+
+  const warnings: string[] = [];
+  await runDistillation(
+    folder.options("run", { testData: link, limitSteps: 1 }),
+    hear<EncoderTrainingEvent>({ warning: ({ text }) => warnings.push(text) }),
+  );
+  assertEquals(warnings, [found]);
 });
 
 Deno.test("of held-out labels a sample votes and is classified", () => {

@@ -299,14 +299,15 @@ vitTest(
     const votes = (pretrained: string, feature?: FeatureKind) =>
       knn({ pretrained, data, testData, knnK: [3], feature, ...views }).result;
     assertEquals(await votes(output), await votes(teacher, "mean"));
-    const probe = (name: string, input: Partial<LinearInput>) =>
+    const probe = (into: string, input: Partial<LinearInput>) =>
       linearProbe({
-        ...{ pretrained: output, data, testData, ...views, output: folder.makeOutput(name) },
+        ...{ pretrained: output, data, testData, ...views, output: into },
         ...{ epochs: 1, batchSize: 4, workers: 1, cacheFeatures: true, ...input },
       }).result;
-    const { checkpoint } = await probe("linear", {});
+    const linear = folder.makeOutput("linear");
+    const { checkpoint } = await probe(linear, {});
     await assertRejects(
-      () => probe("linear", { epochs: 2, resume: checkpoint!, feature: "cls" }),
+      () => probe(linear, { epochs: 2, resume: checkpoint!, feature: "cls" }),
       UserError,
       "To resume, use --feature mean; to resume anyway",
     );
@@ -314,9 +315,9 @@ vitTest(
     assertEquals(probed.encoder.name, exported.encoder);
     // A classifier knows one feature, whatever others are as long.
     const evaluated = { resume: checkpoint, pretrained: checkpoint, evaluate: true, arch: plain };
-    await probe("the same", evaluated);
+    await probe(folder.makeOutput("the same"), evaluated);
     await assertRejects(
-      () => probe("another", { ...evaluated, feature: "cls" }),
+      () => probe(folder.makeOutput("another"), { ...evaluated, feature: "cls" }),
       UserError,
       `--arch is ${plain}, was ${exported.encoder}`,
     );
