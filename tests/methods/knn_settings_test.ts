@@ -25,13 +25,16 @@ import { type DrawnTeacher, drawTeacher } from "../actors/drawn_teacher.ts";
 import { RunFolder, sampleRows as firstRows, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 const SIZE = 24;
+/** Of a student whose teacher has another one. */
+const STUDENT_SIZE = 16;
 
-/** Features and labels of all images of a file, whose shorter side becomes so many pixels. */
+/** Features and labels of all images of a file, whose shorter side becomes so many pixels of a view's. */
 async function embedByHand(
   gpu: Gpu,
   path: string,
   { arch, head, values }: DrawnTeacher,
   shorter: number = SIZE,
+  size: number = SIZE,
 ) {
   using dataset = await openDataset(path);
   const batch = dataset.rowCount;
@@ -40,21 +43,21 @@ async function embedByHand(
     encoder,
     head,
     batch,
-    imageSize: SIZE,
+    imageSize: size,
     output: "feature",
   });
   await frozen.load((key) => values.get(key)!);
-  const maker = new ViewMaker(gpu, { views: batch, width: SIZE, height: SIZE });
+  const maker = new ViewMaker(gpu, { views: batch, width: size, height: size });
   const order = new EpochOrder(batch, 0, 0, batch, { shuffle: false });
   const images = packImages(await new BatchReader(dataset).read(order, 0));
   const fields = Array.from({ length: batch }, (_, i) => images.table.subarray(i * TABLE_STRIDE));
-  const views = fields.map(([, width, height], i) => evaluationView(width, height, shorter, SIZE, i));
+  const views = fields.map(([, width, height], i) => evaluationView(width, height, shorter, size, i));
   const features = await frozen.embed(await maker.augment(images, views));
   maker.destroy();
   return { features, labels: fields.map(([, , , , label]) => label) };
 }
 
-Deno.test("kNN votes with as many neighbours and at the temperature that it is told, alone and in a distillation", () =>
+Deno.test("kNN votes with as many neighbours and at the temperature that it is told, alone and in a distillation, whose teacher is evaluated at its own size", () =>
   withGpu(async (gpu) => {
     using folder = new RunFolder(60, 40);
     const [bankData, queryData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
@@ -70,6 +73,10 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
       await embedByHand(gpu, bankData, teacher, cut),
       await embedByHand(gpu, queryData, teacher, cut),
     ];
+    const [smallBank, smallQueries] = [
+      await embedByHand(gpu, bankData, teacher, STUDENT_SIZE, STUDENT_SIZE),
+      await embedByHand(gpu, queryData, teacher, STUDENT_SIZE, STUDENT_SIZE),
+    ];
     const evaluate = async (k: number, temperature: number, [voters, evaluated] = [bank, queries]) => {
       using knn = new WeightedKnn(gpu, { dimension: 8, classes: 10, k, temperature });
       await knn.addToBank(voters.features, voters.labels);
@@ -83,6 +90,7 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
       const others = [[tried[0], 0.07], [20, tried[1]], [200, tried[1]], [20, 0.07], [200, 0.07]];
       const evaluated = await Promise.all(others.map(([k, t]) => evaluate(k, t)));
       evaluated.push(await evaluate(tried[0], tried[1], [cutBank, cutQueries]));
+      evaluated.push(await evaluate(tried[0], tried[1], [smallBank, smallQueries]));
       if (evaluated.some((other) => same(other, found))) continue;
       [k, temperature] = tried;
       break;
@@ -102,7 +110,8 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
     assertEquals(await runKnnEvaluation({ path, arch: "tiny_convnet", which: "student" }, options), expected);
 
     const { knn } = await runDistillation(folder.options("run", {
-      ...{ distill: path, teacherArch: "tiny_convnet", dim: 20, imageSize: SIZE, testData: queryData },
+      ...{ distill: path, teacherArch: "tiny_convnet", dim: 20, testData: queryData },
+      ...{ teacherSize: SIZE, imageSize: STUDENT_SIZE },
       ...{ knnK: k, knnT: temperature, evalResize: "none", limitSteps: 1 },
     }));
     assertEquals(knn!.teacher, expected[0]);

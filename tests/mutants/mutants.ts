@@ -345,6 +345,13 @@ const FINETUNING: readonly Mutant[] = [
 
 /** Settings that the recipes do not pass on. */
 const RECIPES: readonly Mutant[] = [
+  mutant(
+    "methods/encoder_training/evaluations.ts",
+    "teacherSize === undefined ? student :",
+    "true ? student :",
+    ["methods/knn_settings_test.ts"],
+    "kNN votes",
+  ),
   mutant("methods/seed/mod.ts", "encoder, asked, PAPER_ADAMW", "encoder, input, PAPER_ADAMW", [
     "methods/seed/recipes_test.ts",
   ]),
