@@ -352,6 +352,12 @@ const RECIPES: readonly Mutant[] = [
     ["methods/knn_settings_test.ts"],
     "kNN votes",
   ),
+  mutant("methods/seed/augmentation.ts", 'return studentMlp ? "mocov2" : "mocov1";', 'return "mocov2";', [
+    "methods/seed/augmentation_test.ts",
+  ]),
+  mutant("methods/seed/augmentation.ts", '  if (teacherSsl === "simclr") return "simclr";\n', "", [
+    "methods/seed/augmentation_test.ts",
+  ]),
   mutant("methods/seed/mod.ts", "encoder, asked, PAPER_ADAMW", "encoder, input, PAPER_ADAMW", [
     "methods/seed/recipes_test.ts",
   ]),
@@ -822,6 +828,12 @@ const DATA: readonly Mutant[] = [
 
 /** Kernels' host code: what is planned, laid out, differentiated and sampled. */
 const KERNELS: readonly Mutant[] = [
+  mutant("kernels/image/view_parameters.ts", "hue: 0.4 },", "hue: 0.1 },", [
+    "kernels/image/view_parameters_test.ts",
+  ]),
+  mutant("kernels/image/view_parameters.ts", "    grayscaleFirst: true,\n", "", [
+    "kernels/image/view_parameters_test.ts",
+  ]),
   mutant("kernels/fold_workgroups.ts", 'rows * folds === down ? "" :', 'rows > 0 ? "" :', [
     "kernels/fold_workgroups_test.ts",
   ]),

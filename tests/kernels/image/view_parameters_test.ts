@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { Random } from "../../../data/random.ts";
+import { findAugmentation } from "../../../kernels/image/augmentations.ts";
 import {
   evaluationView,
   mocoV2Augmentation,
@@ -7,7 +8,6 @@ import {
   sampleCrop,
   sampleJitter,
   sampleView,
-  swavAugmentation,
   swavLocalAugmentation,
   type ViewRandom,
 } from "../../../kernels/image/view_parameters.ts";
@@ -199,7 +199,44 @@ Deno.test("sampleCrop() tries ten boxes before it takes the middle", () => {
   assertEquals(drawn, 2 * 10, "an area and a ratio each");
 });
 
-Deno.test("SWAV's views are crops of other shares than MoCo's", () => {
-  assertEquals(swavAugmentation(224).scale, [0.14, 1]);
-  assertEquals(swavLocalAugmentation(96).scale, [0.05, 0.14]);
+/** What SEED's `tools/utils.py` and MoCo's `main_moco.py` say of every one, and torchvision's defaults of what they leave out. */
+const COMMON = {
+  ratio: [3 / 4, 4 / 3],
+  filter: "bilinear",
+  flipProbability: 0.5,
+  grayscaleProbability: 0.2,
+};
+/** `RandomApply([ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)` before `RandomGrayscale`, and the blur. */
+const MOCO_V2 = {
+  ...COMMON,
+  jitter: { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
+  blur: { probability: 0.5, sigma: [0.1, 2] },
+};
+/** `RandomGrayscale`, and behind it `ColorJitter(0.4, 0.4, 0.4, 0.4)`; no blur. */
+const MOCO_V1 = {
+  ...{ ...COMMON, size: 224, scale: [0.2, 1], grayscaleFirst: true },
+  jitter: { probability: 1, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.4 },
+  blur: { probability: 0, sigma: [0.1, 2] },
+};
+
+Deno.test("parity: every augmentation has the original's numbers, and is drawn in its order", () => {
+  const expected = {
+    mocov1: MOCO_V1,
+    simclr: MOCO_V1,
+    mocov2: { ...MOCO_V2, size: 224, scale: [0.2, 1] },
+    swav: { ...MOCO_V2, size: 224, scale: [0.14, 1] },
+    plain: { // of main_lincls.py: RandomResizedCrop and RandomHorizontalFlip as they come
+      ...{ ...COMMON, size: 224, scale: [0.08, 1], grayscaleProbability: 0 },
+      jitter: { probability: 0, brightness: 0, contrast: 0, saturation: 0, hue: 0 },
+      blur: { probability: 0, sigma: [0.1, 2] },
+    },
+  };
+  for (const [name, augmentation] of Object.entries(expected)) {
+    assertEquals<object>(findAugmentation(name)(224), augmentation, name);
+  }
+  assertEquals<object>(swavLocalAugmentation(96), { ...MOCO_V2, size: 96, scale: [0.05, 0.14] });
+
+  const isGrayFirst = (name: string) =>
+    sampleView(new Random(1), findAugmentation(name)(224), 300, 300).grayscaleFirst === true;
+  assertEquals(Object.keys(expected).filter(isGrayFirst), ["mocov1", "simclr"]);
 });
