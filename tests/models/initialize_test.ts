@@ -78,6 +78,79 @@ Deno.test("parity: the head of a fresh MobileNetV3 is drawn as the original's, w
   }
 });
 
+/** Values of some entries of a fresh encoder, in the order of its state_dict. */
+function draw(name: string, keys: readonly string[]): [key: string, values: Float32Array][] {
+  const { state } = summarize(findEncoder(name), { kind: "linear", dimension: 128 });
+  const values = [...initialize(state.filter(({ key }) => keys.includes(key)), 3)];
+  assertEquals(values.length, keys.length);
+  return values;
+}
+
+/** Fails where values are not uniform between plus and minus 1 / sqrt(fanIn), as those of PyTorch's layers are. */
+function assertUniform(values: Float32Array, fanIn: number, key: string): void {
+  const bound = 1 / Math.sqrt(fanIn);
+  const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  assert(largest <= bound && largest > bound * (1 - 10 / values.length), `${key}: up to ${largest}`);
+  // Of a uniform sample the deviation is right to sqrt(0.2 / n); five times that.
+  const [, deviation] = moments(values);
+  assertAlmostEquals(deviation * Math.sqrt(3) / bound, 1, 5 * Math.sqrt(0.2 / values.length), key);
+}
+
+/** Fails where values do not have the deviation of a normal distribution. */
+function assertNormal(values: Float32Array, wanted: number, key: string): void {
+  const [mean, deviation] = moments(values);
+  assertAlmostEquals(mean, 0, 5 * wanted / Math.sqrt(values.length), key);
+  assertAlmostEquals(deviation / wanted, 1, 5 / Math.sqrt(2 * values.length), key);
+}
+
+Deno.test("parity: a fresh EfficientNet's convolutions are drawn as nn.Conv2d draws its own, which the original leaves", () => {
+  const fanIns: Record<string, number> = {
+    "_conv_stem.weight": 27, // 3 channels, 3 x 3
+    "_blocks.0._depthwise_conv.weight": 9,
+    "_blocks.3._depthwise_conv.weight": 25,
+    "_blocks.15._expand_conv.weight": 192,
+    "_blocks.15._se_reduce.weight": 1152,
+    "_blocks.15._se_reduce.bias": 1152,
+    "_blocks.15._se_expand.weight": 48,
+    "_blocks.15._se_expand.bias": 48,
+    "_blocks.15._project_conv.weight": 1152,
+  };
+  for (const [key, values] of draw("efficientnet_b0", Object.keys(fanIns))) {
+    assertUniform(values, fanIns[key], key);
+  }
+});
+
+Deno.test("parity: a fresh MobileNetV3 is drawn by the original's _initialize_weights()", () => {
+  const deviations: Record<string, number> = {
+    "features.0.0.weight": Math.sqrt(2 / 144), // 16 outputs, 3 x 3
+    "features.1.conv.0.weight": Math.sqrt(2 / 144), // 16 channels apart, 3 x 3
+    "features.4.conv.3.weight": Math.sqrt(2 / 1800), // 72 channels apart, 5 x 5
+    "features.15.conv.0.weight": Math.sqrt(2 / 960),
+    "features.15.conv.5.fc.0.weight": 0.01,
+    "features.15.conv.5.fc.2.weight": 0.01,
+    "features.15.conv.7.weight": Math.sqrt(2 / 160),
+  };
+  for (const [key, values] of draw("mobilenetv3_large", Object.keys(deviations))) {
+    assertNormal(values, deviations[key], key);
+  }
+  const zeros = ["features.15.conv.5.fc.0.bias", "features.15.conv.5.fc.2.bias", "classifier.0.bias"];
+  for (const [key, values] of draw("mobilenetv3_large", zeros)) {
+    assert(values.every((value) => value === 0), key);
+  }
+});
+
+Deno.test("parity: a fresh vit_tiny is drawn as DeiT's: normals of 0.02, and the patches' nn.Conv2d as it comes", () => {
+  const layers = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"].map((layer) => `blocks.11.${layer}`);
+  const normals = ["cls_token", "pos_embed", ...layers.map((layer) => `${layer}.weight`)];
+  for (const [key, values] of draw("vit_tiny", normals)) assertNormal(values, 0.02, key);
+  for (const [key, values] of draw("vit_tiny", layers.map((layer) => `${layer}.bias`))) {
+    assert(values.every((value) => value === 0), key);
+  }
+  for (const [key, values] of draw("vit_tiny", ["patch_embed.proj.weight", "patch_embed.proj.bias"])) {
+    assertUniform(values, 768, key); // 3 channels, 16 x 16
+  }
+});
+
 Deno.test("initialize() gives what follows from seed and key alone", () => {
   const [a, b] = ["a", "b"].map((key) => entry(key, { draw: "normal", deviation: 1 }));
   const both = initialize([a, b], 3);

@@ -422,6 +422,7 @@ const RECIPES: readonly Mutant[] = [
 
 /** Wrong numbers in models, in what is computed or in what is written. */
 const MODELS: readonly Mutant[] = [
+  mutant("models/efficientnet.ts", "1 / Math.sqrt(fanIn)", "1 / fanIn", ["models/initialize_test.ts"]),
   mutant("models/optim/schedule.ts", "return batchSize / 256;", "return batchSize / 128;", [
     "models/optim/schedule_test.ts",
   ]),
