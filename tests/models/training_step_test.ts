@@ -394,8 +394,9 @@ Deno.test("clipNorm scales the gradients of all weights together to a norm, and 
   withGpu(async (gpu) => {
     const maxNorm = 1e-3;
     for (const lossScale of [undefined, INITIAL_LOSS_SCALE]) {
-      using clipped = await start(gpu, { clipNorm: maxNorm, lossScale });
-      const { momentum: decay, weightDecay } = OPTIONS;
+      const [decay, weightDecay] = [0.7, 0.03]; // none of which is a default
+      const options = { momentum: decay, weightDecay, clipNorm: maxNorm, lossScale };
+      using clipped = await start(gpu, options);
       for (let step = 0; step < 3; step++) {
         const before = await snapshot(clipped);
         await clipped.run({ ...batchOf(2 * step, 2), queuePointer: 2 * step });

@@ -1052,6 +1052,13 @@ const SHOWN: readonly Mutant[] = [
 /** What happens between a batch's gradients and new weights. */
 const STEPS: readonly Mutant[] = [
   mutant(
+    "methods/encoder_training/step_options.ts",
+    "findOptimizer(optimizer, { momentum, weightDecay })",
+    "findOptimizer(optimizer, { momentum: 0.9, weightDecay })",
+    ["models/training_step_test.ts"],
+    "clipNorm scales",
+  ),
+  mutant(
     "methods/encoder_training/key_queue.ts",
     "pointer + size - index * batch % size",
     "pointer",
