@@ -422,6 +422,18 @@ const RECIPES: readonly Mutant[] = [
 
 /** Wrong numbers in models, in what is computed or in what is written. */
 const MODELS: readonly Mutant[] = [
+  mutant("models/efficientnet.ts", "const DROP_CONNECT = 0.2;", "const DROP_CONNECT = 0.1;", [
+    "models/dropout_rates_test.ts",
+  ]),
+  mutant("models/efficientnet.ts", "DROP_CONNECT * i / blocks.length", "DROP_CONNECT", [
+    "models/dropout_rates_test.ts",
+  ]),
+  mutant("models/efficientnet.ts", "[1.8, 2.6, 528, 0.5]", "[1.8, 2.6, 528, 0.4]", [
+    "models/dropout_rates_test.ts",
+  ]),
+  mutant("models/mobilenet_v3.ts", "const DROPOUT = 0.2;", "const DROPOUT = 0.5;", [
+    "models/dropout_rates_test.ts",
+  ]),
   mutant("models/efficientnet.ts", "1 / Math.sqrt(fanIn)", "1 / fanIn", ["models/initialize_test.ts"]),
   mutant("models/optim/schedule.ts", "return batchSize / 256;", "return batchSize / 128;", [
     "models/optim/schedule_test.ts",
