@@ -6,6 +6,7 @@ import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../ops/conv2d
 import { POINTWISE } from "../ops/conv2d/geometry.ts";
 import { median } from "../profiler.ts";
 import { type BufferRange, Program } from "../program.ts";
+import { efficienciesOf, fastestFamily, type MeasuredTile, winsMost } from "./fastest.ts";
 import {
   GPU_DIRECT_TILES,
   PRODUCT_KINDS,
@@ -60,11 +61,10 @@ const ROUNDS = 12;
 /** Rounds of which the faster of two wins most. */
 const DUELS = 6;
 
-/** What was measured of one tile. */
-interface Measured {
-  kind: ProductKind;
-  /** Milliseconds, of each round. */
+/** A tile that is measured, and the product that it is measured by. */
+interface MeasuredProgram extends MeasuredTile {
   times: number[];
+  program: Program;
 }
 
 /** Elements of the sum that loads are measured with, in vec4. */
@@ -98,7 +98,7 @@ export async function measureTuning(
   using buffers = new ProductBuffers(gpu.device);
   const productTextures = isSoftware &&
     await counted(areTexturesFaster(gpu, candidates[0].tiles[0], buffers));
-  const programs: (Measured & { family: ProductFamily; tile: Tile; program: Program })[] = [];
+  const programs: MeasuredProgram[] = [];
   try {
     for (const { family, tiles } of candidates) {
       for (const kind of kinds) {
@@ -118,25 +118,14 @@ export async function measureTuning(
     for (const { program } of programs) program.destroy();
   }
 
-  const fastest = (kind: ProductKind, of: readonly Measured[]) =>
-    Math.min(...of.filter((entry) => entry.kind === kind).map(({ times }) => median(times)));
   if (!programs.every(({ times }) => median(times) > 0)) {
     // No timestamps, and a wait for the device is as long as the products: what was usual stays.
     return { ...gpu.target.tuning, adapter: gpu.adapter.name };
   }
-  const totalOf = (family: ProductFamily) =>
-    kinds.reduce(
-      (sum, kind) => sum + fastest(kind, programs.filter((entry) => entry.family === family)),
-      0,
-    );
-  const family = candidates.map((candidate) => candidate.family)
-    .reduce((best, other) => totalOf(other) < totalOf(best) ? other : best);
-  const own = programs.filter((entry) => entry.family === family);
+  const family = fastestFamily(programs);
   const tilesOf = (kind: ProductKind): readonly TileChoice[] => {
-    const measured = own.filter((entry) => entry.kind === kind);
-    const efficiencies = new Map(
-      measured.map(({ tile, times }) => [tile, Math.round(1000 * fastest(kind, own) / median(times)) / 1000]),
-    );
+    const measured = programs.filter((entry) => entry.family === family && entry.kind === kind);
+    const efficiencies = efficienciesOf(measured);
     const efficiencyOf = (tile: Tile) => efficiencies.get(tile)!;
     return isSoftware
       ? softwareChoices(software, efficiencyOf)
@@ -246,11 +235,9 @@ async function isFaster(
   other: Program,
   time: (program: Program) => Promise<number>,
 ): Promise<boolean> {
-  let wins = 0;
-  for (let round = 0; round < DUELS; round++) {
-    if (await time(program) < await time(other)) wins++;
-  }
-  return wins > DUELS / 2;
+  const duels: [number, number][] = [];
+  for (let round = 0; round < DUELS; round++) duels.push([await time(program), await time(other)]);
+  return winsMost(duels);
 }
 
 function withResult(operands: Tensor[], apply: (operands: Tensor[]) => Tensor): [Tensor[], Tensor] {

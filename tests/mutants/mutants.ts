@@ -841,6 +841,15 @@ const DATA: readonly Mutant[] = [
 
 /** Kernels' host code: what is planned, laid out, differentiated and sampled. */
 const KERNELS: readonly Mutant[] = [
+  mutant("kernels/tuning/fastest.ts", "first < second)", "first > second)", [
+    "kernels/tuning/fastest_test.ts",
+  ]),
+  mutant("kernels/tuning/fastest.ts", "1000 * least / median(times)", "1000 * median(times) / least", [
+    "kernels/tuning/fastest_test.ts",
+  ]),
+  mutant("kernels/tuning/fastest.ts", "totalOf(other) < totalOf(best)", "totalOf(other) > totalOf(best)", [
+    "kernels/tuning/fastest_test.ts",
+  ]),
   mutant("kernels/image/view_parameters.ts", "hue: 0.4 },", "hue: 0.1 },", [
     "kernels/image/view_parameters_test.ts",
   ]),
