@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { UserError } from "../../errors.ts";
+import { chooseInput } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { referencePath } from "../reference.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
@@ -31,6 +32,26 @@ Deno.test("openEncoderSource() takes kind and lengths of the head from the file"
       });
       const { root, ...found } = { root: "", ...source.head };
       assertEquals([root, found], [arch.startsWith("swav") ? "projection_head" : "fc", head]);
+    });
+  }
+});
+
+Deno.test("openEncoderSource() says bicubic evaluations of the families whose authors evaluate so, and bilinear ones of others", async () => {
+  const filters = {
+    dino_vits16: "bicubic",
+    dinov2_vits14: "bicubic",
+    dinov2_vits14_reg: "bicubic",
+    dinov3_vits16: "bicubic",
+    dinov3_convnext_tiny: "bicubic",
+    mocov3_vit_small: "bilinear",
+    resnet18: "bilinear",
+    simclr_resnet50: "bilinear",
+    swav_resnet50: "bilinear",
+  };
+  for (const [arch, filter] of Object.entries(filters)) {
+    await withShapes(arch, {}, async (path) => {
+      using source = await openEncoderSource(path, { arch, part: "backbone" });
+      assertEquals([source.interpolation, chooseInput(source, {}).interpolation], [filter, filter], arch);
     });
   }
 });

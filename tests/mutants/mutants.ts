@@ -434,6 +434,9 @@ const MODELS: readonly Mutant[] = [
   mutant("models/mobilenet_v3.ts", "const DROPOUT = 0.2;", "const DROPOUT = 0.5;", [
     "models/dropout_rates_test.ts",
   ]),
+  mutant("models/encoder.ts", '= ["dino", "dinov2", "dinov3"];', '= ["dino"];', [
+    "models/encoder_source_test.ts",
+  ], "bicubic"),
   mutant("models/efficientnet.ts", "1 / Math.sqrt(fanIn)", "1 / fanIn", ["models/initialize_test.ts"]),
   mutant("models/optim/schedule.ts", "return batchSize / 256;", "return batchSize / 128;", [
     "models/optim/schedule_test.ts",
