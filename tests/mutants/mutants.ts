@@ -345,6 +345,11 @@ const FINETUNING: readonly Mutant[] = [
 
 /** Settings that the recipes do not pass on. */
 const RECIPES: readonly Mutant[] = [
+  mutant("methods/seed/recipes.ts", "  temp: 0.2,", "  temp: 0.1,", ["methods/original_defaults_test.ts"]),
+  mutant("methods/moco/defaults.ts", "mocoM: 0.999,", "mocoM: 0.99,", ["methods/original_defaults_test.ts"]),
+  mutant("methods/encoder_training/defaults.ts", "knnK: 200,", "knnK: 20,", [
+    "methods/original_defaults_test.ts",
+  ]),
   mutant(
     "methods/encoder_training/evaluations.ts",
     "teacherSize === undefined ? student :",
