@@ -443,6 +443,14 @@ const MODELS: readonly Mutant[] = [
     "models/encoder_source_test.ts",
   ], "bicubic"),
   mutant("models/efficientnet.ts", "1 / Math.sqrt(fanIn)", "1 / fanIn", ["models/initialize_test.ts"]),
+  mutant("models/encoder_builder.ts", "fanOut: outputs * kernel", "fanOut: inputs * kernel", [
+    "models/initialize_test.ts",
+  ]),
+  mutant("models/mobilenet_v3.ts", "deviation: 0.01", "deviation: 0.1", ["models/initialize_test.ts"]),
+  mutant("models/vit_layers.ts", "deviation: 0.02", "deviation: 0.01", ["models/initialize_test.ts"]),
+  mutant("models/vit_layers.ts", "1 / Math.sqrt(3 * patch ** 2)", "1 / (3 * patch ** 2)", [
+    "models/initialize_test.ts",
+  ]),
   mutant("models/optim/schedule.ts", "return batchSize / 256;", "return batchSize / 128;", [
     "models/optim/schedule_test.ts",
   ]),
