@@ -24,7 +24,15 @@ export {
   type TensorType,
 } from "./kernels/graph.ts";
 export type { Target } from "./kernels/gpu.ts";
-export { CHANNEL_MASK, f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "./kernels/wgsl.ts";
+export {
+  CHANNEL_MASK,
+  f32,
+  LINEAR_MAIN,
+  LINEAR_SIZE,
+  linearWorkgroups,
+  storage,
+  uniforms,
+} from "./kernels/wgsl.ts";
 export type { ConvolutionAttributes } from "./kernels/ops/conv2d/geometry.ts";
 export { add } from "./kernels/ops/add/add.ts";
 export { attention, type AttentionAttributes } from "./kernels/ops/attention/attention.ts";
