@@ -60,7 +60,7 @@ export async function compileMultiplyAdds(gpu: Gpu, rounds: number): Promise<Mul
   const buffer = device.createBuffer({ size: LANES * workgroups * 16, usage: GPUBufferUsage.STORAGE });
   const kernels = CHAINS.flatMap((chains) =>
     STEPS_PER_TURN.map((perTurn) => ({
-      operations: LANES * STEPS * chains * 4 * 2,
+      operations: multiplyAddOperations(chains),
       kernel: compileKernel(gpu, multiplyAddSource(chains, perTurn), [buffer]),
     }))
   );
@@ -78,10 +78,22 @@ export async function compileMultiplyAdds(gpu: Gpu, rounds: number): Promise<Mul
 }
 
 /**
+ * Returns the operations of a workgroup of {@linkcode multiplyAddSource}, however many steps are in a turn; a
+ * multiply-add counts two.
+ *
+ * @param chains accumulators of an invocation, each of four numbers
+ */
+export function multiplyAddOperations(chains: number): number {
+  return LANES * STEPS * chains * 4 * 2;
+}
+
+/**
+ * Returns the WGSL of a kernel that multiplies and adds.
+ *
  * @param chains accumulators of an invocation
  * @param perTurn steps in a turn of the loop
  */
-function multiplyAddSource(chains: number, perTurn: number): string {
+export function multiplyAddSource(chains: number, perTurn: number): string {
   const all = range(chains);
   const step = all.map((i) => `a${i} = a${i} * scale + shift;`).join(" ");
   return `@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;

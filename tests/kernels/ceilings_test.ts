@@ -1,5 +1,10 @@
-import { assert } from "@std/assert";
-import { measureCopy, measureMultiplyAdds } from "../../kernels/ceilings.ts";
+import { assert, assertEquals } from "@std/assert";
+import {
+  measureCopy,
+  measureMultiplyAdds,
+  multiplyAddOperations,
+  multiplyAddSource,
+} from "../../kernels/ceilings.ts";
 import { withGpu } from "./check_op.ts";
 
 Deno.test("the ceilings of an adapter are measured by kernels that it takes", () =>
@@ -9,3 +14,16 @@ Deno.test("the ceilings of an adapter are measured by kernels that it takes", ()
     assert(flops > 1e8 && flops < 1e15, `${flops} operations a second`);
     assert(bytes > 1e7 && bytes < 1e14, `${bytes} bytes a second`);
   }));
+
+Deno.test("multiplyAddOperations() counts the multiplications and additions that are in the kernel's loop", () => {
+  for (const chains of [1, 3, 16]) {
+    for (const perTurn of [4, 8]) {
+      const source = multiplyAddSource(chains, perTurn);
+      const [, lanes] = source.match(/@workgroup_size\((\d+)\)/)!;
+      const [, turns, body] = source.match(/turn < (\d+)u; turn\+\+\) \{(.*)\}/)!;
+      // Each is of a vec4.
+      const inTurn = 4 * body.match(/ [*+] /g)!.length;
+      assertEquals(multiplyAddOperations(chains), Number(lanes) * Number(turns) * inTurn);
+    }
+  }
+});
