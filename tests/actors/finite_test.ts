@@ -9,6 +9,11 @@ import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear
 import { linearCheckpointName } from "../../methods/linear_probe/linear_trainer.ts";
 import { BEST_CHECKPOINT } from "../../models/checkpoint/run_checkpoints.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
+import { isOneThread } from "../../actors/one_thread.ts";
+import { actorUrl } from "../../actors/catalog.ts";
+import type encoder from "../../actors/encoder.ts";
+import type { EncoderConfig } from "../../actors/encoder.ts";
+import type { Sink } from "../../actors/messages.ts";
 import { embed, knn, linearProbe } from "../../methods/runs.ts";
 import { printWarning } from "../../cli/commands/training.ts";
 import { METHODS } from "../../methods/registry.ts";
@@ -24,6 +29,8 @@ import { spoil } from "../models/checkpoint/spoil.ts";
 import { referencePath } from "../reference.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 import { hear } from "./hear.ts";
+import { until, withSystem } from "./runtime/helpers.ts";
+import { batchOf } from "./single_colours.ts";
 
 /** What `console.error` is told while something runs. */
 async function errorsOf<T>(work: () => Promise<T>): Promise<{ result: T; errors: string[] }> {
@@ -106,6 +113,44 @@ Deno.test("a run that diverges keeps its last finite checkpoint, and names the s
   // It would have had the same name.
   assertEquals((await listCheckpoints(good.output)).map(({ path }) => path), [before]);
   assertEquals(await digestFile(before), digest);
+});
+
+Deno.test("an encoder whose output for small views alone is not finite says so", async () => {
+  using folder = new RunFolder(1);
+  const path = join(folder.path, "large.pth.tar");
+  // Two layers overflow float32 one after the other. The first is of red, which ReLU keeps from black images.
+  await spoil(TINY_TEACHER, path, {
+    "encoder_q.layer1.conv.weight": { 0: 1e30 },
+    "encoder_q.layer2.conv.weight": { 0: 1e30 },
+  });
+  const [rows, views, imageSize] = [2, 3, 8];
+  const encode = (lastView: number) =>
+    withSystem(async (system) => {
+      let isEncoded = false;
+      const next = system.listen<Sink>("sink", { consume: () => void (isEncoded = true) });
+      const config: EncoderConfig = {
+        encoder: { path, arch: "tiny_convnet" },
+        output: "feature",
+        batchSize: rows,
+        imageSize: 2 * imageSize,
+        local: { views, imageSize },
+        next,
+      };
+      const { ref } = system.spawn<typeof encoder>("teacher_encoder", actorUrl("encoder"), config);
+      const small = new Uint8Array(rows * views * imageSize ** 2 * 4);
+      small.fill(lastView, -(imageSize ** 2) * 4);
+      await ref.tell("encode", {
+        ...batchOf(0, rows, "train", 2 * imageSize),
+        views: new ArrayBuffer(rows * (2 * imageSize) ** 2 * 4),
+        embeddings: new ArrayBuffer(rows * 8 * 4),
+        local: { views: small.buffer, embeddings: new ArrayBuffer(rows * views * 8 * 4) },
+      });
+      await until(() => isEncoded);
+    }, { oneThread: isOneThread(), imports: [TINY_ENCODER] });
+  await encode(0);
+  const crash = await assertRejects(() => encode(255), ActorCrash);
+  assertEquals([crash.actor, crash.isUserError], ["teacher_encoder", true]);
+  assertMatch(crash.failure.message, /^row 2: the encoder's output holds (Infinity|NaN) at index 0\. /);
 });
 
 Deno.test("embed, knn and linearProbe refuse weights that are not finite", async () => {
