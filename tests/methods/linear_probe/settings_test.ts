@@ -17,7 +17,10 @@ import { EpochOrder } from "../../../data/sampler.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { ViewMaker } from "../../../kernels/image/view_maker.ts";
 import { evaluationView, plainAugmentation, sampleView } from "../../../kernels/image/view_parameters.ts";
+import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { readSgdSettings } from "../../../models/checkpoint/sgd_state.ts";
+import type { TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { readLinearCheckpoint } from "../../../methods/linear_probe/checkpoint.ts";
 import { FrozenEncoder } from "../../../models/inference.ts";
 import { initialize } from "../../../models/initialize.ts";
@@ -200,6 +203,11 @@ for (const cacheFeatures of [false, true]) {
       using file = await openCheckpointFile(checkpoint!);
       const saved = await readLinearCheckpoint(file, 0);
       assertEquals([saved.classes, saved.epoch], [CLASSES, 4]);
+      const optimizer = (file.value as TorchDict).get("optimizer");
+      const sgd = readSgdSettings(optimizer, (problem) => new CheckpointError(checkpoint!, problem));
+      const { lr, momentum, weightDecay } = SETTINGS;
+      const last = rates.at(-1)![lr.findIndex((rate) => rate === saved.chosen)];
+      assertEquals(sgd, { lr: last, momentum, weightDecay });
       for (const [i, { values, momentum }] of expected.saved.entries()) {
         assertEquals(saved.probes[i].values, values);
         assertEquals(saved.probes[i].momentum, momentum);
