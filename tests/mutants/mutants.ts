@@ -33,6 +33,20 @@ function mutant(file: string, from: string, to: string, tests: readonly string[]
 /** Settings that the actors do not pass on, and states that they do not keep. */
 const ACTORS: readonly Mutant[] = [
   mutant(
+    "actors/encoder.ts",
+    "if (ofLocal !== undefined) requireFiniteFeatures(",
+    "if (ofLocal === null) requireFiniteFeatures(",
+    ["actors/finite_test.ts"],
+    "small views alone",
+  ),
+  mutant(
+    "methods/linear_probe/linear_trainer.ts",
+    "sgd: { lr: learningRate,",
+    "sgd: { lr: 0,",
+    LINEAR,
+    "features that are kept",
+  ),
+  mutant(
     "methods/encoder_training/run.ts",
     "if (ends) this.#noteLastSaved();",
     "this.#noteLastSaved();",
@@ -872,6 +886,10 @@ const KERNELS: readonly Mutant[] = [
   mutant("kernels/image/view_parameters.ts", "    grayscaleFirst: true,\n", "", [
     "kernels/image/view_parameters_test.ts",
   ]),
+  mutant("kernels/ceilings.ts", "LANES * STEPS * chains * 4 * 2", "LANES * STEPS * chains * 4 * 4", [
+    "kernels/ceilings_test.ts",
+  ]),
+  mutant("kernels/ceilings.ts", "${STEPS / perTurn}u", "${STEPS}u", ["kernels/ceilings_test.ts"]),
   mutant("kernels/fold_workgroups.ts", 'rows * folds === down ? "" :', 'rows > 0 ? "" :', [
     "kernels/fold_workgroups_test.ts",
   ]),
@@ -1025,6 +1043,12 @@ const KERNELS: readonly Mutant[] = [
 
 /** Guards of what a person sees, and of what a page's clients can do. */
 const SHOWN: readonly Mutant[] = [
+  mutant("cli/output/contact_sheet.ts", "? SAME : OTHER", "? OTHER : SAME", [
+    "cli/output/contact_sheet_test.ts",
+  ]),
+  mutant("cli/output/contact_sheet.ts", "thumbnail(row.image", "thumbnail(asked.image", [
+    "cli/output/contact_sheet_test.ts",
+  ]),
   mutant("cli/terminal/run_main.ts", 'typeof arg === "string" ? printable(arg) : arg', "arg", [
     "cli/terminal/run_main_test.ts",
   ]),
