@@ -34,6 +34,12 @@ const REFERENCE_ERROR: Record<string, number> = {
 const evalTolerance = (name: string) =>
   Math.max(/resnet(101|152)|efficientnet_b[1-7]/.test(name) ? 3e-3 : 1e-4, 4 * (REFERENCE_ERROR[name] ?? 0));
 
+/**
+ * Of EfficientNet-B4 to B7 the reference's embeddings say nothing: an error of 0.44 to 2.36 would be allowed, and zeros have
+ * one of 1. {@linkcode CALM} has the same encoders, at the same size.
+ */
+const isTelling = (name: string) => evalTolerance(name) < 0.1;
+
 /** Float64 embeddings with running variances so much larger that activations stay small. */
 const CALM = JSON.parse(await Deno.readTextFile(new URL("../golden/calm_embeddings.json", import.meta.url)));
 
@@ -91,6 +97,10 @@ export function testEncoders(blocks: EncoderBlocks): void {
     for (const size of [64, 96, 224]) {
       const expected = EMBEDDINGS[name]?.[`eval${size}`];
       if (expected === undefined) continue;
+      if (!isTelling(name)) {
+        assert(CALM.encoders[name] !== undefined && size === 64, `${name} at ${size} pixels is not compared`);
+        continue;
+      }
       Deno.test({
         name: `parity: ${name} embeds ${size} pixel images as the original does in eval mode`,
         ignore: isLong(name, `eval${size}`),
