@@ -1043,6 +1043,9 @@ const KERNELS: readonly Mutant[] = [
 
 /** Guards of what a person sees, and of what a page's clients can do. */
 const SHOWN: readonly Mutant[] = [
+  mutant("cli/output/run_tuning.ts", "kernels are chosen again", "each of the kernels is measured anew", [
+    "docs/troubleshooting_test.ts",
+  ]),
   mutant("cli/output/contact_sheet.ts", "? SAME : OTHER", "? OTHER : SAME", [
     "cli/output/contact_sheet_test.ts",
   ]),
