@@ -21,10 +21,14 @@ const FIGURES: Readonly<Record<string, Figure>> = {
   },
 };
 
-const COLOURS = ["#3b6fb6", "#c2621a", "#4d8a3d"];
+/** Seen apart by the colour-blind too, on white and on black: Okabe and Ito's. */
+const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
-/** Heights of a bar and between rows, where the first begins, and the width of the longest. */
+/** Heights of a bar and between rows, where the first begins below a legend of one line, and the width of the longest. */
 const [BAR, GAP, TOP, WIDTH] = [13, 8, 58, 440];
+
+/** Height of a further line of the legend. */
+const LINE = 17;
 
 const escape = (text: string) =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -40,8 +44,23 @@ const rectangle = (from: number, to: number, y: number, colour: string) =>
     BAR - 2
   }" fill="${colour}"/>`;
 
-const upright = (x: number, to: number, more = "") =>
-  `<line x1="${x.toFixed(1)}" x2="${x.toFixed(1)}" y1="${TOP - 6}" y2="${to}" stroke="#8884"${more}/>`;
+const upright = (x: number, from: number, to: number, more = "") =>
+  `<line x1="${x.toFixed(1)}" x2="${x.toFixed(1)}" y1="${from}" y2="${to}" stroke="#8884"${more}/>`;
+
+/** Entries side by side, in as many lines as they need in a width. */
+function drawLegend(names: readonly string[], width: number): { elements: string[]; lines: number } {
+  let [x, y] = [8, 30];
+  const elements = names.map((name, i) => {
+    const wide = 36 + 6.6 * name.length;
+    if (x > 8 && x + wide > width) [x, y] = [8, y + LINE];
+    const entry = `<rect x="${x.toFixed(1)}" y="${y}" width="11" height="11" fill="${
+      COLOURS[i % COLOURS.length]
+    }"/>${text(x + 16, y + 10, name)}`;
+    x += wide;
+    return entry;
+  });
+  return { elements, lines: 1 + (y - 30) / LINE };
+}
 
 function frame(title: string, lines: readonly string[], width: number, height: number): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" ` +
@@ -79,8 +98,11 @@ function drawRatios({ title, rows }: Section): Chart | undefined {
   const lowest = Math.min(0.5, ...bars.map(({ least }) => least));
   const x = (ratio: number) =>
     left + WIDTH * (Math.log(ratio) - Math.log(lowest)) / (Math.log(highest) - Math.log(lowest));
+  const width = left + WIDTH + 70;
+  const legend = drawLegend(others.map((other) => `against ${other}`), width);
+  const top = TOP + LINE * (legend.lines - 1);
   const lines: string[] = [];
-  let y = TOP;
+  let y = top;
   for (const { name } of rows) {
     const own = bars.filter((entry) => entry.name === name);
     if (own.length === 0) continue;
@@ -103,15 +125,11 @@ function drawRatios({ title, rows }: Section): Chart | undefined {
     tick >= lowest && tick <= highest
   );
   const grid = ticks.flatMap((tick) => [
-    upright(x(tick), y, tick === 1 ? ' stroke-width="2"' : ""),
+    upright(x(tick), top - 6, y, tick === 1 ? ' stroke-width="2"' : ""),
     text(x(tick), y + 14, `${tick}x`, "middle"),
   ]);
-  const legend = others.map((other, i) =>
-    `<rect x="${left + 180 * i}" y="30" width="11" height="11" fill="${COLOURS[i % COLOURS.length]}"/>` +
-    text(left + 180 * i + 16, 40, `against ${other}`)
-  );
   const says = `${title}: how many times faster`;
-  return { title: says, svg: frame(says, [...grid, ...legend, ...lines], left + WIDTH + 70, y + 24) };
+  return { title: says, svg: frame(says, [...grid, ...legend.elements, ...lines], width, y + 24) };
 }
 
 /** A bar for each row from zero, and a line at the target if there is one. */
@@ -139,7 +157,7 @@ function drawFigures({ name, title, rows, figure = FIGURES[name] }: Section): Ch
   });
   const end = TOP + bars.length * (BAR + GAP);
   const line = target === undefined ? [] : [
-    upright(x(target), end, ' stroke-width="2" stroke-dasharray="4 3"'),
+    upright(x(target), TOP - 6, end, ' stroke-width="2" stroke-dasharray="4 3"'),
     text(x(target), TOP - 12, `target ${target}${unit}`, "middle"),
   ];
   const heading = `${title}: ${says}`;

@@ -3,8 +3,8 @@ import type { Curve } from "./section.ts";
 
 const [WIDTH, HEIGHT, LEFT, TOP, GAP] = [300, 190, 62, 66, 62];
 const COLUMNS = 2;
-const MEASURED = "#3b6fb6";
-const EXPECTED = "#c2621a";
+const MEASURED = "#0072b2";
+const EXPECTED = "#d55e00";
 
 /** 1200 as `1.2k`. */
 function short(value: number): string {
