@@ -162,8 +162,8 @@ export function tableOf({ rows, targets = {} }: Section): string[][] {
     }),
   ]);
   const means = others.map((other) => {
-    const ratios = rows.flatMap(({ timings }) =>
-      timings?.ours === undefined || timings[other] === undefined
+    const ratios = rows.flatMap(({ timings, differs }) =>
+      differs || timings?.ours === undefined || timings[other] === undefined
         ? []
         : [ratioOf(timings.ours, timings[other]).median]
     );

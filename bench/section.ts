@@ -7,6 +7,8 @@ export interface Row {
   name: string;
   /** Milliseconds, by who did it; this project is `ours`. */
   timings?: Readonly<Record<string, Timing>>;
+  /** Whether the others do other work than ours here, so that the row is in no mean. */
+  differs?: boolean;
   /** What else is to be shown, by heading. */
   facts?: Readonly<Record<string, string>>;
 }

@@ -492,7 +492,8 @@ async function benchAugmentation(_gpu: Gpu, rounds: number): Promise<Omit<Sectio
     about:
       "Milliseconds an image: JPEGs of 500 x 375 pixels, and photos of 12 megapixels, to views of 224 (random resized crop, " +
       "jitter, grayscale, blur, flip: MoCo-v2's recipe), by two readers and the augmenter here, and by PyTorch's DataLoader with two workers and " +
-      "torchvision over Pillow. The readers alone only decode: that is what is left to the cores where a GPU makes views.",
+      "torchvision over Pillow. The readers alone only decode: that is what is left to the cores where a GPU makes views. " +
+      "`--fast-decode` is ours alone, and its row is not in the mean.",
     rows,
     targets: { "DataLoader": 2 },
   };
