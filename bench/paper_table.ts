@@ -5,6 +5,9 @@ import type { PaperData } from "./paper_data.ts";
 import type { PaperPlan, PaperRow, PaperSize } from "./paper_sizes.ts";
 import type { Row, Section } from "./section.ts";
 
+/** Of EfficientNet's batch norm, as PyTorch counts it; the other students have 0.1. */
+const EFFICIENTNET_MOMENTUM = 0.01;
+
 const KNN = "kNN top-1, %";
 
 /**
@@ -41,8 +44,9 @@ export async function paperSection(
       `Weighted kNN (k = ${size.knnK}) and a linear classifier on frozen features, of ${images.train} training and ` +
       `${images.test} test images. Each student is trained for ${size.epochs} epochs, and by SEED under the teacher of the ` +
       "first row. Mean over the seeds, with the least and the most in parentheses. " +
-      (size.ablationSeeds === 0 ? "" : "Rows that begin with `SEED, `, `--loss` or `MoCo-v2, ` change one " +
-        `setting of ${size.students[0]}. `) +
+      (size.ablationSeeds === 0 ? "" : "Rows that begin with `SEED, `, `--loss` or `MoCo-v2, ` have the " +
+        `settings of ${size.students[0]}, but for those that they name. `) +
+      freshNote(size, images.train) +
       "The best of the learning rates " +
       `${size.linear.lr!.join(", ")} of the linear classifier counts. Parameters include the head.` +
       (about && ` ${about}`) +
@@ -51,6 +55,15 @@ export async function paperSection(
     rows: found.flat(),
     figure: { fact: KNN, says: "kNN top-1 in percent", unit: "" },
   };
+}
+
+/** Says what rows of fresh weights are worth, of encoders whose running statistics move slowly. */
+function freshNote({ students, moco }: PaperSize, images: number): string {
+  if (!students.some((arch) => arch.startsWith("efficientnet"))) return "";
+  const batches = Math.floor(images / moco.batchSize!);
+  const initial = (100 * (1 - EFFICIENTNET_MOMENTUM) ** batches).toFixed(0);
+  return "Fresh weights have batch norm's statistics of one epoch at a learning rate of 0. EfficientNet's take a hundredth " +
+    `of each batch: after ${batches} batches, ${initial} % of them are the initial ones. So its row is no baseline. `;
 }
 
 /** Returns what an experiment of the plan has found, if it is finished. */

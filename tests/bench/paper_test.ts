@@ -299,6 +299,20 @@ Deno.test("--ablation-seeds 0 leaves the ablations out, and the students' own ru
   assertEquals(steps.length, 1 + 2 * own.length * PAPER_SIZES.small.seeds);
 });
 
+Deno.test("the table says what fresh weights of an EfficientNet are worth", async () => {
+  const aboutOf = async (students: string[]) => {
+    const size = { ...PAPER_SIZES.small, students };
+    const data = { images: { train: 4000, test: 1000 } } as PaperData;
+    const { experiments } = experimentsIn("/nowhere", data, size);
+    return (await paperSection(size, { steps: [], rows: [] }, experiments, data, { shared: true })).about;
+  };
+  assertMatch(
+    await aboutOf(["resnet18", "efficientnet_b0"]),
+    / after 125 batches, 28 % of them are the initial ones\. So its row is no baseline\. /,
+  );
+  assert(!(await aboutOf(["resnet18"])).includes("initial"));
+});
+
 Deno.test("parsePaperFlags() takes paths from the folder that they were typed in", () => {
   const before = Deno.env.get("INIT_CWD");
   Deno.env.set("INIT_CWD", "/typed/here");
