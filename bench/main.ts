@@ -13,6 +13,9 @@ import { SECTIONS } from "./sections.ts";
 import { printTable } from "./table.ts";
 import * as tfjs from "./tfjs.ts";
 
+/** Sections without rounds. */
+const ONCE = SECTION_ORDER.filter((name) => SECTIONS[name].isOnce);
+
 const HELP = `Usage: deno task bench [NAME ...] [--rounds N] [--dry-run]
        deno task bench --rewrite
 
@@ -27,7 +30,7 @@ ${
   ).join("\n")
 }
 
-  --rounds N    rounds of each, of which the median counts [default: 5]
+  --rounds N    rounds of each, of which the median counts; ${ONCE.join(", ")} have none [default: 5]
   --dry-run     print what is found, and keep nothing
   --rewrite     measure nothing: write bench/RESULTS.md and its charts of bench/results and bench/NOTES.md`;
 
@@ -50,11 +53,11 @@ async function main(): Promise<void> {
   await tfjs.openTfjs();
   await jax.openJax();
   for (const name of names) {
-    const { run, isTuned } = SECTIONS[name];
+    const { run, isTuned, isOnce } = SECTIONS[name];
     const section = { name, ...await run(isTuned ? await withFastestKernels() : gpu, rounds) };
     printTable(section.title, tableOf(section));
     if (!dryRun && section.rows.length > 0) {
-      await record(section, machine, `./seed bench ${name} --rounds ${rounds}`);
+      await record(section, machine, `./seed bench ${name}${isOnce ? "" : ` --rounds ${rounds}`}`);
     }
   }
   gpu.destroy();

@@ -4,7 +4,7 @@ import type { DistillOptions } from "../methods/seed/options.ts";
 import { distill } from "../methods/runs.ts";
 import { type ActorShare, type RunProfile, sharesOf } from "../actors/run_profile.ts";
 
-/** Steps of the run; the first are left out of the rate, while the stages fill. */
+/** Steps of the run. All of them count, from where the first begins in the trainer: the stages before it have begun then. */
 const STEPS = 40;
 const BATCH = 32;
 

@@ -91,10 +91,10 @@ export async function composeDocument(): Promise<string> {
     "# Benchmark results",
     "Written by `deno task bench` and `deno task bench:paper`; what each section says was found in one run on one machine. " +
     "Machines are shared and differ, so that only ratios mean much; above 1x this project is faster. Times are medians of " +
-    "several rounds; what takes more than 2 s is timed once. tfjs, jax-js and onnxruntime-web are timed in turn with this " +
-    "project, and their results are checked to agree first. PyTorch and its DataLoader run by themselves, before ours or " +
-    "behind; of their results only the embeddings of vision transformers are checked. The loss is timed in turn with a part " +
-    "of its own work, whose results are others. GFLOP/s count taps that fall into the padding as work, as the literature does.",
+    "several rounds; what takes more than 2 s is timed once, and the pipeline is run once. tfjs, jax-js and onnxruntime-web " +
+    "are timed in turn with this project, and their results are checked to agree first. PyTorch and its DataLoader run by " +
+    "themselves, before ours or behind; of their results only the embeddings of vision transformers are checked. The loss is " +
+    "timed in turn with a part of its own work, whose results are others. GFLOP/s count taps that fall into the padding as work, as the literature does.",
   ];
   for (const [slug, own] of [...Map.groupBy(recorded, ({ machine }) => machine.slug)].sort()) {
     const [{ machine }] = own;

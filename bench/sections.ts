@@ -50,6 +50,8 @@ interface BenchSection {
   help: string;
   /** Whether its kernels are chosen by a measurement first. */
   isTuned?: boolean;
+  /** Whether it has no rounds: what it finds is counted, or of a single run. */
+  isOnce?: boolean;
   run(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">>;
 }
 
@@ -159,7 +161,7 @@ async function benchConvolutions(
   return {
     title: training ? "Convolutions, forward and both gradients" : "Convolutions, forward",
     about: "Layers of the students and teachers: batches of 32 images of 64 pixels, of 4 of 224. " +
-      "Left out is whose gradient is not what the two others agree on.",
+      `Left out is whose ${training ? "gradient" : "result"} is not what the two others agree on.`,
     rows,
     targets: training ? { tfjs: 10, "jax-js": 4 } : undefined,
   };
@@ -318,8 +320,8 @@ async function benchLoss(gpu: Gpu, rounds: number): Promise<Omit<Section, "name"
         const z = graph.apply(matmulTransposed, [student, queue], {});
         // The student's similarities stand for the gradient of them.
         return {
-          gradient: graph.apply(conv2d, [z, queue], POINTWISE),
           wanted: graph.apply(matmulTransposed, [teacher, queue], {}),
+          gradient: graph.apply(conv2d, [z, queue], POINTWISE),
         };
       }
       const [loss, gradient] = graph.applyAll(queueCrossEntropy, [student, teacher, queue], {
@@ -566,7 +568,7 @@ async function benchPipeline(): Promise<Omit<Section, "name">> {
   return {
     title: "The pipeline",
     about:
-      "A distillation of 40 steps of 32 images under the bundled ResNet-18, two readers. Where stages overlap, the " +
+      "One distillation of 40 steps of 32 images under the bundled ResNet-18, two readers. Where stages overlap, the " +
       "slowest never waits: the share of the time between the first step and the last that it is at work, which is the " +
       "pipeline's rate over that of this stage with all the others beside it. Target: 90 %.",
     rows,
@@ -618,13 +620,22 @@ export const SECTIONS: Readonly<Record<string, BenchSection>> = {
   },
   "vit-memory": {
     help: "planned bytes of ViTs up to 4,097 tokens and up to ViT-g",
+    isOnce: true,
     run: benchVitMemory,
   },
   augmentation: { help: "views from JPEGs, against PyTorch's DataLoader", run: benchAugmentation },
   cache: { help: "readers whose images are decoded once, against decoding", run: benchCache },
-  pipeline: { help: "how well the stages of a distillation overlap", run: () => benchPipeline() },
+  pipeline: {
+    help: "how well the stages of a distillation overlap, in a single run",
+    isOnce: true,
+    run: () => benchPipeline(),
+  },
   host: { help: "the host's part of a training step", run: benchHost },
-  memory: { help: "the memory plan against what must be alive", run: (gpu) => benchMemory(gpu) },
+  memory: {
+    help: "the memory plan against what must be alive",
+    isOnce: true,
+    run: (gpu) => benchMemory(gpu),
+  },
   growth: {
     help: "a step by batch, image size, queue and student, and a TSV by its rows",
     isTuned: true,
