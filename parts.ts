@@ -62,7 +62,13 @@ export { rowDot, scaleRows } from "./kernels/ops/row_dot/row_dot.ts";
 export { rowSum, spreadRows } from "./kernels/ops/row_sum/row_sum.ts";
 export { scaledResidual } from "./kernels/ops/scaled_residual/scaled_residual.ts";
 export { logSoftmax, softmax } from "./kernels/ops/softmax/softmax.ts";
-export type { Activation } from "./kernels/ops/activation/activation.ts";
+export { activate, type Activation, type ActivationAttributes } from "./kernels/ops/activation/activation.ts";
+export {
+  concatenateChannels,
+  sliceChannels,
+  type SliceChannelsAttributes,
+} from "./kernels/ops/concatenate_channels/concatenate_channels.ts";
+export { scaleChannels, type ScaleChannelsAttributes } from "./kernels/ops/scale_channels/scale_channels.ts";
 export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";
 export { EncoderBuilder } from "./models/encoder_builder.ts";
 export type {
@@ -79,6 +85,7 @@ export type {
   StateEntry,
   StateKind,
 } from "./models/encoder_layers.ts";
+export { squeezeAndExcite, type SqueezeExcite } from "./models/squeeze_excite.ts";
 export type { RowRange } from "./models/parameter_layout.ts";
 export { type HeadKind, type HeadOptions, projectionHead } from "./models/heads.ts";
 export { type Loss, type LossNeeds, registerLoss } from "./models/loss/losses.ts";

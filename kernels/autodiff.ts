@@ -58,6 +58,7 @@ export function differentiate(
       );
     }
     const inputGradients = node.op.gradient(graph, node, outputGradients, needed);
+    requireOfInputs(node, inputGradients);
     const factor = factorOf(node, outputGradients[0]);
     for (const [i, input] of node.inputs.entries()) {
       const plain = inputGradients[i];
@@ -78,6 +79,23 @@ export function differentiate(
   return found.map((gradient) =>
     read.has(gradient.id) || isShared(gradient) ? graph.apply(affine, [gradient], {}) : gradient // a copy
   );
+}
+
+/** Requires one gradient for each input, of its shape: a kernel would read past the end of a smaller one. */
+function requireOfInputs({ op, inputs }: Node, gradients: readonly (Tensor | undefined)[]): void {
+  if (gradients.length !== inputs.length) {
+    throw new Error(
+      `differentiate: the gradient of ${op.name} returns ${gradients.length} tensors; expected one, or undefined, for ` +
+        `each of its ${inputs.length} inputs`,
+    );
+  }
+  for (const [i, gradient] of gradients.entries()) {
+    const { shape, label } = inputs[i];
+    if (gradient === undefined || String(gradient.shape) === String(shape)) continue;
+    throw new Error(
+      `differentiate: the gradient of ${op.name} for its input ${i}, ${label} [${shape}], is [${gradient.shape}]`,
+    );
+  }
 }
 
 /** `a + b`, in the epilogue of the later one's own kernel where its op can do that. */

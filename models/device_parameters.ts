@@ -22,7 +22,11 @@ export class DeviceParameters {
     this.#ofProducts = halfWeights ? "f16" : "f32";
   }
 
-  /** Returns the parameter of a label that is made of some entries; it is made where there is none yet. */
+  /**
+   * Returns the parameter of a label that is made of some entries; it is made where there is none yet.
+   *
+   * @throws {Error} where there is one of another shape
+   */
   make(
     label: string,
     shape: readonly number[],
@@ -31,7 +35,12 @@ export class DeviceParameters {
   ): Tensor {
     const name = [label, ...parameter.keys].join("\n");
     const known = this.#tensors.get(name);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      if (String(known.shape) === String(shape)) return known;
+      throw new Error(
+        `${label} is [${known.shape}] already, and cannot be [${shape}]: give tensors that differ other labels`,
+      );
+    }
     const tensor = this.#graph.source(label, shape, dtype);
     this.#tensors.set(name, tensor);
     this.all.push({ tensor, ...parameter });

@@ -233,7 +233,13 @@ export class EncoderBuilder {
     return this.#shared.device.rows(key, shape);
   }
 
-  /** Makes a tensor of declared entries, or a constant of none; the label tells the tensors of an encoder apart. */
+  /**
+   * Makes a tensor of declared entries, or a constant of none. The label tells the tensors of an encoder apart: one of a label that
+   * is there already is that one. So it must have all that the values depend on, such as the image's size, which small views have
+   * another of.
+   *
+   * @throws {Error} where there is one of another shape
+   */
   made(label: string, shape: readonly number[], { keys, isConstant = false, ...made }: MadeTensor): Tensor {
     const kind = keys.length === 0 || isConstant ? "running" : "parameter";
     return this.#shared.device.make(label, shape, { kind, keys, ...made });

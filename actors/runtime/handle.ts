@@ -11,6 +11,9 @@ import { SameThread, type Thread } from "./same_thread.ts";
 import { pack, postPacked } from "./transfer.ts";
 import type { Control, Report } from "./wire.ts";
 
+/** Deno's own: there are packages, onnxruntime-web for one, that put another class in its place later. */
+const DenoWorker = Worker;
+
 /** How long `onStop` hooks may take after the grace period, before a Worker counts as one that does not answer. */
 const HOOKS_MS = 2000;
 
@@ -96,7 +99,7 @@ export class Actor<P extends Protocol<P>> {
 
     this.#thread = oneThread
       ? new SameThread()
-      : new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
+      : new DenoWorker(new URL("./worker.ts", import.meta.url), { type: "module", name });
     this.#thread.onmessage = (event: MessageEvent<Report>) => this.#receive(event.data);
     this.#thread.onmessageerror = () =>
       this.#die(new Error("a report from the Worker could not be deserialized"));

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { differentiate } from "../../kernels/autodiff.ts";
-import { Graph } from "../../kernels/graph.ts";
+import { Graph, type Op } from "../../kernels/graph.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
 import { crossEntropy } from "../../kernels/ops/cross_entropy/cross_entropy.ts";
@@ -52,6 +52,30 @@ Deno.test("differentiate() says what the loss does not depend on, and which op h
   const pixels = graph.source("pixels", [1, 2, 2], "u32");
   const images = graph.apply(normalizePixels, [pixels], { mean: [0, 0, 0], deviation: [1, 1, 1] });
   assertThrows(() => differentiate(graph, images, [pixels]), Error, "normalize_pixels has no gradient");
+});
+
+Deno.test("differentiate() refuses gradients that are not one for each input, of its shape", () => {
+  const refused = (gradient: Op<Record<never, never>>["gradient"]) => {
+    const graph = new Graph();
+    const x = graph.source("x", [2, 4]);
+    const careless: Op<Record<never, never>> = {
+      name: "careless",
+      shape: () => [{ shape: [2, 4] }],
+      gradient,
+      lower() {},
+    };
+    const loss = graph.apply(mean, [graph.apply(careless, [x, x], {})], {});
+    const { message } = assertThrows(() => differentiate(graph, [loss], [x]), Error);
+    return message;
+  };
+  assertEquals(
+    refused((_graph, _node, [dy]) => [dy]),
+    "differentiate: the gradient of careless returns 1 tensors; expected one, or undefined, for each of its 2 inputs",
+  );
+  assertEquals(
+    refused((graph, _node, [dy]) => [dy, graph.source("a number", [1])]),
+    "differentiate: the gradient of careless for its input 1, x [2,4], is [1]",
+  );
 });
 
 Deno.test("differentiate() refuses a second output of a loss, whose gradient would be the loss's", () => {

@@ -1,5 +1,5 @@
 // Layers that transformers have: norms and LayerScale, tokens, residuals behind a linear layer.
-import { assert, assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertLess, assertThrows } from "@std/assert";
 import { differentiate } from "../../kernels/autodiff.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { Graph, type Tensor } from "../../kernels/graph.ts";
@@ -230,6 +230,11 @@ Deno.test("made() makes a tensor of several entries, and a constant of none, whi
     });
     const constant = b.made("ones", [5], { keys: [], toDevice: () => padRows([1, 1, 1, 1, 1], [5]) });
     assertEquals(b.made("ones", [5], { keys: [], toDevice: () => padRows([2, 2, 2, 2, 2], [5]) }), constant);
+    assertThrows(
+      () => b.made("ones", [6], { keys: [], toDevice: () => new Float32Array(8) }),
+      Error,
+      "ones is [5] already, and cannot be [6]",
+    );
     assertEquals(b.state.map(({ key }) => key), keys);
     assertEquals(b.parameters.map(({ tensor, kind }) => [tensor, kind]), [[tokens, "parameter"], [
       constant,

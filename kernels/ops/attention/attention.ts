@@ -27,8 +27,8 @@ import {
 export interface AttentionAttributes {
   /** Heads that the width is split into. */
   heads: number;
-  /** Whether queries and keys are rotated by tables, which are given after qkv. */
-  rope: boolean;
+  /** Whether queries and keys are rotated by tables, which are given after qkv. Default: false. */
+  rope?: boolean;
 }
 
 /**
@@ -50,7 +50,7 @@ function dispatchAttention(
   label: string,
   source: (shape: AttentionShape) => string,
   qkv: Tensor,
-  { heads, rope }: AttentionAttributes,
+  { heads, rope = false }: AttentionAttributes,
   bindings: readonly Tensor[],
   products: number,
 ): void {
@@ -94,7 +94,11 @@ function paramsOf(
  * What the kernels read of qkv and the angles. On software adapters an invocation loads keys for itself, each many times in
  * all: there they are rotated ahead, once. On GPUs a workgroup rotates what it stages.
  */
-function operandsOf(lowering: Lowering, { inputs }: Node, { heads, rope }: AttentionAttributes): Tensor[] {
+function operandsOf(
+  lowering: Lowering,
+  { inputs }: Node,
+  { heads, rope = false }: AttentionAttributes,
+): Tensor[] {
   const [qkv, cosines, sines] = inputs;
   if (!rope) return [qkv];
   if (!lowering.target.isSoftware) return [qkv, cosines, sines];
@@ -125,7 +129,7 @@ function operandsOf(lowering: Lowering, { inputs }: Node, { heads, rope }: Atten
 export const attention: Op<AttentionAttributes> = {
   name: "attention",
 
-  shape(inputs, { heads, rope }) {
+  shape(inputs, { heads, rope = false }) {
     const [qkv, ...tables] = inputs;
     const [batch, tokens, column, triple] = qkv.shape;
     const headWidth = triple / 3 / heads;
@@ -155,7 +159,8 @@ export const attention: Op<AttentionAttributes> = {
       throw new Error("attention: the tables of cosines and sines have no gradient");
     }
     const inputs = [qkv, ...tables, dy!, ...node.outputs];
-    return [graph.apply(attentionGradient, inputs, node.attributes as AttentionAttributes)];
+    const dqkv = graph.apply(attentionGradient, inputs, node.attributes as AttentionAttributes);
+    return [dqkv, ...tables.map(() => undefined)];
   },
 
   lower(lowering, node, attributes) {

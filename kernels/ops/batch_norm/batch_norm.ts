@@ -307,7 +307,8 @@ export const batchNorm: Op<BatchNormAttributes> = {
       [x, gamma, dy!, ...statistics, ...extra],
       { epsilon, activation, keepMasked, splits, devices },
     );
-    return [dx, dgamma, dbeta, ...statistics.map(() => undefined), keepMasked ? dz : dy];
+    const ofResidual = residual ? [keepMasked ? dz : dy] : [];
+    return [dx, dgamma, dbeta, ...statistics.map(() => undefined), ...ofResidual];
   },
 
   lower(lowering, node, { epsilon, activation, residual, splits = 1 }) {

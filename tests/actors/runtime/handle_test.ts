@@ -40,6 +40,23 @@ Deno.test("Actor.drain() handles what was sent, refuses more, and lets the actor
     assertEquals(await a.ref.ask("progress"), 2);
   }));
 
+Deno.test("an actor gets Deno's Worker, whatever a package has put in its place since", async () => {
+  const own = globalThis.Worker;
+  globalThis.Worker = class {
+    constructor() {
+      throw new Error("this is no Worker of Deno's");
+    }
+  } as unknown as typeof Worker;
+  try {
+    await withSystem(async (system) => {
+      const actor = system.spawn<typeof probe>("a", fixture("probe.ts"), {});
+      assertEquals(await actor.ref.ask("progress"), 0);
+    });
+  } finally {
+    globalThis.Worker = own;
+  }
+});
+
 Deno.test("Actor.drain() waits for no sender whose Worker was killed", () =>
   withSystem(async (system) => {
     const receiver = system.spawn<typeof probe>("receiver", fixture("probe.ts"), {});
