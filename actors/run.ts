@@ -1,5 +1,6 @@
 /** A run under way, as a program that started it sees it. */
 import { UserError } from "../errors.ts";
+import { asUserError } from "./runtime/failure.ts";
 
 /** Settings of every run. */
 export interface RunSettings {
@@ -37,7 +38,7 @@ interface Listener<Event> {
 export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable {
   /**
    * Result of the run. Rejects with the error that ended it, or with the reason for which it was stopped; a stopped
-   * training rejects with a `StoppedError`.
+   * training rejects with a `StoppedError`. A `UserError` of an actor is a `UserError` here, with the `ActorCrash` as its `cause`.
    */
   readonly result: Promise<Result>;
   readonly #abort = new AbortController();
@@ -78,6 +79,8 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
       }
       if (stopped.aborted && stoppedBefore !== null) throw stoppedBefore(stopped.reason);
       return work(tell, stopped);
+    }).catch((error) => {
+      throw asUserError(error);
     }).finally(() => {
       this.#hasEnded = true;
       stopped.removeEventListener("abort", onAbort);

@@ -12,7 +12,6 @@ import {
   pretrain,
   type PretrainInput,
 } from "../mod.ts";
-import { ActorCrash } from "../actors/runtime/failure.ts";
 import { replaceTextFile } from "../data/replace_file.ts";
 import { UserError } from "../errors.ts";
 import { NothingToDoError } from "../methods/nothing_to_do.ts";
@@ -132,9 +131,8 @@ export class Experiments {
     try {
       return await this.#find(experiment, folder, seed);
     } catch (error) {
-      const cause = error instanceof ActorCrash && error.isUserError ? error.cause as UserError : error;
-      if (this.#options.signal?.aborted || !(cause instanceof UserError)) throw error;
-      throw new ExperimentError(`${name}, seed ${seed}`, cause);
+      if (this.#options.signal?.aborted || !(error instanceof UserError)) throw error;
+      throw new ExperimentError(`${name}, seed ${seed}`, error);
     }
   }
 

@@ -55,7 +55,7 @@ import { withoutUnset } from "./without_unset.ts";
  * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
  *   `cause`
  * @throws {FolderLostError} in the run's result, if the output folder is removed, moved or replaced
- * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used, and where training diverges
  * @throws {ActorCrash} in the run's result, if actors crash more often than `maxRestarts` allows
  */
 export function distill(
@@ -72,7 +72,7 @@ export function distill(
  * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
  *   `cause`
  * @throws {FolderLostError} in the run's result, if the output folder is removed, moved or replaced
- * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used, and where training diverges
  * @throws {ActorCrash} in the run's result, if actors crash more often than `maxRestarts` allows
  */
 export function pretrain(

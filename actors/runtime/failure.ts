@@ -141,6 +141,15 @@ export function restoreError(failure: Failure): Error {
   return error;
 }
 
+/**
+ * Returns a crash for a `UserError` as one that has its message and names the actor, and the crash as its `cause`; any other error as
+ * it is.
+ */
+export function asUserError(error: unknown): unknown {
+  if (!(error instanceof ActorCrash && error.isUserError)) return error;
+  return new UserError(`${error.failure.message} (in ${error.actor})`, { cause: error });
+}
+
 /** Who is to blame: an actor that fails because another one crashed is not. */
 export function blame(actor: string, error: unknown): Crash {
   let cause = error;

@@ -2,7 +2,7 @@
 
 import { setOneThread } from "../../actors/one_thread.ts";
 import { readLauncher, readVariable } from "../../actors/ranks/launcher.ts";
-import { ActorCrash } from "../../actors/runtime/failure.ts";
+import { ActorCrash, asUserError } from "../../actors/runtime/failure.ts";
 import { printable, printableLine } from "../../data/printable.ts";
 import { UserError } from "../../errors.ts";
 import { DeviceLostError, hasHardware } from "../../kernels/gpu.ts";
@@ -22,16 +22,15 @@ export interface ErrorReport {
  * Exit codes: 2 for a wrong command line, 130 for an interrupted run (129 after SIGHUP, 131 after SIGQUIT, 140 after SIGUSR2), 1 for every other
  * error.
  */
-export function reportError(error: unknown, { colors = false }: { colors?: boolean } = {}): ErrorReport {
+export function reportError(caught: unknown, { colors = false }: { colors?: boolean } = {}): ErrorReport {
+  const error = asUserError(caught);
   const label = colors ? "\x1b[1;31merror\x1b[0m" : "error";
   if (error instanceof Interrupted) return { text: error.message, code: error.code };
   if (error instanceof UserError) {
     return { text: `${label}: ${printableLine(error.message)}`, code: error instanceof UsageError ? 2 : 1 };
   }
   // A device that is lost is no fault of the program; whether there is another one shows at the next start.
-  const isOutside = error instanceof ActorCrash &&
-    (error.isUserError || error.failure.name === DeviceLostError.name);
-  if (isOutside) {
+  if (error instanceof ActorCrash && error.failure.name === DeviceLostError.name) {
     return { text: `${label}: ${printableLine(error.failure.message)} (in ${error.actor})`, code: 1 };
   }
   // Of an actor's crash the cause has the stack that matters: the one inside the actor.

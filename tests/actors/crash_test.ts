@@ -1,14 +1,22 @@
 // Apart: its actors have Workers, as what is torn down with a Worker is what it is about.
 // Every role breaks in the middle of a run: it goes on to the same bits, or must end within seconds and say who it was.
 import { setOneThread } from "../../actors/one_thread.ts";
-import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { runDistillation } from "../../methods/seed/run.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
 import { actorUrl } from "../../methods/catalog.ts";
-import { embed } from "../../methods/runs.ts";
+import { UserError } from "../../errors.ts";
+import { distill, embed } from "../../methods/runs.ts";
 import { digestFile, RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 import { IS_LONG } from "../long.ts";
 import { hear } from "./hear.ts";
@@ -284,4 +292,17 @@ Deno.test("a run ends with the loss and what to do when training diverges", asyn
     crash.failure.message,
     /^the (loss is (NaN|-?Infinity)|gradients are not finite) in epoch 0, batch \d+.*lower --lr \(now 1e\+30\)/,
   );
+});
+
+Deno.test("a program gets an actor's UserError as one, from the result and from a loop, with the actor's name", async () => {
+  using folder = new RunFolder(24);
+  const run = distill(folder.options("out", { lr: 1e30 }));
+  const loop = assertRejects(() => Array.fromAsync(run), UserError);
+  const error = await assertRejects(() => run.result, UserError);
+  assertStrictEquals(await loop, error);
+  assertMatch(error.message, /lower --lr \(now 1e\+30\).* \(in student_trainer\)$/);
+  const { cause } = error;
+  assert(cause instanceof ActorCrash);
+  assertEquals([cause.actor, cause.isUserError], ["student_trainer", true]);
+  assert(cause.cause instanceof UserError);
 });
