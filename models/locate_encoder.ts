@@ -135,6 +135,7 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     try {
       named = withReleaseNames(findStateDict(file));
       if (isKnown(named.tensors)) return withOthers(named);
+      if (named.isOurs) return named; // what a run of this project trained is there, though it may be a plugin's
     } catch (error) {
       if (!(error instanceof CheckpointError) || error instanceof DuplicateTensorError) throw error;
       problem = error;
@@ -143,6 +144,8 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
   const doubled = new Set<string>();
   const listed = listTensors(file, weights !== undefined, doubled);
   const found = locateAll(listed);
+  // A teacher is not taken for the student beside it that is not known.
+  if (named?.framework === "seed" && !found.some(({ prefix }) => isUnder(prefix, "student"))) return named;
   const wanted = weights === undefined ? found : found.filter(({ prefix }) => isUnder(prefix, weights));
   const [taken, ...rest] = wanted.toSorted((a, b) => Number(isSlow(b)) - Number(isSlow(a)));
   if (taken === undefined) {

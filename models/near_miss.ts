@@ -7,7 +7,7 @@ import type { EncoderPart } from "./encoder_parts.ts";
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
 import { expectPart, nearestEncoder, otherHeads, recognizeEncoders } from "./recognize.ts";
 import type { Encoder } from "./encoder.ts";
-import { FAMILIES, listedEncoders } from "./registry.ts";
+import { encodersNamed, FAMILIES, listedEncoders } from "./registry.ts";
 
 const OWN = "load your own with --plugin";
 
@@ -63,6 +63,12 @@ export function explainFamily(tensors: Shapes, clues: EncoderClues): string | un
   return FAMILIES.map((family) => family.explain?.(tensors, clues)).find((text) => text !== undefined);
 }
 
+/** What to do about an encoder that is not known: a name that the file says is one that a plugin may register. */
+function adviseOwn({ arch }: EncoderClues): string {
+  if (arch === undefined || encodersNamed(arch).length > 0) return OWN;
+  return `load the plugin that registers ${quote(arch)} (--plugin; in a program, plugins)`;
+}
+
 /** What to do about weights that no encoder here fits: follows what was looked for, and a semicolon. */
 export function explainUnknown(
   tensors: ReadonlyMap<string, TensorRef>,
@@ -72,11 +78,12 @@ export function explainUnknown(
   const explained = explainFamily(tensors, clues);
   if (explained !== undefined) return `it ${explained}`;
   const nearest = describeNearest(tensors, part);
+  const own = adviseOwn(clues);
   return nearest === undefined
     ? `${describeNames(tensors)}none of these is similar: ${
       listedEncoders().map(({ name }) => name).join(", ")
-    }; ${OWN}`
-    : `the most similar is ${nearest.encoder}: ${nearest.problems}. Use a checkpoint of that encoder, or ${OWN}`;
+    }; ${own}`
+    : `the most similar is ${nearest.encoder}: ${nearest.problems}. Use a checkpoint of that encoder, or ${own}`;
 }
 
 /** What some names are nearest to that no table knows well enough; ends with a semicolon, and is empty where none is. */

@@ -102,7 +102,7 @@ function recognizeTeacher(
     const said = state.arch === undefined ? "" : ` (the file says ${quote(state.arch)})`;
     throw new UserError(
       `${path}: is a ${title} checkpoint, but not of a known encoder${said}; ` +
-        explainUnknown(state.tensors, "encoder") +
+        explainUnknown(state.tensors, "encoder", { arch: state.arch }) +
         (hasBackbone ? ", or distil the pooled feature of its backbone with --feature" : ""),
     );
   }
@@ -163,7 +163,9 @@ function resolveBackbone(
   if (encoder !== undefined) return { arch: encoder.name, ssl: ssl ?? encoder.ssl };
   throw new UserError(
     fitting.length === 0
-      ? `${path}: holds no backbone of a known encoder; ${explainUnknown(state.tensors, "backbone")}`
+      ? `${path}: holds no backbone of a known encoder; ${
+        explainUnknown(state.tensors, "backbone", { arch: state.arch })
+      }`
       : `${path}: holds a ${fitting[0].name}, but --teacher-arch is ${arch}; ${suggest(fitting)}`,
   );
 }

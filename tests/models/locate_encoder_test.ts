@@ -3,7 +3,9 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { buildInput, INPUT_KEY, TEACHER_INPUT_KEY } from "../../models/checkpoint/saved_input.ts";
 import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
+import { UserError } from "../../errors.ts";
 import { openEncoder } from "../../models/locate_encoder.ts";
+import { resolveTeacher } from "../../models/teacher.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { chooseInput } from "../../models/encoder_input.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
@@ -310,6 +312,47 @@ Deno.test("the teacher of a distillation's checkpoint has its own words, by --we
       assertEquals(teacher.input?.mean, [0.1, 0.2, 0.3]);
     }
   });
+});
+
+Deno.test("a student that no plugin has registered is refused by its name, and the teacher is not taken for it", async (t) => {
+  const layers = ["stem", "mix", "last"].map((layer, i) =>
+    tensor(`module.student.${layer}.weight`, [8, i === 0 ? 3 : 8, 4, 4])
+  );
+  const wrapped = [...backbone("module.student.net."), tensor("module.student.mix.weight", [8, 512])];
+  const said: [string, TorchValue][] = [["epoch", 7], ["arch", "tiny_mixer"]];
+  const ours: [string, TorchValue] = ["seed_resume", torchDict([])];
+  const cases: readonly [string, [string, TensorValue][], [string, TorchValue][]][] = [
+    ["of a run", layers, [...said, ours]],
+    ["of a run, around a known encoder", wrapped, [...said, ours]],
+    ["of another program", layers, said],
+  ];
+  for (const [name, student, root] of cases) {
+    await t.step(name, () =>
+      withCheckpoint(
+        torchDict([...root, ["state_dict", dict(student, backbone("module.teacher."))]]),
+        async (path) => {
+          for (const which of [undefined, "student"] as const) {
+            const { message } = await assertRejects(
+              () => openEncoderSource(path, { part: "backbone", which }),
+              CheckpointError,
+              'holds no backbone of a known encoder (it says "tiny_mixer")',
+            );
+            assertStringIncludes(
+              message,
+              'load the plugin that registers "tiny_mixer" (--plugin; in a program, plugins)',
+            );
+          }
+          await assertRejects(() => resolveTeacher(path, { feature: "pooled" }), UserError, '"tiny_mixer"');
+          using teacher = await openEncoderSource(path, { part: "backbone", which: "teacher" });
+          assertEquals([teacher.encoder.name, teacher.prefix], ["resnet18", "teacher."]);
+          const { encoders } = await inspectCheckpoint(path);
+          assertEquals(encoders.map(({ name, recognized }) => [name, recognized[0]]), [
+            ["student", undefined],
+            ["teacher", "resnet18"],
+          ]);
+        },
+      ));
+  }
 });
 
 Deno.test("a file that has two tensors of one name is refused", () =>
