@@ -177,7 +177,7 @@ export type { EncoderTrainingOptions, SaveInterval } from "./methods/encoder_tra
 export type { KnownLoss, RunSoFar } from "./methods/encoder_training/prepare.ts";
 export type { LossMeans } from "./methods/encoder_training/loss_ends.ts";
 export type { EncoderTrainingResult } from "./methods/encoder_training/run.ts";
-export type { SampleOptions } from "./methods/encoder_training/sample.ts";
+export type { DefaultsInput, SampleOptions } from "./methods/encoder_training/sample.ts";
 export type { WithoutDefault } from "./methods/encoder_training/defaults.ts";
 export type { TrainingOptions } from "./methods/training_options.ts";
 export type { ProfileEvent, Wanted } from "./methods/watched_actors.ts";

@@ -66,8 +66,8 @@ export function withoutDropPath(encoder: TrainedAs): TrainedAs {
 
 /**
  * Returns options that pretrain a small encoder on the bundled images. With `data` of your own, `testData` is left to the run. An
- * encoder of a plugin that is not imported yet gets its optimizer, learning rate and weight decay from the run too, by
- * {@linkcode PRETRAIN_DEFAULTS} and {@linkcode PRETRAIN_ADAMW}.
+ * encoder of a plugin that is not imported yet gets its optimizer, learning rate and weight decay from the run too, by the same
+ * defaults.
  *
  * @param given options that differ; `output` is required
  */

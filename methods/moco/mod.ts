@@ -6,6 +6,7 @@ import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_traini
 import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader, requireSaveInterval } from "../encoder_training/options.ts";
+import { type DefaultsInput, takesSampleDefaults } from "../encoder_training/sample.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
 import { testDataOfTraining } from "../held_out.ts";
@@ -14,7 +15,13 @@ import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
 import { requireEqualShares } from "../rank_shares.ts";
-import { PRETRAIN_ADAMW, PRETRAIN_DEFAULTS, withoutDropPath } from "./defaults.ts";
+import {
+  PRETRAIN_ADAMW,
+  PRETRAIN_DEFAULTS,
+  PRETRAIN_SAMPLE_ADAMW,
+  PRETRAIN_SAMPLE_DEFAULTS,
+  withoutDropPath,
+} from "./defaults.ts";
 import { PRETRAINING } from "./encoder_method.ts";
 import { MOCO_CHECKPOINT } from "./encoders.ts";
 import { pretrainFlags } from "./flags.ts";
@@ -25,6 +32,7 @@ import { checkSplits } from "./splits.ts";
 export type PretrainInput =
   & Pick<PretrainOptions, "data" | "output">
   & Partial<PretrainOptions>
+  & DefaultsInput
   & {
     /** First layers of the encoder, `imagenet`, `cifar` or `cifar_pad2`; those that `arch` has where it is left out. */
     stem?: Stem;
@@ -43,19 +51,28 @@ export interface PretrainSettings extends OutputSettings, Wanted {
 }
 
 /** The options with everything that was left out. */
-async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<PretrainOptions> {
+async function resolvePretrainInput(
+  { stem, defaults: whose, ...input }: PretrainInput,
+): Promise<PretrainOptions> {
+  const isSample = takesSampleDefaults({ defaults: whose });
+  const defaults = isSample ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   requireImagesReader(input);
   requireSaveInterval(input.saveEvery);
-  const { arch = PRETRAIN_DEFAULTS.arch, imageSize = PRETRAIN_DEFAULTS.imageSize } = input;
+  const { arch = defaults.arch, imageSize = defaults.imageSize } = input;
   const encoder = freshEncoder(arch, stem, imageSize);
   const resolved = {
-    ...PRETRAIN_DEFAULTS,
+    ...defaults,
     ...NOT_ASKED_FOR,
     ...input,
     arch: encoder.name,
     testData: await testDataOfTraining(input),
   };
-  const options = withOptimizer(resolved, withoutDropPath(encoder), input, PRETRAIN_ADAMW);
+  const options = withOptimizer(
+    resolved,
+    withoutDropPath(encoder),
+    input,
+    isSample ? PRETRAIN_SAMPLE_ADAMW : PRETRAIN_ADAMW,
+  );
   checkSplits(options);
   return options;
 }
@@ -67,7 +84,7 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
   actors: ["moco_trainer"],
   required: ["data", "output"],
   nullable: NULLABLE,
-  unflagged: ["actors", "images", "plugins", "tuning"],
+  unflagged: ["actors", "defaults", "images", "plugins", "tuning"],
   flags() {
     const { plugin: _, ...flags } = pretrainFlags({ encoders: encoderNames() });
     return flags;

@@ -73,7 +73,7 @@ export const SAMPLE_ADAMW = { lr: 1e-3, weightDecay: 0.05 } as const satisfies P
 /**
  * Returns options that distil the bundled teacher into a small student on the bundled images. With `data` of your own, `testData` is
  * left to the run. A student of a plugin that is not imported yet gets its optimizer, stochastic depth, learning rate and weight
- * decay from the run too, by {@linkcode PAPER_DEFAULTS} and {@linkcode PAPER_ADAMW}.
+ * decay from the run too, by the same defaults.
  *
  * @param given options that differ; `output` is required
  */

@@ -15,13 +15,14 @@ import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_traini
 import { chooseDistillViews } from "./augmentation.ts";
 import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
-import { PAPER_ADAMW, PAPER_DEFAULTS } from "./defaults.ts";
+import { PAPER_ADAMW, PAPER_DEFAULTS, SAMPLE_ADAMW, SAMPLE_DEFAULTS } from "./defaults.ts";
 import { DISTILLATION } from "./encoder_method.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
 import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import { requireImagesReader, requireSaveInterval } from "../encoder_training/options.ts";
+import { type DefaultsInput, takesSampleDefaults } from "../encoder_training/sample.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { recipeSettings } from "./recipes.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
@@ -30,6 +31,7 @@ import { type DistillResult, runDistillation } from "./run.ts";
 export type DistillInput =
   & Pick<DistillOptions, "data" | "distill" | "output">
   & Partial<DistillOptions>
+  & DefaultsInput
   & {
     /** Name of the {@linkcode RECIPES} whose settings stand for those that are left out, as `--recipe` has it. */
     recipe?: string;
@@ -47,13 +49,15 @@ export interface DistillSettings extends OutputSettings, Wanted {
 
 /**
  * The options with everything that was left out: by the recipe, by the files, and else by {@linkcode PAPER_DEFAULTS}. An encoder that
- * trains with AdamW has settings of its own, which a recipe for SGD does not change.
+ * trains with AdamW has settings of its own, which a recipe for SGD does not change. With `defaults` they are the sample's.
  */
 async function resolveDistillInput(
-  { recipe, stem, heads, ...asked }: DistillInput,
+  { recipe, stem, heads, defaults: whose, ...asked }: DistillInput,
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
   const input = { ...recipe !== undefined && recipeSettings(recipe, asked), ...asked };
+  const isSample = takesSampleDefaults({ defaults: whose });
+  const defaults = isSample ? SAMPLE_DEFAULTS : PAPER_DEFAULTS;
   requireImagesReader(input);
   requireSaveInterval(input.saveEvery);
   const teacher = await resolveTeacher(input.distill, {
@@ -70,9 +74,9 @@ async function resolveDistillInput(
   });
   const { note, ...views } = chooseDistillViews(source, input, input.data);
   if (note !== undefined) emit({ type: "note", text: note });
-  const encoder = freshEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem, views.imageSize);
+  const encoder = freshEncoder(input.studentArch ?? defaults.studentArch, stem, views.imageSize);
   const options = {
-    ...PAPER_DEFAULTS,
+    ...defaults,
     ...NOT_ASKED_FOR,
     studentInit: null,
     ...(input.feature !== undefined || source.head.kind === "none") && { dim: source.encoder.features },
@@ -83,7 +87,7 @@ async function resolveDistillInput(
     teacherArch: teacher.arch,
     teacherSsl: teacher.ssl,
   };
-  return withOptimizer(options, encoder, asked, PAPER_ADAMW);
+  return withOptimizer(options, encoder, asked, isSample ? SAMPLE_ADAMW : PAPER_ADAMW);
 }
 
 export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillResult, DistillSettings> = {
@@ -92,7 +96,7 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   actors: ["queue_keeper", "student_trainer"],
   required: ["data", "distill", "output"],
   nullable: NULLABLE,
-  unflagged: ["actors", "images", "plugins", "tuning"],
+  unflagged: ["actors", "defaults", "images", "plugins", "tuning"],
   flags() {
     const { plugin: _, ...flags } = distillFlags({
       encoders: studentNames(),

@@ -45,8 +45,8 @@ const APART: {
     flags: Record<Exclude<keyof typeof TABLES[M], keyof Inputs[M]>, true>,
   ];
 } = {
-  seed: [{ actors: true, images: true, plugins: true, tuning: true }, { plugin: true }],
-  moco: [{ actors: true, images: true, plugins: true, tuning: true }, { plugin: true }],
+  seed: [{ actors: true, defaults: true, images: true, plugins: true, tuning: true }, { plugin: true }],
+  moco: [{ actors: true, defaults: true, images: true, plugins: true, tuning: true }, { plugin: true }],
   linear_probe: [{ actors: true, data: true, plugins: true, tuning: true }, { plugin: true }],
   finetune: [{ actors: true, data: true, plugins: true, tuning: true }, { plugin: true }],
 };

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import {
   type DistillEvent,
@@ -6,14 +6,20 @@ import {
   type DistillOptions,
   type Method,
   METHODS,
+  PRETRAIN_SAMPLE_DEFAULTS,
   type PretrainEvent,
   type PretrainInput,
   type PretrainOptions,
   SAMPLE_DATA,
+  SAMPLE_DEFAULTS,
+  SAMPLE_TEACHER,
   sampleOptions,
   samplePretrainOptions,
   startMethod,
+  UserError,
 } from "../../../mod.ts";
+import { studentNames, teacherNames } from "../../../models/registry.ts";
+import { parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 
 /** The options of a run, which is not started. */
@@ -54,8 +60,8 @@ Deno.test("the bundled test images are for the bundled images alone", async () =
   }
 });
 
-/** A plugin of an encoder that is trained as a vision transformer is. */
-function pluginOf(name: string): string {
+/** A plugin of an encoder that is trained as a vision transformer is, or as is usual. */
+function pluginOf(name: string, trainedAs = 'optimizer: "adamw", dropPath: 0.1'): string {
   const parts = new URL("../../../parts.ts", import.meta.url).href;
   const text = `
     import { globalAveragePool, projectionHead, registerEncoder } from ${JSON.stringify(parts)};
@@ -63,7 +69,7 @@ function pluginOf(name: string): string {
       ...{ name: ${
     JSON.stringify(name)
   }, family: "test", roles: ["student"], ssl: "moco", head: "linear", features: 8 },
-      ...{ optimizer: "adamw", dropPath: 0.1 },
+      ...{ ${trainedAs} },
       trace(builder, images, head) {
         const patches = { inputs: images.shape[3], outputs: 8, kernel: 8, stride: 8, padding: 0 };
         const x = builder.convolve(images, builder.convolution("patches", patches));
@@ -74,34 +80,79 @@ function pluginOf(name: string): string {
   return `data:text/javascript,${encodeURIComponent(text)}`;
 }
 
-Deno.test("a plugin's encoder has its optimizer, whether sampleOptions() or the plugin came first", async () => {
+Deno.test("a plugin's encoder has the sample's settings, whether sampleOptions() or the plugin came first", async () => {
   using folder = new RunFolder(4);
-  const before = {
-    ...{
-      output: join(folder.path, "run"),
-      testData: null,
-      studentArch: "late_vit",
-      plugins: [pluginOf("late_vit")],
-    },
-  };
-  const early = sampleOptions(before);
-  const { optimizer, dropPath, lr, weightDecay } = await resolveDistill(early);
-  assertEquals({ optimizer, dropPath, lr, weightDecay }, {
-    ...{ optimizer: "adamw", dropPath: 0.1, lr: 5e-4, weightDecay: 0.05 },
+  const own = { output: join(folder.path, "run"), testData: null };
+  const decided = ({ optimizer, dropPath, lr, weightDecay }: Partial<DistillOptions>) => ({
+    ...{ optimizer, dropPath, lr, weightDecay },
   });
-  const late = sampleOptions(before);
-  assertEquals([late.optimizer, late.dropPath, late.lr], ["adamw", 0.1, 1e-3]);
+  const sgd = { optimizer: "sgd" as const, dropPath: 0, weightDecay: 1e-4 };
+  const adamw = { optimizer: "adamw" as const, dropPath: 0.1, lr: 1e-3, weightDecay: 0.05 };
+  const cases = [
+    ["late_vit", undefined, {}, adamw],
+    ["late_vit_lr", undefined, { lr: 2e-3, dropPath: 0 }, { ...adamw, lr: 2e-3, dropPath: 0 }],
+    ["late_vit_sgd", undefined, { optimizer: "sgd" }, { ...sgd, lr: 0.1, dropPath: 0.1 }],
+    ["late_net", "", {}, { ...sgd, lr: 0.1 }],
+  ] as const;
+  for (const [studentArch, trainedAs, asked, expected] of cases) {
+    const given = { ...own, studentArch, plugins: [pluginOf(studentArch, trainedAs)], ...asked };
+    const early = await resolveDistill(sampleOptions(given));
+    assertEquals(decided(early), expected, studentArch);
+    const imported = sampleOptions(given);
+    assertEquals(decided(imported as DistillOptions), expected, studentArch);
+    assertEquals(await resolveDistill(imported), early);
+    // What is changed of the options before the run goes with what it decides.
+    const { optimizer: _, ...rest } = asked as { optimizer?: string };
+    const late = {
+      ...own,
+      studentArch: `${studentArch}_2`,
+      plugins: [pluginOf(`${studentArch}_2`, trainedAs)],
+    };
+    const changed = await resolveDistill({ ...sampleOptions({ ...late, ...rest }), ...asked });
+    assertEquals(decided(changed), expected, studentArch);
+  }
 
-  const own = {
-    output: join(folder.path, "run"),
-    testData: null,
-    arch: "later_vit",
-    plugins: [pluginOf("later_vit")],
-  };
-  const pretraining = await resolvePretrain(samplePretrainOptions(own));
-  assertEquals([pretraining.optimizer, pretraining.dropPath, pretraining.lr], ["adamw", 0, 1.5e-4]);
-  const known = samplePretrainOptions(own);
-  assertEquals([known.optimizer, known.dropPath, known.lr], ["adamw", 0, 3e-4]);
+  for (
+    const [arch, trainedAs, expected] of [
+      ["later_vit", undefined, { ...adamw, dropPath: 0, lr: 3e-4, weightDecay: 0.1 }],
+      ["later_net", "", { ...sgd, lr: 0.03 }],
+    ] as const
+  ) {
+    const given = { ...own, arch, plugins: [pluginOf(arch, trainedAs)] };
+    const early = await resolvePretrain(samplePretrainOptions(given));
+    assertEquals(decided(early), expected, arch);
+    const imported = samplePretrainOptions(given);
+    assertEquals(decided(imported as PretrainOptions), expected, arch);
+    assertEquals(await resolvePretrain(imported), early);
+  }
+});
+
+Deno.test("defaults that a run is to take have a known name, and are those of the command line without --data", async () => {
+  using folder = new RunFolder(4);
+  const output = join(folder.path, "run");
+  const input = { data: SAMPLE_DATA, output };
+  for (const defaults of ["paper", 1] as unknown[] as "sample"[]) {
+    const problem = `defaults: expected "sample", found ${Deno.inspect(defaults)}`;
+    await assertRejects(
+      () => resolveDistill({ ...input, distill: TINY_TEACHER, defaults }),
+      UserError,
+      problem,
+    );
+    await assertRejects(() => resolvePretrain({ ...input, defaults }), UserError, problem);
+  }
+  const distillation = parseDistillFlags(["--output", output], {
+    folder: "/",
+    encoders: studentNames(),
+    teachers: teacherNames(),
+  });
+  assert(distillation.help === undefined);
+  const sample = await resolveDistill({ ...input, distill: SAMPLE_TEACHER, defaults: "sample" });
+  for (const name of Object.keys(SAMPLE_DEFAULTS) as (keyof typeof SAMPLE_DEFAULTS)[]) {
+    if (["dim", "imageSize", "evalResize"].includes(name)) continue; // which both read off the teacher
+    assertEquals(sample[name], distillation.options[name], name);
+  }
+  const pretraining = await resolvePretrain({ ...input, defaults: "sample" });
+  assertEquals(pretraining, { ...pretraining, ...PRETRAIN_SAMPLE_DEFAULTS });
 });
 
 Deno.test("of an encoder that is not known yet, sampleOptions() keeps what is asked for", () => {
