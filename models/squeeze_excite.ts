@@ -8,11 +8,13 @@ import type { Convolution } from "./encoder_layers.ts";
 
 /** Layers and activations of {@linkcode squeezeAndExcite}. */
 export interface SqueezeExcite {
-  /** From the channels to a few, with the activation behind it. */
+  /** From the channels to a few, 1 x 1. */
   reduce: Convolution;
+  /** Activation behind it. */
   inner: Activation;
-  /** Back to the channels, with the activation that makes a factor of it. */
+  /** Back to the channels, 1 x 1. */
   expand: Convolution;
+  /** Activation that makes a factor of each channel. */
   gate: Activation;
   /** Applied to the scaled channels. */
   activation?: Activation;

@@ -140,6 +140,7 @@ export function keepsZero(activation: Activation | undefined): boolean {
 
 /** Attributes of {@linkcode activate}. */
 export interface ActivationAttributes {
+  /** What is applied to each element. */
   activation: Activation;
 }
 
