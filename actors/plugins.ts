@@ -23,6 +23,22 @@ export function checkPlugins(plugins: readonly string[]): void {
   for (const [i, plugin] of plugins.entries()) requireModuleUrl(`plugins[${i}]`, plugin);
 }
 
+/** What {@linkcode importPlugins} was given on this thread. */
+const given = new Set<string>();
+
+/** Returns the plugins given on this thread, as texts of their URLs. */
+export function givenPlugins(): string[] {
+  return [...given];
+}
+
+/** Returns the first plugin given on this thread that is in the stack of an error or of its causes. */
+export function pluginInStack(error: unknown): string | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause === cause ? undefined : cause.cause) {
+    const frames = (cause.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line));
+    for (const plugin of given) if (frames.some((frame) => frame.includes(`${plugin}:`))) return plugin;
+  }
+}
+
 /**
  * Imports modules into this Worker, or the main thread, so that what they register exists there.
  *
@@ -31,6 +47,7 @@ export function checkPlugins(plugins: readonly string[]): void {
  */
 export async function importPlugins(plugins: readonly string[] = []): Promise<void> {
   for (const plugin of plugins) {
+    given.add(plugin);
     try {
       const imports = findPluginImports(plugin);
       if (imports === undefined) await import(plugin);

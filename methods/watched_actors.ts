@@ -8,6 +8,7 @@ import { PATIENCE } from "../actors/pipeline.ts";
 import { ProfileCollector, type RunProfile } from "../actors/run_profile.ts";
 import { ActorSystem, type SystemOptions, type TraceSpan } from "../actors/runtime/mod.ts";
 import type { Ceilings } from "../kernels/ceilings.ts";
+import { DeviceLostError } from "../kernels/gpu.ts";
 
 /** Diagnostics that cost time. */
 export interface Wanted {
@@ -33,6 +34,7 @@ export function openSystem(
     ...options,
     imports: workerImports(plugins),
     watchdog: watchdogOf(emit),
+    mayPass: ({ name }) => name === DeviceLostError.name,
     oneThread: isOneThread(),
   });
 }

@@ -22,6 +22,8 @@ export interface Crash {
   actor: string;
   /** The error. */
   failure: Failure;
+  /** Whether the actor had not handled a message yet. Default: `false`. */
+  isEarly?: boolean;
 }
 
 /**

@@ -123,7 +123,9 @@ export class ActorHost {
   /** Ends the actor because of an error. What comes after the first, or while the actor stops, is its echo: ignored. */
   fail(error: unknown): void {
     if (this.#abort.signal.aborted) return;
-    const crash = blame(this.endpoint.name, error);
+    const blamed = blame(this.endpoint.name, error);
+    const isOwn = blamed.actor === this.endpoint.name;
+    const crash = { ...blamed, isEarly: isOwn && !this.mailbox.hasHandled };
     this.#abort.abort(new ActorCrash(crash));
     this.#onCrash(crash);
   }

@@ -135,6 +135,11 @@ export class Mailbox {
     return this.#until(() => !this.#isWorking && this.#urgentRunning === 0);
   }
 
+  /** Whether a handler has ended without an error. */
+  get hasHandled(): boolean {
+    return this.#handled.size > 0;
+  }
+
   stats(): { mailbox: number; handled: Record<string, number>; incoming: InboundLinkStats[] } {
     return {
       mailbox: this.#envelopes.length,

@@ -1,7 +1,7 @@
 /** Starts crashed actors again, after the model of Erlang's supervisors. */
 
 import type { ActorDefinition, ConfigOf, ProtocolOf } from "./actor.ts";
-import { ActorCrash, ActorStopped, type Crash } from "./failure.ts";
+import { ActorCrash, ActorStopped, type Crash, type Failure } from "./failure.ts";
 import type { Actor, SpawnOptions } from "./handle.ts";
 import type { Protocol } from "./protocol.ts";
 import type { ActorRef } from "./ref.ts";
@@ -65,6 +65,8 @@ export interface SupervisorHost {
   fail(error: unknown): void;
   /** Handles the crash of an actor; returns whether a supervisor restarts it. */
   take(name: string, crash: Crash): boolean;
+  /** `SystemOptions.mayPass`. */
+  mayPass(failure: Failure): boolean;
   /** Returns whether any supervisor except the one given is restarting actors. */
   isRestarting(except: Supervisor): boolean;
 }
@@ -75,6 +77,9 @@ export class Supervised<P extends Protocol<P>> {
   readonly name: string;
   readonly #spawn: () => Actor<P>;
   #actor: Actor<P>;
+  /** What this incarnation, and the one before it, crashed of before they handled a message. */
+  #earlyError?: string;
+  #earlyErrorBefore?: string;
 
   /** Made by {@linkcode Supervisor.spawn}. */
   constructor(name: string, spawn: () => Actor<P>) {
@@ -100,12 +105,20 @@ export class Supervised<P extends Protocol<P>> {
 
   /** Starts the next incarnation. */
   start(): void {
+    this.#earlyErrorBefore = this.#earlyError;
+    this.#earlyError = undefined;
     this.#actor = this.#spawn();
   }
 
   /** Its name, as a supervisor has several. */
   get names(): readonly string[] {
     return [this.name];
+  }
+
+  /** Whether a crash before it has handled a message is of the same error as that of the incarnation before. */
+  repeats({ failure: { name, message } }: Crash): boolean {
+    this.#earlyError = `${name}: ${message}`;
+    return this.#earlyError === this.#earlyErrorBefore;
   }
 }
 
@@ -117,7 +130,8 @@ type Child = Supervised<any> | Supervisor;
 
 /**
  * Owns actors and other supervisors, in the order in which they were spawned. A `UserError` does not lead to a
- * restart, since it would occur again.
+ * restart, since it would occur again. Nor does the error of an actor that has not handled a message when it is the same one
+ * as in its last incarnation.
  */
 export class Supervisor {
   readonly #host: SupervisorHost;
@@ -216,7 +230,7 @@ export class Supervisor {
     const child = this.#children[index];
     if (child === undefined) return false;
     if (this.#down.has(child)) return true; // an echo
-    if (crash.failure.isUserError) return this.#giveUp(crash);
+    if (crash.failure.isUserError || this.#isStuck(name, crash)) return this.#giveUp(crash);
     if (child instanceof Supervisor && child.take(name, crash)) return true;
     const restarts = this.#countRestart();
     if (restarts === undefined) return this.#giveUp(crash);
@@ -230,6 +244,17 @@ export class Supervisor {
     }
     this.#restarting ??= this.#restart().finally(() => this.#restarting = undefined);
     return true;
+  }
+
+  /** Whether the actor crashes before it does anything, a second time of the same error: so would the next incarnation. */
+  #isStuck(name: string, crash: Crash): boolean {
+    return crash.isEarly === true && !this.#host.mayPass(crash.failure) && this.#find(name)!.repeats(crash);
+  }
+
+  // deno-lint-ignore no-explicit-any -- of whatever protocol
+  #find(name: string): Supervised<any> | undefined {
+    const child = this.#children.find(({ names }) => names.includes(name));
+    return child instanceof Supervisor ? child.#find(name) : child;
   }
 
   /** Stops these actors for good, where the run can do without them. Returns whether it can. */

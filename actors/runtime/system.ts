@@ -1,7 +1,15 @@
 /** The main thread's side: spawns actors, sees them fail, and ends them all. */
 
 import type { ActorDefinition, ConfigOf, Handlers, ProtocolOf } from "./actor.ts";
-import { ActorCrash, ActorStopped, blame, type Crash, describeFailure, isCausedByStop } from "./failure.ts";
+import {
+  ActorCrash,
+  ActorStopped,
+  blame,
+  type Crash,
+  describeFailure,
+  type Failure,
+  isCausedByStop,
+} from "./failure.ts";
 import { Actor, type SpawnOptions } from "./handle.ts";
 import { ActorHost, within } from "./host.ts";
 import { DEFAULT_CREDITS } from "./mailbox.ts";
@@ -27,6 +35,11 @@ export interface SystemOptions {
    * Messages travel as they do between Workers. Default: `false`.
    */
   oneThread?: boolean;
+  /**
+   * Whether an error may pass by itself, such as a lost device: an actor that crashes of it while it starts is restarted as often as
+   * its supervisor allows. Default: none may.
+   */
+  mayPass?: (failure: Failure) => boolean;
   /** Called with what each actor did, from time to time and when it ends; includes the main thread's listeners. */
   onTrace?: (actor: string, spans: readonly TraceSpan[]) => void;
 }
@@ -50,6 +63,7 @@ export class ActorSystem {
   readonly #imports: readonly string[];
   readonly #oneThread: boolean;
   readonly #watchdog?: Watchdog;
+  readonly #mayPass: (failure: Failure) => boolean;
   readonly #onTrace: SystemOptions["onTrace"];
   readonly #signal?: AbortSignal;
   readonly #abort = () => void this.stop();
@@ -67,7 +81,8 @@ export class ActorSystem {
 
   /** Makes a system without actors. */
   constructor(
-    { signal, graceMs = 3000, imports = [], oneThread = false, onTrace, watchdog }: SystemOptions = {},
+    { signal, graceMs = 3000, imports = [], oneThread = false, mayPass = () => false, onTrace, watchdog }:
+      SystemOptions = {},
   ) {
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
@@ -77,6 +92,7 @@ export class ActorSystem {
     this.#imports = imports;
     this.#oneThread = oneThread;
     this.#watchdog = watchdog && new Watchdog(() => this.#actors.values(), watchdog);
+    this.#mayPass = mayPass;
     this.#onTrace = onTrace;
     this.#main = this.#host("main");
     this.#signal = signal;
@@ -166,6 +182,7 @@ export class ActorSystem {
       },
       fail: (error) => this.#onCrash("main", blame("main", error)),
       take: (name, crash) => this.#isSupervised(name, crash),
+      mayPass: this.#mayPass,
       isRestarting: (except) => this.#supervisors.some((other) => other.isRestarting(except)),
     }, options);
     this.#supervisors.push(supervisor);

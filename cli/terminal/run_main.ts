@@ -1,6 +1,7 @@
 /** The outermost layer of every command: errors for people, exit codes, and an end that comes. */
 
 import { setOneThread } from "../../actors/one_thread.ts";
+import { givenPlugins, pluginInStack } from "../../actors/plugins.ts";
 import { readLauncher, readVariable } from "../../actors/ranks/launcher.ts";
 import { ActorCrash, asUserError } from "../../actors/runtime/failure.ts";
 import { printable, printableLine } from "../../data/printable.ts";
@@ -17,7 +18,7 @@ export interface ErrorReport {
 
 /**
  * Puts an error into words. A {@linkcode UserError} is its message alone, in one line, wherever it was thrown; anything
- * else is a bug and shows its stack.
+ * else is a bug and shows its stack: of a plugin where it is in that stack, else of the program.
  *
  * Exit codes: 2 for a wrong command line, 130 for an interrupted run (129 after SIGHUP, 131 after SIGQUIT, 140 after SIGUSR2), 1 for every other
  * error.
@@ -37,7 +38,17 @@ export function reportError(caught: unknown, { colors = false }: { colors?: bool
   const details = error instanceof ActorCrash
     ? `in ${error.actor}: ${printable(Deno.inspect(error.cause))}`
     : printable(Deno.inspect(error));
-  return { text: `${label}: this is a bug in the program, please report it\n${details}`, code: 1 };
+  return { text: `${label}: ${blame(error)}\n${details}`, code: 1 };
+}
+
+/** Says whose bug an error is. What a plugin gave the program may fail after the plugin's functions have returned. */
+function blame(error: unknown): string {
+  const plugin = pluginInStack(error);
+  if (plugin !== undefined) return `the plugin ${printableLine(plugin)} failed`;
+  const plugins = givenPlugins().map((url) => printableLine(url)).join(", ");
+  return plugins === ""
+    ? "this is a bug in the program, please report it"
+    : `this is a bug in the plugin ${plugins}, or else in the program: please report it then`;
 }
 
 /** How long what is still alive at a command's end may take to end by itself, in ms. */

@@ -245,7 +245,7 @@ Deno.test("an embedding goes on when its actors crash, and gives every row once,
   assertEquals(await rows(["feature_encoder", "tsv_reader 0"]), whole);
 });
 
-Deno.test("an embedding whose encoder crashes as it starts is begun again, and ends with what it crashed of", async () => {
+Deno.test("an embedding whose encoder crashes as it starts is begun again, and ends with what it crashed of twice", async () => {
   using folder = new RunFolder(8);
   /** Embeds with an encoder that throws in its first starts. */
   const embedAfter = (crashes: number) => {
@@ -272,6 +272,7 @@ Deno.test("an embedding whose encoder crashes as it starts is begun again, and e
   assertEquals((await embedAfter(1)).images, 8);
   const crash = await assertRejects(() => embedAfter(9), ActorCrash);
   assertMatch(crash.message, /^actor "feature_encoder" crashed: RangeError: my encoder is wrong/);
+  assertEquals(Deno.statSync(join(folder.path, "9.txt")).size, 2);
 });
 
 Deno.test("a run ends with the trainer's name when its checkpoint cannot be written", async () => {

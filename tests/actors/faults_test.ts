@@ -171,7 +171,7 @@ export default defineActor(async (config, context) => {
   const count = Deno.readTextFileSync(${JSON.stringify(mark)}).length;
   if (count < ${crashes}) {
     Deno.writeTextFileSync(${JSON.stringify(mark)}, "x", { append: true });
-    throw new TypeError("bad luck");
+    throw new TypeError("bad luck" + "!".repeat(count)); // the same one again would be no luck
   }
   return await builtIn.start(config, context);
 });

@@ -15,7 +15,11 @@ function spawnMortal(supervisor: Supervisor, name: string, config: { crashesInSt
   let incarnation = 0;
   const actor = supervisor.spawn<typeof mortal>(name, fixture("mortal.ts"), () => {
     incarnation++;
-    return { incarnation, crashInStart: incarnation > 1 && incarnation <= 1 + (config.crashesInStart ?? 0) };
+    const crashesInStart = incarnation > 1 && incarnation <= 1 + (config.crashesInStart ?? 0);
+    return {
+      incarnation,
+      startError: crashesInStart ? `incarnation ${incarnation} did not begin` : undefined,
+    };
   });
   return {
     incarnation: () => supervisor.retry(() => actor.ref.ask("incarnation")),
@@ -103,6 +107,42 @@ Deno.test("a supervisor tries again when an actor does not get through its start
     await actor.crash();
     assertEquals(await actor.incarnation(), 4);
   }));
+
+/** How often an actor is spawned whose starts throw these errors, `""` for none, and what the run ends with. */
+async function startWith(
+  errors: readonly string[],
+  { mayPass, nested = false }: { mayPass?: () => boolean; nested?: boolean } = {},
+): Promise<{ incarnations: number; error?: string }> {
+  let incarnations = 0;
+  const work = withSystem(async (system) => {
+    const outer = system.supervise({ strategy: "one-for-one", maxRestarts: 5 });
+    const supervisor = nested ? outer.supervise({ strategy: "one-for-all", maxRestarts: 5 }) : outer;
+    const actor = supervisor.spawn<typeof mortal>("a", fixture("mortal.ts"), () => {
+      incarnations++;
+      return { incarnation: incarnations, startError: errors[incarnations - 1] || undefined };
+    });
+    while (incarnations < errors.length || errors.at(-1) !== "") {
+      const incarnation = await outer.retry(() => actor.ref.ask("incarnation"));
+      if (incarnation < errors.length) await actor.ref.tell("crash", "error");
+      else break;
+      await until(() => incarnations > incarnation);
+    }
+  }, { mayPass });
+  const error = await work.then(() => undefined, (error: Error) => error.message);
+  return { incarnations, error };
+}
+
+Deno.test("a supervisor gives up at the second equal error of an actor that does not get through its start", async () => {
+  const typo = 'actor "a" crashed: TypeError: typo';
+  const wrong = Array.from({ length: 9 }, () => "typo");
+  assertEquals(await startWith(wrong), { incarnations: 2, error: typo });
+  assertEquals(await startWith(wrong, { nested: true }), { incarnations: 2, error: typo });
+  // Errors that may pass by themselves have all their restarts.
+  assertEquals(await startWith(wrong, { mayPass: () => true }), { incarnations: 6, error: typo });
+  // Another error, or one of an actor that has worked since, is not the second.
+  assertEquals(await startWith(["typo", "lost", "typo", ""]), { incarnations: 4, error: undefined });
+  assertEquals(await startWith(["typo", "", "typo", ""]), { incarnations: 4, error: undefined });
+});
 
 Deno.test("a UserError ends the run, whatever the supervisor", async () => {
   const error = await assertRejects(() =>

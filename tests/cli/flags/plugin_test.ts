@@ -2,7 +2,7 @@
 // `--plugin`: an encoder, a loss and an augmentation that this tree does not know, from the command line.
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { RunFolder } from "../../actors/small_run.ts";
 import { hostPrograms, runProgram } from "../run_program.ts";
@@ -84,4 +84,47 @@ Deno.test("a plugin that is not there, or cannot be loaded, is named in one line
   const { code, stderr } = await task("distill", "-a", "tiny_convnet");
   assertEquals(code, 2);
   assertMatch(stderr, /^error: -a: expected one of /);
+});
+
+Deno.test("a plugin's bug is called the plugin's, and ends a run at the second start of its actor", async () => {
+  using folder = new RunFolder(24);
+  const plugin = join(folder.path, "faulty.ts");
+  Deno.writeTextFileSync(
+    plugin,
+    `import { mean, registerEncoder, registerLoss } from "@seed/distillation/parts";
+registerEncoder({
+  ...{ name: "faulty", family: "x", roles: ["student"], ssl: "moco", head: "mlp", features: 16 },
+  trace(builder) {
+    builder.convolution("stem", { inputs: 3, outputs: 16, kernel: 4, stride: 4 });
+    throw new RangeError("my encoder is wrong");
+  },
+});
+const flat = { name: "flat", shape: ([x]) => [{ shape: x.shape }], lower() {} };
+registerLoss("flat", (graph, { student }) => graph.apply(mean, [graph.apply(flat, [student], {})], {}));`,
+  );
+  const url = pathToFileURL(plugin);
+  for (
+    const [arch, loss, whose, error] of [
+      ["faulty", "seed", `the plugin ${url} failed`, "my encoder is wrong"],
+      // In no frame of the stack: the op's own function returned long ago.
+      [
+        "resnet18",
+        "flat",
+        `this is a bug in the plugin ${url}, or else in the program`,
+        "flat has no gradient",
+      ],
+    ]
+  ) {
+    const { code, stderr } = await task(
+      "distill",
+      ...["--plugin", plugin, "-a", arch, "--loss", loss, "--data", join(folder.data, "train.tsv")],
+      ...["--distill", SAMPLE_TEACHER, "--output", join(folder.path, arch), "-b", "4", "--queue", "16"],
+      ...["--epochs", "1", "-j", "1", "--no-insight", "--no-tune"],
+    );
+    assertEquals(code, 1);
+    const [line, cause] = stderr.slice(stderr.indexOf("error: ")).split("\n");
+    assertStringIncludes(line, `error: ${whose}`);
+    assertMatch(cause, new RegExp(`^in student_trainer: .*${error}$`));
+    assertEquals(stderr.match(/restarting these actors/g)?.length, 1, stderr);
+  }
 });
