@@ -22,7 +22,7 @@ import { type EvaluationResize, filterOf, shorterSide } from "./evaluation_resiz
 import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
 import type { Augmenter, DecodedBatch, Encoder, LocalViewOptions } from "./messages.ts";
 import { DoubleBuffer } from "./double_buffer.ts";
-import { requireBuffers } from "./require_buffers.ts";
+import { requireBuffers, requireFull } from "./require_batch.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -50,6 +50,8 @@ export type Views =
 export interface AugmenterConfig {
   /** Images per batch. */
   batchSize: number;
+  /** Whether each batch must have as many; a `UserError` names the reader of another one. Default: it may have fewer. */
+  isFull?: boolean;
   /** Side of a view, in pixels. */
   imageSize: number;
   /**
@@ -113,7 +115,8 @@ export function mixtureOf(
 }
 
 export default defineActor<Augmenter, AugmenterConfig>(async (config, context) => {
-  const { batchSize, imageSize, teacherSize = imageSize, views, local, viewer, next } = config;
+  const { batchSize, isFull = false, imageSize, teacherSize = imageSize, views, local, viewer, next } =
+    config;
   const gpu = await openGpu(context.name);
   const makerOf = (size: number, views = batchSize) =>
     new ViewMaker(gpu, { views, width: size, height: size });
@@ -210,6 +213,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
         }),
       async augment(batch, { defer }) {
         requireBuffers(batch, { teacherViews: shrinker !== undefined, local: localMaker !== undefined });
+        if (isFull) requireFull(batch, batchSize);
         if (expected === undefined) return await makeViews(batch);
         // The credit comes back when the batch has had its turn, so that no reader runs ahead of the others.
         early.set(nameOf(batch.position), { batch, giveCredit: defer() });

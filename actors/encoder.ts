@@ -5,7 +5,7 @@ import { DoubleBuffer } from "./double_buffer.ts";
 import { requireFiniteFeatures } from "./labelled_features.ts";
 import { type EncoderChoice, loadFrozenEncoder } from "./load_encoder.ts";
 import type { Encoder, LocalViewOptions, Profiled, Sink, ViewBatch } from "./messages.ts";
-import { requireBuffers } from "./require_buffers.ts";
+import { requireBuffers } from "./require_batch.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 

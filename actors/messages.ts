@@ -66,7 +66,10 @@ export interface Travelling {
 /** Purpose of a reader's images. */
 export type Purpose = "train" | "bank" | "queries" | "probes";
 
-/** tsv_reader to augmenter: decoded images. */
+/**
+ * tsv_reader to augmenter: decoded images. In a training whose order drops an incomplete last batch, as all but a linear
+ * evaluation's does, there are as many as the reader's `batchSize`.
+ */
 export interface DecodedBatch extends Travelling, Omit<BatchBuffers, "images"> {
   /** Table and pixels, in the buffer that is `images` of {@linkcode BatchBuffers}. */
   images: PackedImages;
@@ -87,7 +90,9 @@ export type TsvReader = {
   connect: Message<{ augmenter: ActorRef<Augmenter> }>;
   /**
    * Sends this reader's share of the batches `firstBatch` up to (not including) `endBatch` of an epoch, all by
-   * default. Replies when they are sent, with the number of images.
+   * default. Replies when they are sent, with the number of images. In the training of an encoder that is `batchSize` for each
+   * batch of its share: of `workers` readers, number `worker` has those with `batch % workers === worker`. Another number ends
+   * the run, so a camera that has no more images throws a `UserError`, or repeats some.
    */
   read: Message<{ epoch: number; firstBatch?: number; endBatch?: number }, { images: number }>;
   /** Returns a batch's buffers. */

@@ -110,6 +110,15 @@ export interface ReadingRange {
   endBatch?: number;
 }
 
+/** How many images one of several readers sends of full batches. */
+function imagesOf(
+  { firstBatch, endBatch }: Required<ReadingRange>,
+  { worker, workers, batchSize }: { worker: number; workers: number; batchSize: number },
+): number {
+  const before = (batch: number) => Math.ceil((batch - worker) / workers); // its batches below that one
+  return batchSize * (before(endBatch) - before(firstBatch));
+}
+
 /** A source with its actors. */
 interface SpawnedSource extends Source {
   readers: readonly Supervised<TsvReader>[];
@@ -120,6 +129,7 @@ interface SpawnedSource extends Source {
 export class Pipeline {
   readonly augmenters: readonly Supervised<Augmenter>[];
   readonly #sources: readonly SpawnedSource[];
+  readonly #batchSize: number;
 
   /** @param next who gets the views; asked once more after a restart */
   constructor(
@@ -140,9 +150,11 @@ export class Pipeline {
       actors,
       monitor,
     } = options;
+    this.#batchSize = batchSize;
     this.#sources = branches.flatMap(({ name, sources, views, viewer }) => {
       const own = supervisor.spawn<typeof augmenter>(name, actorUrl("augmenter", actors), () => ({
         batchSize,
+        isFull: sources.every(({ order }) => order.dropLast && order.brokenRows === "replace"),
         imageSize,
         teacherSize,
         views: views(),
@@ -198,18 +210,35 @@ export class Pipeline {
   }
 
   /**
-   * Has one epoch after the other read, as far ahead as the buffers allow: each reader goes on by itself. Where one ends
-   * early its next incarnation is asked again, or the system says why.
+   * Has full batches of one epoch after the other read, as far ahead as the buffers allow: each reader goes on by itself. Where
+   * one ends early its next incarnation is asked again, or the system says why. One that replies that it has sent fewer or more
+   * images than its share of the epoch ends with a `UserError`: whoever waits for the others would wait for ever.
    *
    * @param rangeOf what to read of an epoch; nothing where the run has ended before
    */
-  readEpochs(name: string, rangeOf: (epoch: number) => ReadingRange | undefined, firstEpoch: number): void {
-    for (const { ref } of this.#find(name).readers) {
+  readEpochs(
+    name: string,
+    rangeOf: (epoch: number) => Required<ReadingRange> | undefined,
+    firstEpoch: number,
+  ): void {
+    const { readers } = this.#find(name);
+    for (const [worker, { actor }] of readers.entries()) {
       (async () => {
         for (let epoch = firstEpoch;; epoch++) {
           const range = rangeOf(epoch);
           if (range === undefined) return;
-          await ref.ask("read", range, PATIENCE);
+          // One that stands in the place of the built-in one may reply anything.
+          const reply: unknown = await actor.ref.ask("read", range, PATIENCE);
+          const { images } = (reply ?? {}) as { images?: unknown };
+          const share = imagesOf(range, { worker, workers: readers.length, batchSize: this.#batchSize });
+          if (images === share) continue;
+          actor.crash(
+            new UserError(
+              `${actor.name}: expected ${share} images of epoch ${epoch} in the reply of read, its share of batches ` +
+                `${range.firstBatch} to ${range.endBatch - 1}, found ${images}`,
+            ),
+          );
+          return;
         }
       })().catch(() => {});
     }

@@ -157,7 +157,7 @@ export class Actor<P extends Protocol<P>> {
   }
 
   /**
-   * Crashes the actor, as if one of its timers had thrown, to test what depends on it. Unlike the Worker's
+   * Crashes the actor, as if one of its timers had thrown: for what others find wrong with it, and to test what depends on it. Unlike the Worker's
    * `terminate()`, this releases the actor's resources.
    */
   crash(error: Error): void {

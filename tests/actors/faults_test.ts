@@ -124,6 +124,50 @@ export default defineActor(async (config, context) => {
   assertEquals({ ...broken, warnings: [] }, unbroken);
 });
 
+Deno.test("a reader that ends early, or sends other than full batches, ends a training with its name", async () => {
+  using folder = new RunFolder(24);
+  const wrapped = (config: string, range: string) =>
+    `import { actorUrl, defineActor } from ${JSON.stringify(MOD)};
+const { default: builtIn } = await import(actorUrl("tsv_reader").href);
+export default defineActor(async (config, context) => {
+  const { handlers } = await builtIn.start({ ...config, ${config} }, context);
+  return { handlers: { ...handlers, read: (range, message) => handlers.read({ ...range, ${range} }, message) } };
+});
+`;
+  const cases = {
+    early: [
+      wrapped("", "endBatch: 3"),
+      /expected 12 images of epoch 0 in the reply of read, its share of batches 0 to 5, found (4|8)$/,
+    ],
+    small: [
+      wrapped("batchSize: 3", ""),
+      /^tsv_reader [01]: expected 4 images in batch [01] of epoch 0, found 3; batches of training must be full$/,
+    ],
+  } as const;
+  for (const [name, [text, expected]] of Object.entries(cases)) {
+    const module = join(folder.path, `${name}.ts`);
+    Deno.writeTextFileSync(module, text);
+    const actors = { tsv_reader: pathToFileURL(module).href };
+    const crash = await assertRejects(
+      () => distill(folder.options(name, { actors, workers: 2 })).result,
+      ActorCrash,
+    );
+    assert(crash.isUserError, crash.message);
+    assertMatch(crash.failure.message, expected);
+  }
+  // Those of a linear evaluation's last batch are fewer.
+  const run = linearProbe({
+    data: join(folder.data, "train.tsv"),
+    testData: join(folder.data, "train.tsv"),
+    output: folder.makeOutput("linear"),
+    pretrained: TINY_TEACHER,
+    arch: "tiny_convnet",
+    plugins: [TINY_ENCODER],
+    ...{ imageSize: 32, workers: 1, epochs: 1, batchSize: 16 },
+  });
+  await run.result;
+});
+
 Deno.test("an evaluator of one's own takes the place of the built-in one, in a distillation and alone", async () => {
   using folder = new RunFolder(24, 8);
   const actors = writeActor(

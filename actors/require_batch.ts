@@ -1,6 +1,6 @@
-/** A batch has the buffers that its way needs, if its reader made them; one that stands in the place of the built-in one may not have. */
+/** A batch has the buffers that its way needs, and the images, if its reader made it so; one that stands in the place of the built-in one may not have. */
 import { UserError } from "../errors.ts";
-import type { BatchBuffers, Travelling } from "./messages.ts";
+import type { BatchBuffers, DecodedBatch, Travelling } from "./messages.ts";
 
 /** Buffers that not every run has. */
 type OptionalBuffer = "teacherViews" | "maps" | "local";
@@ -22,4 +22,22 @@ export function requireBuffers(
         "a reader of one's own gets all its buffers from makeBuffers(), by its configuration",
     );
   }
+}
+
+/**
+ * Fails where a batch that must be full is not: the rows that are left would be those of another batch.
+ *
+ * @throws {UserError} names the reader
+ */
+export function requireFull(
+  { origin, position: { epoch, batch }, images: { count } }: Pick<
+    DecodedBatch,
+    "origin" | "position" | "images"
+  >,
+  batchSize: number,
+): void {
+  if (count === batchSize) return;
+  throw new UserError(
+    `${origin}: expected ${batchSize} images in batch ${batch} of epoch ${epoch}, found ${count}; batches of training must be full`,
+  );
 }
