@@ -52,15 +52,19 @@ export async function saveOptimizer(
   save: (arena: string) => Promise<StateValues>,
   check: (what: string, values: StateValues) => void,
 ): Promise<KeptByOptimizer> {
-  if (optimizer === "sgd") {
-    const momentum = await save("momentum");
-    check("the momentum of", momentum);
-    return { momentum };
+  switch (optimizer) { // of all names, or it does not compile
+    case "sgd": {
+      const momentum = await save("momentum");
+      check("the momentum of", momentum);
+      return { momentum };
+    }
+    case "adamw": {
+      const [averages, squares] = [await save("exp_avg"), await save("exp_avg_sq")];
+      check("the exp_avg of", averages);
+      check("the exp_avg_sq of", squares);
+      return { moments: { averages, squares } };
+    }
   }
-  const [averages, squares] = [await save("exp_avg"), await save("exp_avg_sq")];
-  check("the exp_avg of", averages);
-  check("the exp_avg_sq of", squares);
-  return { moments: { averages, squares } };
 }
 
 /** Names the tensors of an optimizer for errors: its arena, what it is called, and the values. */
