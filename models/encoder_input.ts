@@ -180,7 +180,11 @@ function describeChoice(
       ? [`using ${pixels(asked.imageSize)} instead, as requested`]
       : [],
     ...asked.cropRatio && input.cropRatio !== undefined && asked.cropRatio !== input.cropRatio
-      ? [`using crop ratio ${asked.cropRatio} instead, as requested`]
+      ? [
+        asked.cropRatio === "auto"
+          ? "the crop ratio is chosen by the images instead" // a default of programs, and maybe nobody's request
+          : `using crop ratio ${asked.cropRatio} instead, as requested`,
+      ]
       : [],
   ];
   const says = inputIsOfRun

@@ -113,7 +113,8 @@ export function withOptimizer<Options extends StepOptions>(
   const dropPath = asked.dropPath ?? usualDropPath ?? 0;
   if (dropPath > 0 && usualDropPath === undefined) {
     throw new UserError(
-      `--drop-path ${dropPath}: only vision transformers have it, and ${name} is none; leave it out`,
+      `--drop-path ${dropPath}: ${name} has no stochastic depth, as vision transformers have by \`dropPath\` of their Encoder; ` +
+        "leave it out",
     );
   }
   const settings = optimizer === "adamw" ? { ...ofAdamW, ...given(asked, Object.keys(ofAdamW)) } : {};

@@ -1,5 +1,12 @@
 // What a checkpoint says of its encoder's images is what every task gives the encoder, until something else is asked for.
-import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
 import type { EmbedInput } from "../../methods/runs.ts";
 import { distill, embed, knn, linearProbe } from "../../methods/runs.ts";
@@ -77,6 +84,8 @@ Deno.test("a student of 16 pixels is embedded, evaluated and exported at 16 wher
   assertEquals(other.views, [24, "none"]);
   assertStringIncludes(other.notes[0], "; using 24 x 24 pixels instead, as requested");
   assertNotEquals(said.rows, other.rows);
+  const undecided = await embedAll({ pretrained: checkpoint, data, evalResize: "auto" });
+  assertMatch(undecided.notes[0], /; the crop ratio is chosen by the images instead$/);
   assertEquals((await embedAll({ pretrained: checkpoint, data, which: "teacher" })).views, [16, "none"]);
 
   // Exports say it too, whatever the names of their tensors are; an ONNX model takes such images.

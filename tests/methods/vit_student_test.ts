@@ -206,6 +206,6 @@ Deno.test("withOptimizer() gives a vision transformer AdamW and its settings, bu
   assertThrows(
     () => choose("resnet18", { dropPath: 0.1 }),
     UserError,
-    "--drop-path 0.1: only vision transformers have it, and resnet18 is none",
+    "--drop-path 0.1: resnet18 has no stochastic depth, as vision transformers have by `dropPath` of their Encoder",
   );
 });
