@@ -37,12 +37,15 @@ export class ActorCrash extends Error implements Crash {
   readonly actor: string;
   /** The error, as plain data. */
   readonly failure: Failure;
+  /** Whether the actor had not handled a message yet, as far as it is known. */
+  readonly isEarly: boolean;
 
   /** Made by the runtime. */
-  constructor({ actor, failure }: Crash) {
+  constructor({ actor, failure, isEarly = false }: Crash) {
     super(`actor "${actor}" crashed: ${failure.name}: ${failure.message}`, { cause: restoreError(failure) });
     this.actor = actor;
     this.failure = failure;
+    this.isEarly = isEarly;
     // Where the report arrived is of no interest: what is printed is this line and the cause's stack.
     this.stack = `${this.name}: ${this.message}`;
   }

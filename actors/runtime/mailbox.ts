@@ -110,7 +110,8 @@ export class Mailbox {
   /** Drops what was not handled, and tells every sender why. */
   close(crash?: Crash): void {
     // An ActorCrash is a Crash too, but would lose its fields on the way.
-    this.#closed = { kind: "down", crash: crash && { actor: crash.actor, failure: crash.failure } };
+    const plain = crash && { actor: crash.actor, failure: crash.failure, isEarly: crash.isEarly };
+    this.#closed = { kind: "down", crash: plain };
     this.#envelopes.length = 0;
     for (const link of this.#inbound) {
       post(link, this.#closed);

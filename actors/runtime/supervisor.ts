@@ -355,11 +355,13 @@ export class Supervisor {
         if (error instanceof ActorCrash) this.#host.take(error.actor, error);
         if (!isMine()) return;
         if (this.#down.size > known) continue;
-        if (!isOfActor || !this.#host.isRestarting(this)) {
+        const isAwaited = error instanceof ActorStopped && this.names.includes(error.actor);
+        if (!isOfActor || !(isAwaited || this.#host.isRestarting(this))) {
           this.#host.fail(error);
           return;
         }
-        // Another supervisor starts it again. Whoever is down here waits for that; else that one's hooks do what is left.
+        // One of these has ended, and its report comes; or another supervisor starts it again. Whoever is down here waits for that;
+        // else that one's hooks do what is left.
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }

@@ -123,8 +123,8 @@ registerLoss("flat", (graph, { student }) => graph.apply(mean, [graph.apply(flat
     );
     assertEquals(code, 1);
     const [line, cause] = stderr.slice(stderr.indexOf("error: ")).split("\n");
-    assertStringIncludes(line, `error: ${whose}`);
-    assertMatch(cause, new RegExp(`^in student_trainer: .*${error}$`));
+    assertStringIncludes(line, `error: ${whose}`, stderr);
+    assertMatch(cause, new RegExp(`^in student_trainer: .*${error}$`), stderr);
     assertEquals(stderr.match(/restarting these actors/g)?.length, 1, stderr);
   }
 });
