@@ -122,12 +122,15 @@ Deno.test("a cartographer that crashes again and again is given up, and no other
   using folder = new RunFolder(1);
   const system = new ActorSystem();
   await system.run(async () => {
+    // Each time of another error: of one that is the same it is given up at once.
     const { promise: givenUp, resolve } = Promise.withResolvers<ActorCrash>();
     let restarts = 0;
     const neighboursReporter = new NeighboursReporter(system, {
       data: { path: "images" },
       seed: 1,
-      actors: writeActor(folder, "projector", { handlers: `project() { throw new Error("no paper"); }` }),
+      actors: writeActor(folder, "projector", {
+        handlers: `project() { throw new Error("no paper " + crypto.randomUUID()); }`,
+      }),
       emit() {},
       onRestart: () => void restarts++,
       onGiveUp: resolve,

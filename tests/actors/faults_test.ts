@@ -5,6 +5,7 @@
  */
 import { setOneThread } from "../../actors/one_thread.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { UserError } from "../../errors.ts";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import {
@@ -148,12 +149,12 @@ export default defineActor(async (config, context) => {
     const module = join(folder.path, `${name}.ts`);
     Deno.writeTextFileSync(module, text);
     const actors = { tsv_reader: pathToFileURL(module).href };
-    const crash = await assertRejects(
+    const { cause } = await assertRejects(
       () => distill(folder.options(name, { actors, workers: 2 })).result,
-      ActorCrash,
+      UserError,
     );
-    assert(crash.isUserError, crash.message);
-    assertMatch(crash.failure.message, expected);
+    assert(cause instanceof ActorCrash);
+    assertMatch(cause.failure.message, expected);
   }
   // Those of a linear evaluation's last batch are fewer.
   const run = linearProbe({

@@ -377,7 +377,7 @@ const RECIPES: readonly Mutant[] = [
   mutant("methods/seed/augmentation.ts", '  if (teacherSsl === "simclr") return "simclr";\n', "", [
     "methods/seed/augmentation_test.ts",
   ]),
-  mutant("methods/seed/mod.ts", "encoder, asked, PAPER_ADAMW", "encoder, input, PAPER_ADAMW", [
+  mutant("methods/seed/mod.ts", "encoder, asked, isSample", "encoder, input, isSample", [
     "methods/seed/recipes_test.ts",
   ]),
   mutant("actors/evaluation.ts", "...{ maxPixels, leastSide, caches,", "...{ leastSide, caches,", [

@@ -1,6 +1,11 @@
 // Actors on the thread of their system: all that is said elsewhere of Workers, but for what only a thread of one's own can do.
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { ActorCrash, ActorStopped, type ActorSystem } from "../../../actors/runtime/mod.ts";
+import {
+  ActorCrash,
+  ActorStopped,
+  type ActorSystem,
+  type SystemOptions,
+} from "../../../actors/runtime/mod.ts";
 import type crasher from "./fixtures/crasher.ts";
 import type forgetful from "./fixtures/forgetful.ts";
 import type lateFailure from "./fixtures/late_failure.ts";
@@ -9,6 +14,7 @@ import type { ProbeConfig } from "./fixtures/probe.ts";
 import { fixture, sleep, withSystem } from "./helpers.ts";
 
 const ONE = { oneThread: true };
+const RUNTIME = new URL("../../../actors/runtime/mod.ts", import.meta.url);
 
 function spawnProbe(system: ActorSystem, name: string, config: ProbeConfig = {}) {
   return system.spawn<typeof probe>(name, fixture("probe.ts"), config);
@@ -28,22 +34,21 @@ Deno.test("on one thread buffers change hands, references lead to their actors, 
   }, ONE));
 
 Deno.test("on one thread no Worker is made", async () => {
-  const { Worker } = globalThis;
-  globalThis.Worker = class {
-    constructor() {
-      throw new Error("a Worker was made");
-    }
-  } as unknown as typeof Worker;
-  try {
-    await withSystem((system) => spawnProbe(system, "probe").ref.ask("progress"), ONE);
-    await assertRejects(
-      () => withSystem((system) => spawnProbe(system, "probe").ref.ask("progress")),
-      Error,
-      "a Worker was made",
-    );
-  } finally {
-    globalThis.Worker = Worker;
-  }
+  // In a program of its own, since the runtime keeps the Worker that it finds.
+  const program = (options: SystemOptions) => `
+globalThis.Worker = class { constructor() { throw new Error("a Worker was made"); } };
+const { ActorSystem } = await import(${JSON.stringify(RUNTIME)});
+const system = new ActorSystem(${JSON.stringify(options)});
+await system.run(() => system.spawn("probe", new URL(${
+    JSON.stringify(fixture("probe.ts"))
+  }), {}).ref.ask("progress"));`;
+  const run = async (options: SystemOptions) => {
+    const args = ["eval", "--no-check", program(options)];
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
+    return { code, stderr: new TextDecoder().decode(stderr) };
+  };
+  assertEquals(await run(ONE), { code: 0, stderr: "" });
+  assertStringIncludes((await run({})).stderr, "a Worker was made");
 });
 
 Deno.test("on one thread what an actor throws has its name, and ends the others with their hooks", async () => {
