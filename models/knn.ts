@@ -12,6 +12,7 @@ import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import { matmulTransposed } from "../kernels/ops/matmul_transposed/matmul_transposed.ts";
 import { topK, topKCount } from "../kernels/ops/top_k/top_k.ts";
 import { type BufferRange, Program } from "../kernels/program.ts";
+import { largestIndices } from "./largest.ts";
 
 /** What a {@linkcode WeightedKnn} is built for. */
 export interface WeightedKnnOptions {
@@ -517,17 +518,4 @@ export class WeightedKnn {
 function destroyWhenCompiled(compiled: Promise<CompiledProgram> | undefined): void {
   // A failure to compile has been thrown to whoever waited for it.
   compiled?.then(({ program }) => program.destroy(), () => {});
-}
-
-/** Indices of the `count` largest values, the largest first; of equal values the first one comes first. */
-function largestIndices(values: Float32Array, count: number): number[] {
-  const largest: number[] = [];
-  for (let i = 0; i < values.length; i++) {
-    if (largest.length === count && values[i] <= values[largest[count - 1]]) continue;
-    if (largest.length === count) largest.pop();
-    let place = largest.length;
-    while (place > 0 && values[i] > values[largest[place - 1]]) place--;
-    largest.splice(place, 0, i);
-  }
-  return largest;
 }

@@ -2,6 +2,7 @@
  * Figure 2 of the paper: what the teacher and the student make of the queue for one image. To be
  * looked at; what is trained on is computed by `kernels/ops/queue_cross_entropy`.
  */
+import { largestIndices } from "./largest.ts";
 
 /** Bins of a histogram of cosines, from -1 to 1. */
 export const HISTOGRAM_BINS = 50;
@@ -63,20 +64,6 @@ function crossEntropy(probabilities: Float64Array, logs: Float64Array): number {
   return sum;
 }
 
-/** Rows of the largest values, the largest first; of equal ones the first row. */
-function largestRows(values: Float32Array, count: number): number[] {
-  const rows: number[] = [];
-  for (let row = 0; row < values.length; row++) {
-    const value = values[row];
-    if (rows.length === count && !(value > values[rows[count - 1]])) continue;
-    let place = rows.length;
-    while (place > 0 && value > values[rows[place - 1]]) place--;
-    rows.splice(place, 0, row);
-    if (rows.length > count) rows.pop();
-  }
-  return rows;
-}
-
 function histogram(cosines: Float32Array): number[] {
   const counts = new Array<number>(HISTOGRAM_BINS).fill(0);
   for (const cosine of cosines) {
@@ -104,7 +91,7 @@ export function similarityMap(
     count: number;
   },
 ): SimilarityMap {
-  const chosen = largestRows(teacher, count);
+  const chosen = largestIndices(teacher, count);
   const [ofTeacher, ofStudent] = [softmax(teacher, teacherTemperature), softmax(student, temperature)];
   const view = (cosines: Float32Array, { probabilities, entropy }: Softmax): QueueView => ({
     probabilities: chosen.map((key) => probabilities[key]),

@@ -177,14 +177,8 @@ Deno.test("embed, knn and linearProbe refuse weights that are not finite", async
 function linearOptions(folder: RunFolder, name: string, changes: Partial<LinearOptions>): LinearOptions {
   return {
     ...LINEAR_SAMPLE_DEFAULTS,
+    ...folder.labelledOptions(name),
     pretrained: null,
-    arch: "tiny_convnet",
-    plugins: [TINY_ENCODER],
-    which: "student",
-    data: join(folder.data, "train.tsv"),
-    testData: join(folder.data, "test.tsv"),
-    output: folder.makeOutput(name),
-    workers: 1,
     epochs: 2,
     batchSize: 8,
     lr: [0.03],

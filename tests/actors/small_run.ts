@@ -64,6 +64,20 @@ export class RunFolder implements Disposable {
     return path;
   }
 
+  /** Options that evaluations of the tiny teacher share, by labels, on the images of the folder and into a new one. */
+  labelledOptions(name: string) {
+    return {
+      pretrained: TINY_TEACHER,
+      arch: "tiny_convnet",
+      plugins: [TINY_ENCODER],
+      which: "student" as const,
+      data: join(this.data, "train.tsv"),
+      testData: join(this.data, "test.tsv"),
+      output: this.makeOutput(name),
+      workers: 1,
+    };
+  }
+
   /** Options of a small run without an evaluation that writes to a new folder. */
   options(name: string, changes: Partial<DistillOptions> = {}): DistillOptions {
     return sampleOptions({

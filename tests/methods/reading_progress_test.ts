@@ -36,14 +36,7 @@ const ends = (told: readonly string[]): string[] => told.filter((text) => /(\d+)
 
 function labelledOptions(folder: RunFolder, name: string) {
   return {
-    pretrained: TINY_TEACHER,
-    arch: "tiny_convnet",
-    plugins: [TINY_ENCODER],
-    which: "student",
-    data: join(folder.data, "train.tsv"),
-    testData: join(folder.data, "test.tsv"),
-    output: folder.makeOutput(name),
-    workers: 1,
+    ...folder.labelledOptions(name),
     epochs: 2,
     batchSize: 4,
     resume: null,

@@ -1108,7 +1108,7 @@ const SHOWN: readonly Mutant[] = [
   mutant("actors/run_profile.ts", "spans.slice(0, MOST_SPANS - this.#kept)", "spans", [
     "actors/run_profile_test.ts",
   ]),
-  mutant("models/similarity_map.ts", "value > values[rows[place - 1]]", "value >= values[rows[place - 1]]", [
+  mutant("models/largest.ts", "value > values[largest[place - 1]]", "value >= values[largest[place - 1]]", [
     "models/queue_similarities_test.ts",
   ]),
 ];

@@ -22,7 +22,7 @@ import { readFinetuneCheckpoint } from "../../../methods/finetune/checkpoint.ts"
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
-import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { digestFile, RunFolder, TINY_TEACHER } from "../../actors/small_run.ts";
 import { hear } from "../../actors/hear.ts";
 import { IS_LONG } from "../../long.ts";
 
@@ -33,14 +33,7 @@ function optionsIn(
 ): FinetuneOptions {
   return {
     ...FINETUNE_SAMPLE_DEFAULTS,
-    pretrained: TINY_TEACHER,
-    arch: "tiny_convnet",
-    plugins: [TINY_ENCODER],
-    which: "student",
-    data: join(folder.data, "train.tsv"),
-    testData: join(folder.data, "test.tsv"),
-    output: folder.makeOutput(name),
-    workers: 1,
+    ...folder.labelledOptions(name),
     epochs: 3,
     schedule: [2],
     lrLastLayer: 0.2,

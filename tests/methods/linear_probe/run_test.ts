@@ -14,14 +14,7 @@ import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
-import {
-  digestFile,
-  PLAIN_PIXELS,
-  RunFolder,
-  TINY_ENCODER,
-  TINY_TEACHER,
-  withInput,
-} from "../../actors/small_run.ts";
+import { digestFile, PLAIN_PIXELS, RunFolder, TINY_TEACHER, withInput } from "../../actors/small_run.ts";
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
 import { hear } from "../../actors/hear.ts";
 import { IS_LONG } from "../../long.ts";
@@ -29,14 +22,7 @@ import { IS_LONG } from "../../long.ts";
 function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptions> = {}): LinearOptions {
   return {
     ...LINEAR_SAMPLE_DEFAULTS,
-    pretrained: TINY_TEACHER,
-    arch: "tiny_convnet",
-    plugins: [TINY_ENCODER],
-    which: "student",
-    data: join(folder.data, "train.tsv"),
-    testData: join(folder.data, "test.tsv"),
-    output: folder.makeOutput(name),
-    workers: 1,
+    ...folder.labelledOptions(name),
     epochs: 3,
     batchSize: 16,
     lr: [0.03, 0.1],
