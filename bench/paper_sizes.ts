@@ -183,7 +183,7 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full" | "vit", PaperSize>> 
         teacher: "bundled",
         options: {
           ...{ epochs: 2, batchSize: 64, lr: 0.001, warmupEpochs: 0, queue: 1024, loss: "cosine" },
-          ...{ imageSize: 64, teacherSize: 32 },
+          ...{ lrPerStep: false, imageSize: 64, teacherSize: 32 },
         },
       },
       title: "taught on all images by the bundled ResNet-18",
@@ -207,7 +207,7 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full" | "vit", PaperSize>> 
       "--student-mlp": { studentMlp: true },
       "--lr 0.03": { lr: 0.03 },
       "--lr 0.3": { lr: 0.3 },
-      "--optimizer adamw --lr 0.001": { optimizer: "adamw", lr: 0.001, weightDecay: 0.05 },
+      "--optimizer adamw --lr 0.001": { optimizer: "adamw", lr: 0.001, lrPerStep: false, weightDecay: 0.05 },
       "--feature mean": { feature: "mean" },
       "--feature cls+mean --dim 384": { feature: "cls+mean", dim: 384 },
     },

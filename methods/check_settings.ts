@@ -17,6 +17,8 @@ export interface CheckedSettings {
   warmupEpochs: number;
   /** Whether the rate falls after the warm-up, and not before. */
   fallsAfterWarmup?: boolean;
+  /** Whether the rate changes with every step: then the warm-up begins at 0. */
+  lrPerStep?: boolean;
   /** Keys in the queue; left out where the method has none. */
   queue?: number;
   /** The flag of the queue; `--queue` where it is left out. */
@@ -97,10 +99,10 @@ function noteQueue(
 }
 
 function noteWarmup(
-  { warmupEpochs, epochs, scale, fallsAfterWarmup = false }: CheckedSettings,
+  { warmupEpochs, epochs, scale, fallsAfterWarmup = false, lrPerStep = false }: CheckedSettings,
 ): string | undefined {
   if (warmupEpochs < epochs) return undefined;
-  const rises = scale !== 1;
+  const rises = scale !== 1 || (lrPerStep && warmupEpochs > 0);
   if (!rises && !fallsAfterWarmup) return undefined; // then a warm-up changes nothing
   return `the warm-up of ${
     counted(warmupEpochs, "epoch")

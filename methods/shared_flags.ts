@@ -374,6 +374,9 @@ export const STEP_DEFAULT_NOTES = {
   dropPath: "default: 0.1 for a vision transformer",
 };
 
+/** When the learning rate changes, where nobody says it. */
+export const LR_PER_STEP_NOTE = "default: off; with AdamW: on, off for the bundled sample";
+
 /** Adds to a note of `--help` what the default is with AdamW, and for the bundled images where that is another one. */
 export function withAdamW(note: string, value: number, bundled = value): string {
   return `${note}; with AdamW: ${value}${bundled === value ? "" : ` and ${bundled}`}`;

@@ -14,6 +14,7 @@ export const ENCODER_TRAINING_DEFAULTS = {
   batchSize: 256,
   lr: 0.03,
   cos: true,
+  lrPerStep: false,
   schedule: [120, 160],
   weightDecay: 1e-4,
   keep: 0,

@@ -30,7 +30,7 @@ import type { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import { LOSS_LAYER } from "../../models/heads.ts";
 import { initialize, type StateValues } from "../../models/initialize.ts";
-import { distillLearningRate } from "../../models/optim/schedule.ts";
+import { learningRateAt } from "../../models/optim/schedule.ts";
 import { isLast, lastingBuffers } from "../../models/training_step.ts";
 import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
@@ -161,7 +161,7 @@ export class EncoderTraining<
       batchesPerEpoch,
       extraSteps,
       first,
-      lr: distillLearningRate(first.epoch, scheduleOf(options)),
+      lr: learningRateAt(first, batchesPerEpoch, scheduleOf(options)),
       lossScale,
       steps,
       advice: duties.advice,
@@ -288,9 +288,9 @@ export class EncoderTraining<
     if (this.#end === "now" || !isAfter(position, this.#steps.last)) {
       return await this.#trainer.giveBack(batch);
     }
-    const { options } = this.#config;
+    const { options, batchesPerEpoch } = this.#config;
     if (this.#exchange !== undefined) this.#tellWishes(this.#exchange);
-    const taken = this.#steps.take(position, distillLearningRate(position.epoch, scheduleOf(options)));
+    const taken = this.#steps.take(position, learningRateAt(position, batchesPerEpoch, scheduleOf(options)));
     const { lr, step, group, takesStats } = taken;
     const settings = { learningRate: lr, queuePointer, step, group, takesStats };
     const loss = this.#trainer.begin(() => this.#duties.submit(batch, settings));

@@ -86,8 +86,17 @@ export const TRAINING_FLAGS = {
     brief: "learning rate; for a batch of 256 with --scale-lr",
   },
   scaleLr,
-  warmupEpochs,
+  warmupEpochs: {
+    ...warmupEpochs,
+    help: "epochs of linear warm-up from --lr, or from 0 with --lr-per-step, to the scaled rate",
+  },
   cos: { kind: "boolean", group: TRAINING, help: "cosine learning rate schedule" },
+  lrPerStep: {
+    kind: "boolean",
+    group: TRAINING,
+    help:
+      "change the learning rate with every step, as MoCo-v3 and DINO do; the cosine begins after the warm-up",
+  },
   schedule: {
     kind: "integers",
     min: 0,

@@ -24,6 +24,11 @@ export interface EncoderTrainingOptions extends TrainingOptions, StepOptions {
   batchSize: number;
   /** Decay the learning rate to 0 along half a cosine, instead of in steps at `schedule`. */
   cos: boolean;
+  /**
+   * Change the learning rate with every step, from 0 in the warm-up and along a cosine that begins after it, as MoCo-v3 and DINO do.
+   * Otherwise with every epoch, from `lr` in the warm-up, as SEED and MoCo do.
+   */
+  lrPerStep: boolean;
   /** Checkpoint to resume from; `auto` for the newest one in `output`, if there is any; `null` to start a new run. */
   resume: string | null;
   /** How often checkpoints are written, besides at the end of each epoch; `null` for no others. */
@@ -104,9 +109,9 @@ export function isEvaluatedAfter(epoch: number, options: EncoderTrainingOptions)
   return (testData !== null && knnEvery > 0 && (epoch + 1) % knnEvery === 0) || hasProbeSet(options);
 }
 
-/** The schedule that `distillLearningRate` takes; the rate is scaled by the images of a step. */
+/** The schedule that `learningRateAt` takes; the rate is scaled by the images of a step. */
 export function scheduleOf(options: EncoderTrainingOptions): LearningRateSchedule {
   const { lr, scaleLr, batchSize, accumulate, warmupEpochs, epochs, cos, schedule } = options;
   const scale = scaleLr ? batchScale(batchSize * accumulate) : 1;
-  return { lr, scale, warmupEpochs, epochs, cos, milestones: schedule };
+  return { lr, scale, warmupEpochs, epochs, cos, milestones: schedule, isPerStep: options.lrPerStep };
 }

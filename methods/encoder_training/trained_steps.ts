@@ -173,7 +173,7 @@ export class TrainedSteps {
   advise(lr = this.#last.lr): string {
     const { options: { lr: given, onNan, amp }, advice } = this.#run;
     const all = [
-      `a lower --lr (now ${given}${given === lr ? "" : `, ${lr} in this epoch`})`,
+      `a lower --lr (now ${given}${given === lr ? "" : `, ${lr} at this step`})`,
       ...advice,
       ...onNan === "skip" ? [] : ["--on-nan skip"],
       ...amp ? ["no --amp"] : [],

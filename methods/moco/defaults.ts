@@ -45,10 +45,12 @@ export const PRETRAIN_SAMPLE_DEFAULTS: Readonly<PretrainDefaults> = {
   knnEvery: 2,
 };
 
-/** Defaults with AdamW for your own images: MoCo-v3's for ViT-S (its CONFIG.md), without its warm-up from 0. */
+/** Defaults with AdamW for your own images: MoCo-v3's for ViT-S (its CONFIG.md), with the warm-up of its main_moco.py. */
 export const PRETRAIN_ADAMW = {
   lr: 1.5e-4,
+  lrPerStep: true,
   scaleLr: true,
+  warmupEpochs: 10,
   weightDecay: 0.1,
 } as const satisfies Partial<PretrainDefaults>;
 

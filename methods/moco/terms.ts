@@ -20,6 +20,7 @@ export function pretrainTerms(options: PretrainOptions): Term[] {
     },
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
     ...cos ? [] : [termOf("schedule", schedule, false)],
+    termOf("lrPerStep", options.lrPerStep, false, false),
     ...rareTerms(options),
     ...dropPathTerm(arch, options),
     termOf("epochs", options.epochs, false),

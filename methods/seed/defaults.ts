@@ -46,10 +46,14 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
 };
 
 /**
- * Defaults with AdamW, for your own images: DeiT's weight decay, and its learning rate for a batch of 256 as DINO scales it,
- * without their warm-up from 0.
+ * Defaults with AdamW, for your own images: DeiT's weight decay, its learning rate for a batch of 256 as DINO scales it, and their
+ * warm-up from 0.
  */
-export const PAPER_ADAMW = { lr: 5e-4, weightDecay: 0.05 } as const satisfies Partial<Defaults>;
+export const PAPER_ADAMW = {
+  lr: 5e-4,
+  lrPerStep: true,
+  weightDecay: 0.05,
+} as const satisfies Partial<Defaults>;
 
 /** Defaults for the bundled images, with which a student visibly learns within minutes on two CPU cores. */
 export const SAMPLE_DEFAULTS: Readonly<Defaults> = {

@@ -37,6 +37,7 @@ export function distillTerms(
     ...decodingTerms(options),
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
     ...cos ? [] : [termOf("schedule", schedule, false)],
+    termOf("lrPerStep", options.lrPerStep, false, false),
     ...rareTerms(options),
     ...dropPathTerm(options.studentArch, options),
     termOf("epochs", options.epochs, false),

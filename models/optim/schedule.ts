@@ -1,4 +1,4 @@
-/** Learning rates: one an epoch, exactly as the original computes them. */
+/** Learning rates: one an epoch, exactly as the original computes them; or one a step, as MoCo-v3 and DINO do. */
 
 /** What the learning rate of an epoch depends on. */
 export interface LearningRateSchedule {
@@ -6,7 +6,7 @@ export interface LearningRateSchedule {
   lr: number;
   /** What the rate is multiplied by after the warm-up: see {@linkcode batchScale}; 1 for none. */
   scale: number;
-  /** Epochs over which the rate goes in a straight line from `lr` to `lr * scale`; 0 for none. */
+  /** Epochs over which the rate goes in a straight line to `lr * scale`, from `lr` or, with `isPerStep`, from 0; 0 for none. */
   warmupEpochs: number;
   /** Epochs of the whole run: where the cosine reaches its end. */
   epochs: number;
@@ -16,6 +16,8 @@ export interface LearningRateSchedule {
   milestones: readonly number[];
   /** PyTorch's `MultiStepLR` has the same name for it; 0.1 where it is left out. */
   gamma?: number;
+  /** Whether each step has a rate of its own: see {@linkcode steppedLearningRate}. It has its epoch's where this is left out. */
+  isPerStep?: boolean;
 }
 
 /** What the original multiplies the rate by: 1 at a batch of 256 images, in proportion elsewhere. */
@@ -54,6 +56,37 @@ export function distillLearningRate(epoch: number, schedule: LearningRateSchedul
   if (epoch < warmupEpochs) return warmup(schedule, epoch);
   if (cos) return lr * scale * (0.5 * (1 + Math.cos(Math.PI * epoch / epochs)));
   return lowerAtMilestones(lr * scale, milestones, epoch, gamma);
+}
+
+/**
+ * The learning rate of a step in place of an epoch's: from 0 in a straight line to `lr * scale`, then half a cosine that begins where
+ * the warm-up ends: MoCo-v3's `adjust_learning_rate()` (main_moco.py). DINO's `cosine_scheduler()` differs in that it has the full rate
+ * one step earlier, and ends at 1e-6. Without a cosine, milestones lower it.
+ *
+ * @param epoch epochs done, with the share of the current one: 0.5 is in the middle of the first
+ */
+export function steppedLearningRate(epoch: number, schedule: LearningRateSchedule): number {
+  const { lr, scale, warmupEpochs, epochs, cos, milestones, gamma } = schedule;
+  const peak = lr * scale;
+  if (epoch < warmupEpochs) return peak * epoch / warmupEpochs;
+  if (!cos) return lowerAtMilestones(peak, milestones, epoch, gamma);
+  const falling = epochs - warmupEpochs;
+  return falling <= 0 ? peak : peak * 0.5 * (1 + Math.cos(Math.PI * (epoch - warmupEpochs) / falling));
+}
+
+/**
+ * The learning rate of a batch of a training: its epoch's, or its own.
+ *
+ * @param batch from 0, of `batchesPerEpoch`
+ */
+export function learningRateAt(
+  { epoch, batch }: { epoch: number; batch: number },
+  batchesPerEpoch: number,
+  schedule: LearningRateSchedule,
+): number {
+  return schedule.isPerStep
+    ? steppedLearningRate(epoch + batch / batchesPerEpoch, schedule)
+    : distillLearningRate(epoch, schedule);
 }
 
 /**

@@ -54,6 +54,8 @@ Deno.test("checkSettings() says that a warm-up does not end before the run, wher
     "--warmup-epochs 2, or more --epochs",
   ]);
   assertEquals([of(19, 0.5), of(20, 1)], [[], []]);
+  const byStep = { ...SOUND, epochs: 20, warmupEpochs: 20, lrPerStep: true };
+  assertStringIncludes(checkSettings(byStep, DATA)[0], "the learning rate never reaches its scaled value"); // it begins at 0
   // It also puts off a schedule that falls after it alone.
   const falling = { ...SOUND, epochs: 20, warmupEpochs: 20, fallsAfterWarmup: true };
   assertStringIncludes(

@@ -33,7 +33,7 @@ Deno.test("parity: a distillation has the defaults of SEED's paper and code, and
   // 96 pixels: swav_small_aug.
   assertHas(PAPER_DEFAULTS, { ...SEED, ...KNN, smallSize: 96 }, "PAPER_DEFAULTS");
   // DINO's main_dino.py: --lr 0.0005 for a batch of 256; DeiT's main.py: --weight-decay 0.05.
-  assertEquals(PAPER_ADAMW, { lr: 5e-4, weightDecay: 0.05 });
+  assertEquals(PAPER_ADAMW, { lr: 5e-4, lrPerStep: true, weightDecay: 0.05 });
 });
 
 Deno.test("parity: a pretraining has the defaults of main_moco.py, with what MoCo-v2's command line adds, and DINO's kNN", () => {
@@ -42,7 +42,8 @@ Deno.test("parity: a pretraining has the defaults of main_moco.py, with what MoC
   const expected = { ...COMMON, ...moco, scaleLr: false, warmupEpochs: 0, ...KNN };
   assertHas(PRETRAIN_DEFAULTS, expected, "PRETRAIN_DEFAULTS");
   // MoCo-v3's CONFIG.md: -lr=1.5e-4 --wd=.1
-  assertEquals(PRETRAIN_ADAMW, { lr: 1.5e-4, scaleLr: true, weightDecay: 0.1 });
+  const mocoV3 = { lr: 1.5e-4, lrPerStep: true, scaleLr: true, warmupEpochs: 10, weightDecay: 0.1 };
+  assertEquals(PRETRAIN_ADAMW, mocoV3);
 });
 
 Deno.test("parity: a linear probe has the defaults of main_lincls.py", () => {

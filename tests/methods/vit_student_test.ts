@@ -43,10 +43,11 @@ function groupsOf(root: unknown): [lr: number, weightDecay: number, parameters: 
 Deno.test("a vision transformer is pretrained, taught and fine-tuned with AdamW, to the same bits when it is resumed", async () => {
   using folder = new RunFolder(8 * BATCHES, 8);
   const testData = join(folder.data, "test.tsv");
-  const shared = { data: folder.data, batchSize: 8, imageSize: 8, workers: 1, lr: 0.002, insight: false };
+  const size = { batchSize: 8, imageSize: 8 };
+  const shared = { data: folder.data, ...size, workers: 1, lr: 0.002, lrPerStep: false, insight: false };
   const pretraining = (name: string) => ({
     ...{ ...shared, testData: null, output: folder.makeOutput(name), arch: ARCH, epochs: 2 },
-    ...{ mocoDim: 8, mocoK: 16, scaleLr: false, dropPath: 0.3 },
+    ...{ mocoDim: 8, mocoK: 16, scaleLr: false, warmupEpochs: 0, dropPath: 0.3 },
   });
   const whole = await pretrain(pretraining("whole")).result;
   const begun = await pretrain({ ...pretraining("begun"), limitSteps: 2 }).result;

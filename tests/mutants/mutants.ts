@@ -93,9 +93,27 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "take(position, distillLearningRate(position.epoch, ",
-    "take(position, distillLearningRate(Math.max(0, position.epoch - 1), ",
+    "take(position, learningRateAt(position, ",
+    "take(position, learningRateAt({ ...position, epoch: Math.max(0, position.epoch - 1) }, ",
     SETTINGS,
+  ),
+  mutant(
+    "methods/encoder_training/options.ts",
+    "isPerStep: options.lrPerStep",
+    "isPerStep: false",
+    ["methods/lr_per_step_test.ts"],
+  ),
+  mutant(
+    "models/optim/schedule.ts",
+    "(epoch - warmupEpochs) / falling",
+    "epoch / epochs",
+    ["models/optim/schedule_test.ts"],
+  ),
+  mutant(
+    "models/optim/schedule.ts",
+    "epoch + batch / batchesPerEpoch",
+    "epoch + (batch + 1) / batchesPerEpoch",
+    ["models/optim/schedule_test.ts"],
   ),
   mutant("methods/seed/student_trainer.ts", "    loss: options.loss,\n", "", SETTINGS),
   mutant(
@@ -218,8 +236,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/options.ts",
-    "milestones: schedule }",
-    "milestones: [120, 160] }",
+    "milestones: schedule, isPerStep",
+    "milestones: [120, 160], isPerStep",
     SETTINGS,
   ),
   mutant(

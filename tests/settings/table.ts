@@ -4,6 +4,7 @@
  */
 
 const RUN = "methods/seed/settings_test.ts: warm-up, cosine, SGD";
+const PER_STEP = "methods/lr_per_step_test.ts: --lr-per-step gives each step of";
 const MORE = "methods/seed/settings_test.ts: steps of the rate";
 const LINEAR = "methods/linear_probe/settings_test.ts: does with each of its settings";
 const FINETUNE = "methods/finetune/settings_test.ts: does with each of its settings";
@@ -89,6 +90,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "scale-lr": RUN,
     "warmup-epochs": RUN,
     "cos": RUN,
+    "lr-per-step": PER_STEP,
     "schedule": MORE,
     "optimizer": VIT,
     "momentum": RUN,
@@ -153,6 +155,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "scale-lr": MOCO,
     "warmup-epochs": MOCO,
     "cos": MOCO,
+    "lr-per-step": PER_STEP,
     "schedule": SAME,
     "optimizer": VIT,
     "momentum": MOCO,

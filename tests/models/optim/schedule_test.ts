@@ -2,6 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/asser
 import {
   batchScale,
   distillLearningRate,
+  learningRateAt,
   type LearningRateSchedule,
   linearLearningRate,
 } from "../../../models/optim/schedule.ts";
@@ -74,4 +75,41 @@ Deno.test("milestones within the warm-up lower the rate of the linear evaluation
   assertAlmostEquals(linearLearningRate(3, schedule), 0.1, 1e-12);
   assertAlmostEquals(linearLearningRate(4, schedule), 0.01, 1e-12);
   assertAlmostEquals(distillLearningRate(5, schedule), 0.01, 1e-12);
+});
+
+// `adjust_learning_rate(optimizer, 0.6, epoch + i / 4, args)` of MoCo-v3's main_moco.py, for --warmup-epochs 2 --epochs 5.
+const MOCO_V3 = [
+  ...[0, 0.075, 0.15, 0.225],
+  ...[0.3, 0.375, 0.45, 0.525],
+  ...[0.6, 0.5897777478867204, 0.5598076211353317, 0.5121320343559642],
+  ...[0.45, 0.3776457135307562, 0.3, 0.2223542864692438],
+  ...[0.15, 0.08786796564403576, 0.040192378864668386, 0.01022225211327954],
+];
+
+Deno.test("parity: learning rates by step are MoCo-v3's: from 0 to the scaled rate, then half a cosine", () => {
+  const schedule = {
+    lr: 0.3,
+    scale: 2,
+    warmupEpochs: 2,
+    epochs: 5,
+    cos: true,
+    milestones: [],
+    isPerStep: true,
+  };
+  for (const [step, expected] of MOCO_V3.entries()) {
+    const position = { epoch: Math.floor(step / 4), batch: step % 4 };
+    assertAlmostEquals(learningRateAt(position, 4, schedule), expected, 1e-15, `step ${step}`);
+    const ofEpoch = learningRateAt(position, 4, { ...schedule, isPerStep: false });
+    assertEquals(ofEpoch, distillLearningRate(position.epoch, schedule));
+  }
+});
+
+Deno.test("learning rates by step are lowered at milestones, and rise to the end where all is warm-up", () => {
+  const schedule = { ...SMALL, warmupEpochs: 1, isPerStep: true };
+  const rates = [0, 1, 2, 3, 4].map((epoch) => learningRateAt({ epoch, batch: 1 }, 2, schedule));
+  for (const [epoch, rate] of [0.5, 1, 0.1, 0.1, 0.01].entries()) {
+    assertAlmostEquals(rates[epoch], rate, 1e-12, `epoch ${epoch}`);
+  }
+  const rising = { ...SMALL, warmupEpochs: 10, cos: true, isPerStep: true };
+  assertEquals([0, 5, 10].map((epoch) => learningRateAt({ epoch, batch: 0 }, 2, rising)), [0, 0.5, 1]);
 });

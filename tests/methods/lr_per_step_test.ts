@@ -1,0 +1,91 @@
+/** Runs whose learning rate changes with every step. */
+import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { distill, pretrain, SAMPLE_TEACHER } from "../../mod.ts";
+import { samplePretrainOptions } from "../../methods/moco/defaults.ts";
+import { sampleOptions } from "../../methods/seed/defaults.ts";
+import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
+
+/** Two batches an epoch, of which the first two epochs warm up and the others follow a cosine. */
+const SCHEDULE = { epochs: 4, batchSize: 16, lr: 0.08, scaleLr: true, warmupEpochs: 2, lrPerStep: true };
+const PEAK = 0.08 * 16 / 256;
+const COSINE = [0, 0.5, 1, 1.5].map((epoch) => 0.5 * (1 + Math.cos(Math.PI * epoch / 2)));
+const RATES = [...[0, 0.25, 0.5, 0.75], ...COSINE].map((share) => share * PEAK);
+
+const OTHER = { testData: null, plugins: [TINY_ENCODER], insight: false, workers: 1 };
+
+const VIT = "dino_vit_p4_w64_b2_h1_f64_r0_g2";
+
+function assertRates(found: readonly number[], expected: readonly number[]): void {
+  assertEquals(found.length, expected.length);
+  for (const [step, rate] of expected.entries()) assertAlmostEquals(found[step], rate, 1e-12, `step ${step}`);
+}
+
+Deno.test("--lr-per-step gives each step of a distillation its own rate, and goes on with it within an epoch", async () => {
+  using folder = new RunFolder(36);
+  const output = folder.makeOutput("run");
+  const options = sampleOptions({
+    ...SCHEDULE,
+    ...OTHER,
+    data: folder.data,
+    output,
+    studentArch: "tiny_convnet",
+    imageSize: 24,
+    queue: 32,
+  });
+  const rates: number[] = [];
+  const runs = [{ limitSteps: 3 }, { limitSteps: null, resume: "auto" }];
+  for (const run of runs) {
+    for await (const event of distill({ ...options, ...run })) {
+      if (event.type === "step") rates.push(event.lr);
+    }
+  }
+  assertRates(rates, RATES);
+});
+
+Deno.test("--lr-per-step gives each step of a pretraining its own rate, the batches that accumulate theirs", async () => {
+  using folder = new RunFolder(36);
+  const options = samplePretrainOptions({
+    ...SCHEDULE,
+    ...OTHER,
+    accumulate: 2,
+    lr: 0.04,
+    data: folder.data,
+    output: folder.makeOutput("run"),
+    arch: "tiny_convnet",
+    mocoK: 32,
+    imageSize: 24,
+  });
+  const rates: number[] = [];
+  for await (const event of pretrain(options)) if (event.type === "step") rates.push(event.lr);
+  assertRates(rates, RATES);
+});
+
+Deno.test("AdamW has a rate by step on images of one's own, from 0; MoCo-v3's 10 epochs of warm-up in a pretraining", async () => {
+  using folder = new RunFolder(32, 8);
+  const shared = {
+    data: folder.data,
+    testData: null,
+    insight: false,
+    workers: 1,
+    batchSize: 8,
+    imageSize: 8,
+  };
+  const scaled = 8 / 256;
+  const rates: number[] = [];
+  const pretraining = {
+    ...shared,
+    output: folder.makeOutput("pretraining"),
+    arch: VIT,
+    mocoK: 16,
+    limitSteps: 5,
+  };
+  for await (const event of pretrain(pretraining)) if (event.type === "step") rates.push(event.lr);
+  assertRates(rates, [0, 1, 2, 3, 4].map((step) => step / 4 / 10 * 1.5e-4 * scaled));
+
+  const distillation = { ...shared, output: folder.makeOutput("distillation"), studentArch: VIT, queue: 16 };
+  const taught: number[] = [];
+  for await (
+    const event of distill({ ...distillation, distill: SAMPLE_TEACHER, teacherSize: 32, limitSteps: 5 })
+  ) if (event.type === "step") taught.push(event.lr);
+  assertRates(taught, [0, 1, 2, 3, 4].map((step) => step / 4 / 5 * 5e-4 * scaled));
+});
