@@ -211,6 +211,7 @@ export type { LineIndexOptions } from "./data/line_index.ts";
 export {
   type DatasetOptions,
   findDataset,
+  type FindOptions,
   openDataset,
   resolveDataset,
   type Split,

@@ -1,6 +1,14 @@
 /** How a run tells of what is not as expected: each thing once. */
-import type { Emit, Monitor, NoticeEvent, ProgressEvent, ReaderEvent, WarningEvent } from "./events.ts";
-import type { DatasetOptions } from "../data/open_dataset.ts";
+import type {
+  Emit,
+  Monitor,
+  NoteEvent,
+  NoticeEvent,
+  ProgressEvent,
+  ReaderEvent,
+  WarningEvent,
+} from "./events.ts";
+import type { DatasetOptions, FindOptions } from "../data/open_dataset.ts";
 import type { ActorRef, ActorSystem, Restart, WatchdogOptions } from "./runtime/mod.ts";
 
 /** Passes events on, with each warning once: what one reader of some data finds, the others find too. */
@@ -21,6 +29,11 @@ export function withWarningsOnce<Event extends { type: string }>(
 /** {@linkcode Emit} of warnings as text. */
 export function warnerOf(emit: Emit<WarningEvent>): (text: string) => void {
   return (text) => emit({ type: "warning", text });
+}
+
+/** What is told while data is looked for, as events. */
+export function findingListener(emit: Emit<NoteEvent>): FindOptions {
+  return { onNote: (text) => emit({ type: "note", text }) };
 }
 
 /** What data tells while it is opened, as events; an abort ends that. */

@@ -11,6 +11,12 @@ import { TsvFile } from "./tsv.ts";
 /** Options for `openDataset`. */
 export type DatasetOptions = LineIndexOptions;
 
+/** Options for `findDataset` and `resolveDataset`. */
+export interface FindOptions {
+  /** Called with a message if a folder is taken for a class though it is named as a split. */
+  onNote?(message: string): void;
+}
+
 /** Training or test data. */
 export type Split = "train" | "test";
 
@@ -31,12 +37,17 @@ const PLACES: Readonly<Record<Split, readonly string[]>> = {
 };
 
 /** Names of folders that are splits, as {@linkcode nameOfPlace} has them. */
-const SPLIT_FOLDERS = new Set(
-  Object.values(PLACES).flat().filter((place) => place.endsWith("/")).map((place) => place.slice(0, -1)),
-);
+const SPLIT_FOLDERS: Readonly<Record<Split, ReadonlySet<string>>> = {
+  train: foldersOf(PLACES.train),
+  test: foldersOf(PLACES.test),
+};
 
-/** Other names of folders that are not taken for classes where all are such: `train2017`, `test_images`. */
-const SPLIT_LIKE = /^(train|test|val)(ing|id|idation)?[ _-]?(set|data|images|imgs)?([^a-z].*)?$/i;
+function foldersOf(places: readonly string[]): Set<string> {
+  return new Set(places.filter((place) => place.endsWith("/")).map((place) => place.slice(0, -1)));
+}
+
+/** Other names of folders that may be splits: `train2017`, `test_images`. The groups are which one, and what follows. */
+const SPLIT_LIKE = /^(train|test|val)(?:ing|id|idation)?(?:[ _-]?(?:set|data|images|imgs))?([^a-z].*)?$/i;
 
 /** Folders that the archives of CIFAR unpack to. */
 const CIFAR_FOLDERS = ["cifar-10-batches-bin", "cifar-100-binary"];
@@ -96,7 +107,11 @@ async function checkText(path: string): Promise<void> {
  * @returns a path for {@linkcode openDataset}; `undefined` if the folder has nothing for the split
  * @throws {UserError} if the path does not exist, or if what it has instead of classes are splits
  */
-export async function findDataset(data: string, split: Split): Promise<string | undefined> {
+export async function findDataset(
+  data: string,
+  split: Split,
+  { onNote }: FindOptions = {},
+): Promise<string | undefined> {
   const info = await statOrExplain(data);
   if (!info.isDirectory) {
     await requireFile(data, "a file or a folder");
@@ -111,6 +126,15 @@ export async function findDataset(data: string, split: Split): Promise<string | 
   }
   if (split === "test" || !looksLikeImages(folder)) return undefined;
   await checkClasses(folder);
+  const taken = holdsImages(folder) ? [] : foldersIn(folder).filter(isSplitFolder);
+  if (taken.length > 0) {
+    onNote?.(
+      `${folder}: taken for classes like the folders beside them: ${
+        taken.join("/, ")
+      }/. If these are splits, name the ` +
+        "folder of the training images itself",
+    );
+  }
   return folder;
 }
 
@@ -119,8 +143,8 @@ export async function findDataset(data: string, split: Split): Promise<string | 
  *
  * @throws {UserError} if there is none; says what was looked for and what was found
  */
-export async function resolveDataset(data: string, split: Split): Promise<string> {
-  const found = await findDataset(data, split);
+export async function resolveDataset(data: string, split: Split, options?: FindOptions): Promise<string> {
+  const found = await findDataset(data, split, options);
   if (found !== undefined) return found;
   const places = [...PLACES[split], ...split === "train" ? ["data_batch_1.bin", "images"] : []];
   const other = OTHER_CIFAR_FOLDERS.find((name) =>
@@ -169,12 +193,13 @@ function onlyFolder(folder: string): string | undefined {
 }
 
 /**
- * Fails where the folders in a folder that stands for itself are no classes: where all are splits, and where the splits lie
- * deeper.
+ * Fails where the folders in a folder that stands for itself are no classes: where they are splits, alone or beside others,
+ * and where the splits lie deeper.
  */
 async function checkClasses(folder: string): Promise<void> {
   if (holdsImages(folder)) return;
   const expected = `${folder}: expected training images, or a folder for each class, found`;
+  const advice = "Name the folder of the training images itself, or call it train/.";
   for (let name = onlyFolder(folder), at = folder; name !== undefined; name = onlyFolder(at)) {
     at = `${at}/${name}`;
     const found = await findIn(at, "train");
@@ -184,29 +209,74 @@ async function checkClasses(folder: string): Promise<void> {
     );
   }
   const folders = foldersIn(folder);
-  const kinds = folders.map((name) => SPLIT_LIKE.exec(name)?.[1].toLowerCase());
-  if (kinds.length === 0 || kinds.includes(undefined)) return;
-  if (new Set(kinds).size === 1 && !folders.every((name) => SPLIT_FOLDERS.has(nameOfPlace(name, true)))) {
-    return;
+  const inside = splitsInside(folder, folders);
+  if (inside !== undefined) {
+    const { name, splits } = inside;
+    throw new UserError(
+      `${expected} ${name}/ with ${splits.join("/, ")}/ in it, which are named as splits. ${advice}`,
+    );
   }
+  const splits = areAllSplits(folders) ? folders : differentSplits(folders);
+  if (splits.length === 0) return;
+  const only = splits.length === folders.length ? " only" : "";
   throw new UserError(
-    `${expected} only ${
-      folders.join("/, ")
-    }/, which are named as splits. Name the folder of the training images itself, ` +
-      "or call it train/.",
+    `${expected}${only} ${splits.join("/, ")}/, which are named as splits. ${advice}`,
   );
+}
+
+/** Whether all folders have names that begin as those of splits: of different ones, or each as a split is called. */
+function areAllSplits(folders: readonly string[]): boolean {
+  const kinds = folders.map((name) => SPLIT_LIKE.exec(name)?.[1].toLowerCase());
+  return kinds.length > 0 && !kinds.includes(undefined) &&
+    (new Set(kinds).size > 1 || folders.every(isSplitFolder));
+}
+
+/**
+ * The folders that are splits whatever lies beside them, since two different ones are there. With another word in its
+ * name a folder may be a class: `train station`, `test tube`.
+ */
+function differentSplits(folders: readonly string[]): string[] {
+  const splits = folders.flatMap((name) => {
+    const [, kind, rest = ""] = SPLIT_LIKE.exec(name) ?? [];
+    return kind === undefined || /\p{L}/u.test(rest) ? [] : [{ name, kind: kind.toLowerCase() }];
+  });
+  return new Set(splits.map(({ kind }) => kind)).size > 1 ? splits.map(({ name }) => name) : [];
+}
+
+/**
+ * The first of some folders that has splits in it, as `images/` has where `labels/` has the same ones. To list the images
+ * of all classes takes a while: behind a folder with images of its own, those with a `train/` are looked into.
+ */
+function splitsInside(
+  folder: string,
+  names: readonly string[],
+): { name: string; splits: string[] } | undefined {
+  let isClass = false;
+  for (const name of names) {
+    const path = `${folder}/${name}`;
+    if (isClass && !isThere(`${path}/train`)) continue;
+    const splits = differentSplits(foldersIn(path));
+    if (splits.length > 0) return { name, splits };
+    isClass ||= holdsImages(path);
+  }
+}
+
+/** Whether a folder's name is that of a split. */
+function isSplitFolder(name: string): boolean {
+  const place = nameOfPlace(name, true);
+  return SPLIT_FOLDERS.train.has(place) || SPLIT_FOLDERS.test.has(place);
 }
 
 /**
  * Whether a folder such as `train/` is a class, of trains: its images lie in it itself, and so do those of a folder
- * beside it that is no split.
+ * beside it that is no split. It is none where a folder of the other split lies there too.
  */
 function isClassAmongOthers(folder: string, path: string): boolean {
+  const folders = namesIn(folder).filter(({ name, isFile }) => !isFile && !name.startsWith("."));
+  const places = folders.map(({ name }) => nameOfPlace(name, true));
+  if (Object.values(SPLIT_FOLDERS).every((names) => places.some((place) => names.has(place)))) return false;
   return holdsImages(path) &&
-    namesIn(folder).some(({ name, isFile }) =>
-      !isFile && !name.startsWith(".") && !SPLIT_FOLDERS.has(nameOfPlace(name, true)) &&
-      holdsImages(`${folder}/${name}`)
-    );
+    folders.some(({ name }) => !isSplitFolder(name) && holdsImages(`${folder}/${name}`));
 }
 
 /** Whether images, or links to some, lie in a folder itself. */
@@ -229,6 +299,15 @@ function foldersIn(folder: string): string[] {
   return namesIn(folder)
     .filter((entry) => !entry.name.startsWith(".") && !isFileIn(folder, entry))
     .map(({ name }) => name).sort();
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function namesIn(folder: string): Deno.DirEntry[] {

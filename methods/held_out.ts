@@ -1,7 +1,7 @@
 /** kNN without a test set: a share of the labels of the training images is held out of the vote. */
 import type { KnnSettings } from "../actors/evaluation.ts";
 import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
-import { dataListener } from "../actors/notices.ts";
+import { dataListener, findingListener } from "../actors/notices.ts";
 import { chooseLabelFraction } from "../data/label_fraction.ts";
 import { findDataset, openDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
@@ -113,7 +113,7 @@ export async function findVote(
   emit: Emit<NoticeEvent | ProgressEvent>,
   signal?: AbortSignal,
 ): Promise<Pick<KnnSettings, "bankData" | "queryData" | "bankRows" | "queryRows">> {
-  const bankData = await resolveDataset(data, "train");
+  const bankData = await resolveDataset(data, "train", findingListener(emit));
   const found = testData ?? await testDataOf(data);
   if (found !== HELD_OUT) return { bankData, queryData: await findDataset(found, "test") ?? found };
   const rows = await holdOut(bankData, seed, emit, signal);

@@ -1,5 +1,6 @@
 /** What a run on labelled images leaves to its files: the encoder and its views, and where the images are. */
 import type { Emit, NoticeEvent } from "../actors/events.ts";
+import { findingListener } from "../actors/notices.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { type EncoderSourceOptions, openEncoderSource } from "../models/encoder_source.ts";
@@ -39,7 +40,7 @@ export async function resolveLabelledInput(
   if (found === undefined) {
     throw new UserError(`${data} has no test images: expected them there or at testData`);
   }
-  const images = { data: await resolveDataset(data, "train"), testData: found };
+  const images = { data: await resolveDataset(data, "train", findingListener(emit)), testData: found };
   const { note, ...chosen } = chooseViews(source, views, images.data);
   if (note !== undefined) emit({ type: "note", text: note });
   const arch = source?.encoder.name ??

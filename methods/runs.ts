@@ -1,6 +1,7 @@
 /** The library's way in: what the command line does, for programs. Every option has the command line's default. */
 import { Run } from "../actors/run.ts";
 import type { Accuracy } from "../actors/messages.ts";
+import { findingListener } from "../actors/notices.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
@@ -306,7 +307,7 @@ export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRu
     for (const name of input.neighbours ? ["queries", "k", "seed"] as const : []) {
       checkOption(`neighbours.${name}`, NEIGHBOURS_TABLE[name], input.neighbours![name]);
     }
-    const data = await resolveDataset(input.data, "train");
+    const data = await resolveDataset(input.data, "train", findingListener(tell));
     const part = input.part ?? EMBED_DEFAULTS.part;
     const choice = { arch, isAsked: true, stem, which, weights, heads, feature, part };
     using source = await openEncoderSource(pretrained, choice);

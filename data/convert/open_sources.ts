@@ -68,7 +68,7 @@ async function openInto(opened: OpenedSources, path: string, options: SourceOpti
   }
   const add = async (split: Split, found: string) =>
     void opened[split].push(sourceOf(await openDataset(found, options)));
-  await add("train", await resolveDataset(path, "train"));
+  await add("train", await resolveDataset(path, "train", options));
   const test = await findDataset(path, "test");
   if (test !== undefined) await add("test", test);
 }

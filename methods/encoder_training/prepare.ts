@@ -3,6 +3,7 @@ import { countSteps, type StepCount } from "../../actors/batch_number.ts";
 import { type DataFacts, identifyData, readDataFacts, withDecoding } from "../../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
+import { findingListener } from "../../actors/notices.ts";
 import { checkSameClassNames } from "../../data/dataset.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
@@ -173,7 +174,10 @@ async function findImages(
   signal: AbortSignal | undefined,
 ): Promise<DataFacts & { fingerprint: string | null }> {
   const { data, images } = options;
-  if (images === undefined) return await identifyData(await resolveDataset(data, "train"), emit, signal);
+  if (images === undefined) {
+    const path = await resolveDataset(data, "train", findingListener(emit));
+    return await identifyData(path, emit, signal);
+  }
   return { path: data, rowCount: images, hasLabels: false, classNames: undefined, fingerprint: null };
 }
 

@@ -23,6 +23,10 @@ Deno.test("resolveDataset() finds every layout that people have", async () => {
     // Without classes; then a class of trains, which is no split.
     [["train/1.jpg", "val/2.jpg"], "/train", "/val"],
     [["car/1.jpg", "train/2.jpg"], "", undefined],
+    // Beside the other split it is no class, whatever else lies there: STL-10, masks.
+    [["train/1.jpg", "test/2.jpg", "unlabeled/3.jpg"], "/train", "/test"],
+    [["Train/1.jpg", "validation/2.jpg", "masks/1.jpg"], "/Train", "/validation"],
+    [["train/cat/1.jpg", "val/2.jpg", "extra/3.jpg"], "/train", "/val"],
     [["extra/a/1.jpg", "train/2.jpg"], "/train", undefined],
     // Other spellings, of which the usual one comes first; and what Kaggle's archives unpack to.
     [["Train/cat/1.jpg", "Test/cat/2.jpg"], "/Train", "/Test"],
@@ -38,6 +42,9 @@ Deno.test("resolveDataset() finds every layout that people have", async () => {
     // Classes, though their names begin like splits.
     [["valley/1.jpg", "trains/2.jpg", "testudo/3.jpg"], "", undefined],
     [["train (steam)/1.jpg", "train (electric)/2.jpg"], "", undefined],
+    [["test tube/1.jpg", "train station/2.jpg", "valley/3.jpg"], "", undefined],
+    [["train2017/1.jpg", "trees/2.jpg"], "", undefined],
+    [["animals/cat/1.jpg", "vehicles/car/2.jpg", "vehicles/train/3.jpg"], "", undefined],
     [["imagenet/cat/1.jpg"], "", undefined],
     [["data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"], "", "/test_batch.bin"],
     [
@@ -75,6 +82,28 @@ Deno.test("resolveDataset() refuses to take splits for classes", async () => {
     ],
     [["train2017/a/1.jpg", "val2017/a/1.jpg"], "found only train2017/, val2017/, which are named as splits."],
     [["test/cat/1.jpg"], "found only test/, which are named as splits."],
+    // Beside other folders, and within one of several: COCO's, and YOLO's.
+    [
+      ["train2017/1.jpg", "unlabeled2017/2.jpg", "val2017/3.jpg"],
+      "found train2017/, val2017/, which are named as splits.",
+    ],
+    [["test/cat/1.jpg", "val/cat/2.jpg", "cats/3.jpg"], "found test/, val/, which are named as splits."],
+    [
+      ["images/train/1.jpg", "images/val/2.jpg", "labels/train/1.txt", "labels/val/2.txt"],
+      "found images/ with train/, val/ in it, which are named as splits.",
+    ],
+    [
+      ["annotations/a.json", "coco/train2017/1.jpg", "coco/val2017/2.jpg"],
+      "found coco/ with train2017/, val2017/ in it, which are named as splits.",
+    ],
+    [
+      ["coco/train2017/1.jpg", "coco/val2017/2.jpg"],
+      "found coco/ with train2017/, val2017/ in it, which are named as splits.",
+    ],
+    [
+      ["demo/1.jpg", "images/train/1.jpg", "images/val/2.jpg"],
+      "found images/ with train/, val/ in it, which are named as splits.",
+    ],
   ];
   for (const [files, message] of refused) {
     using folder = new TestFolder();
@@ -94,6 +123,27 @@ Deno.test("resolveDataset() refuses to take splits for classes", async () => {
       start + message,
     );
   }
+});
+
+Deno.test("resolveDataset() says which folder is taken for a class though it is named as a split", async () => {
+  const notesOf = async (...files: string[]) => {
+    using folder = new TestFolder();
+    for (const file of files) {
+      Deno.mkdirSync(`${folder.path}/${file}`.replace(/\/[^/]*$/, ""), { recursive: true });
+      folder.write(file, "");
+    }
+    const notes: string[] = [];
+    await resolveDataset(folder.path, "train", { onNote: (text) => notes.push(text) });
+    return notes.map((text) => text.replaceAll(folder.path, "FOLDER"));
+  };
+  const note = (names: string) =>
+    `FOLDER: taken for classes like the folders beside them: ${names}. If these are splits, name the folder of the ` +
+    "training images itself";
+  assertEquals(await notesOf("car/1.jpg", "Train/2.jpg"), [note("Train/")]);
+  assertEquals(await notesOf("car/a/1.jpg", "test/a/2.jpg"), [note("test/")]);
+  assertEquals(await notesOf("train/1.jpg", "test/2.jpg", "unlabeled/3.jpg"), []);
+  assertEquals(await notesOf("car/1.jpg", "bus/2.jpg"), []);
+  assertEquals(await notesOf("car/1.jpg", "train/2.jpg", "3.jpg"), []); // without classes
 });
 
 Deno.test("resolveDataset() says what is there instead", async () => {

@@ -1,7 +1,8 @@
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
 import { chooseHeldOut, findVote, HELD_OUT, testDataOf } from "../../methods/held_out.ts";
+import { TestFolder } from "../data/folder.ts";
 import { RunFolder } from "../actors/small_run.ts";
 
 /** 40 images of class 0, 20 of class 1, 4 of class 2, and 3 without a label. */
@@ -41,6 +42,18 @@ Deno.test("testDataOf() finds the test set of a folder, and of a folder without 
   assertEquals(await testDataOf(both.data), join(both.data, "test.tsv"));
   assertEquals(await testDataOf(alone.data), HELD_OUT);
   assertEquals(await testDataOf(join(both.data, "train.tsv")), HELD_OUT);
+});
+
+Deno.test("findVote() notes that a folder named as a split is taken for a class", async () => {
+  using folder = new TestFolder();
+  for (const path of ["car", "train"]) {
+    Deno.mkdirSync(join(folder.path, path));
+    for (let i = 0; i < 5; i++) folder.write(`${path}/${i}.jpg`, "");
+  }
+  const notes: string[] = [];
+  await findVote({ data: folder.path, seed: 0 }, (event) => event.type === "note" && notes.push(event.text));
+  assertEquals(notes.length, 2);
+  assertStringIncludes(notes[0], `${folder.path}: taken for classes like the folders beside them: train/`);
 });
 
 Deno.test("findVote() refuses data in which there is nothing to classify", async () => {
