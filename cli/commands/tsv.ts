@@ -10,6 +10,7 @@ import {
   type OpenedSources,
   openSources,
 } from "../../data/convert/open_sources.ts";
+import { checkSameClassNames, type Dataset } from "../../data/dataset.ts";
 import type { RowStatistics } from "../../data/convert/row_statistics.ts";
 import { replaceTextFile } from "../../data/replace_file.ts";
 import { isThere, requireNew } from "../../data/require_new.ts";
@@ -67,6 +68,22 @@ function listOf(classNames: readonly string[]): string {
   return classNames.map((name) => printableLine(name) + "\n").join("");
 }
 
+/** Fails where the list of a folder has other classes than the images that are to become a file in it. */
+function checkListed(
+  known: readonly string[] | undefined,
+  path: string,
+  images: Pick<Dataset, "path" | "classNames">,
+): void {
+  try {
+    checkSameClassNames({ path, classNames: known }, images);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`--output: ${error.message} Data of other classes needs another folder.`, {
+      cause: error,
+    });
+  }
+}
+
 /**
  * Paths of the files to write, `names` for the classes where there are any to write, and the folder if it was `made` now; refuses to replace any unless that is asked for.
  *
@@ -94,9 +111,11 @@ async function prepareOutputs(
     : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
   const folder = dirname(paths.train);
   const classes = join(folder, CLASS_NAMES_FILE);
-  const hasThem = classNames !== undefined &&
-    listOf(classNames) === listOf(readClassNames(paths.train) ?? []);
-  const names = isFile || hasThem || classNames === undefined ? null : classes;
+  const known = readClassNames(paths.train);
+  const hasThem = classNames !== undefined && listOf(classNames) === listOf(known ?? []);
+  const names = hasThem || classNames === undefined ? null : classes;
+  // The other TSV files of the folder have their names from there, so that it is not replaced for one of them.
+  if (isFile && names !== null) checkListed(known, classes, { path: train[0].path, classNames });
   const written = splits || test.length > 0 ? [paths.train, paths.test] : [paths.train];
   if (names !== null) written.push(names);
   await requireNew(written, force);

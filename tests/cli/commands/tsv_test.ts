@@ -230,8 +230,29 @@ Deno.test("tsv keeps class names, and refuses files whose labels have others", a
   // The list that is there already names these classes.
   const beside = await run(train, "-o", join(ta, "copy.tsv"));
   assertEquals([beside.code, beside.stderr], [0, ""]);
-  const other = await run(train, "-o", join(tb, "copy.tsv"));
-  assertMatch(other.stderr, /^warning: \S+classes\.txt is from before/);
+  for (const force of [[], ["--force"]]) {
+    const other = await run(train, "-o", join(tb, "copy.tsv"), ...force);
+    assertEquals(other.code, 1, other.stdout);
+    assertMatch(
+      other.stderr,
+      /^error: --output: \S+classes\.txt: expected the classes of \S+train\.tsv, but "bee" is/,
+    );
+    assertStringIncludes(other.stderr, "Data of other classes needs another folder.");
+  }
+  assertEquals(fileNames(tb), ["classes.txt", "train.lineidx", "train.tsv"]);
+  // A single file gets its list too, so that the next one in its folder is compared with it.
+  const files = join(folder.path, "files");
+  const first = await run(a, "-o", join(files, "train.tsv"));
+  assertEquals([first.code, first.stderr], [0, ""]);
+  assertStringIncludes(first.stdout, `classes   ${join(files, "classes.txt")}\n`);
+  assertEquals(Deno.readTextFileSync(join(files, "classes.txt")), "ant\nbee\ncat\n");
+  const second = await run(b, "-o", join(files, "test.tsv"));
+  assertEquals(second.code, 1, second.stdout);
+  assertMatch(
+    second.stderr,
+    /^error: --output: \S+\/b: expected the classes of \S+files\/classes\.txt, but "bee" is missing/,
+  );
+  assertEquals(fileNames(files), ["classes.txt", "train.lineidx", "train.tsv"]);
 });
 
 Deno.test("describeStatistics() takes as many labels as there are rows", () => {
