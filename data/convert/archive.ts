@@ -5,10 +5,12 @@ import { createGunzip } from "node:zlib";
 import tar from "tar-stream";
 import { UserError } from "../../errors.ts";
 
-/** One file of an archive. */
+/** One file of an archive, or a link in the place of one. */
 export interface ArchiveFile {
   /** Path in the archive. */
   name: string;
+  /** Which link it is, and to what, in words; such have no content of their own. */
+  link?: string;
   /** Bytes that its header declares, and that are there. Look at it before reading: a small archive may declare any. */
   size: number;
   /** Reads its content, `size` bytes. */
@@ -16,7 +18,7 @@ export interface ArchiveFile {
 }
 
 /**
- * Files of a tar archive, compressed or not, in their order; what is not read is passed over.
+ * Files of a tar archive, compressed or not, and links to such, in their order; what is not read is passed over.
  *
  * @throws {UserError} where the archive is damaged or truncated
  */
@@ -37,7 +39,7 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
   try {
     for await (const entry of extract) {
       entry.on("error", () => {}); // as above
-      const { name, type, size = 0 } = entry.header;
+      const { name, type, size = 0, linkname } = entry.header;
       let wasRead = false;
       const read = async () => {
         wasRead = true;
@@ -54,6 +56,9 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
         return content;
       };
       if (type === "file") yield { name, size, read };
+      if (type === "link" || type === "symlink") {
+        yield { name, size, read, link: `${type === "link" ? "hard" : "symbolic"} link to ${linkname}` };
+      }
       if (!wasRead) entry.resume();
     }
     await feeding;

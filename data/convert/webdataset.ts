@@ -140,13 +140,18 @@ async function addFile(
   leftOut: LeftOut,
 ): Promise<void> {
   const read = async (limit: number): Promise<Uint8Array | undefined> => {
+    if (file.link !== undefined) {
+      sample.problem ??= `expected a file .${extension}, found a ${file.link}: make the archive with ` +
+        "`tar --hard-dereference --dereference`, which stores files in the place of links";
+      return undefined;
+    }
     if (file.size <= limit) return await file.read();
     sample.problem ??= `expected at most ${limit} bytes in .${extension}, found ${file.size}`;
     return undefined;
   };
   const isImage = IMAGES.has(extension.slice(extension.lastIndexOf(".") + 1));
   if (!isImage && extension !== "cls" && extension !== "json") {
-    leftOut.other(`.${extension}`);
+    leftOut.other(`.${extension}${file.link === undefined ? "" : " (link)"}`);
     return;
   }
   if (sample.extensions.has(extension)) {

@@ -4,10 +4,21 @@ import tar from "tar-stream";
 
 const sharp = await loadSharp();
 
-/** A tar archive of files. */
-export async function makeTar(files: Readonly<Record<string, string | Uint8Array>>): Promise<Uint8Array> {
+/** A link in an archive: `link` is a hard one. */
+export interface Link {
+  type: "link" | "symlink";
+  linkname: string;
+}
+
+/** A tar archive of files and links. */
+export async function makeTar(
+  files: Readonly<Record<string, string | Uint8Array | Link>>,
+): Promise<Uint8Array> {
   const pack = tar.pack();
-  for (const [name, content] of Object.entries(files)) pack.entry({ name }, content as unknown as string);
+  for (const [name, content] of Object.entries(files)) {
+    if (typeof content === "object" && "type" in content) pack.entry({ name, ...content });
+    else pack.entry({ name }, content as unknown as string);
+  }
   pack.finalize();
   const chunks: number[] = [];
   for await (const chunk of pack) chunks.push(...chunk as Uint8Array);

@@ -89,6 +89,36 @@ Deno.test("a shard's samples are webdataset's, and what is left out of them is c
   ]);
 });
 
+Deno.test("a shard's sample whose image or label is a link is a broken row, since a link has no content", async () => {
+  using folder = new TestFolder();
+  const path = folder.write(
+    "shard.tar",
+    await makeTar({
+      "a.jpg": "a",
+      "a.cls": "3",
+      "b.jpg": "b",
+      "b.cls": { type: "link", linkname: "a.cls" }, // as tar stores the second name of a file
+      "c.jpg": { type: "symlink", linkname: "a.jpg" },
+      "c.cls": "1",
+      "d.jpg": "d",
+      "d.txt": { type: "link", linkname: "a.cls" },
+      "d.cls": "2",
+    }),
+  );
+  const { rows, warnings } = await rowsOfShard(path);
+  const advice =
+    ": make the archive with `tar --hard-dereference --dereference`, which stores files in the place of links";
+  assertEquals(rows, [
+    ["a", 3, "a"],
+    `${path} sample b: expected a file .cls, found a hard link to a.cls${advice}`,
+    `${path} sample c: expected a file .jpg, found a symbolic link to a.jpg${advice}`,
+    ["d", 2, "d"],
+  ]);
+  assertEquals(warnings, [
+    `${path}: left out 1 file that is neither the image nor the label of a sample (1 .txt (link))`,
+  ]);
+});
+
 Deno.test("a shard's file is of the sample that its path names, up to the first dot of its name", async () => {
   // Dots of folders do not count. A name without a dot behind its first letter is of no sample, nor is a hidden one.
   const cases: [name: string, key: string | undefined][] = [
