@@ -98,6 +98,15 @@ export function checkSameClassNames(
     const known = new Set(all[here]);
     const missing = all[there].find((name) => !known.has(name));
     if (missing === undefined) continue;
+    const alike = all[here].find((name) => name.normalize("NFC") === missing.normalize("NFC"));
+    if (alike !== undefined) {
+      throw new UserError(
+        `${both[here].path}: expected the class "${missing}" as in ${
+          both[there].path
+        }, found that name in another ` +
+          "Unicode form, so the labels would not match. Rename one like the other.",
+      );
+    }
     throw new UserError(
       `${both[here].path}: expected the classes of ${
         both[there].path

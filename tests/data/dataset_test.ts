@@ -19,6 +19,17 @@ Deno.test("checkSameClassNames() names the class that is not in both, or not in 
   );
 });
 
+Deno.test("checkSameClassNames() says where names differ only in their Unicode form", () => {
+  const data = (path: string, ...classNames: string[]) => ({ path, classNames });
+  const [composed, decomposed] = ["NFC", "NFD"].map((form) => "caf\u00e9".normalize(form));
+  assertThrows(
+    () => checkSameClassNames(data("a", "bar", composed), data("b", "bar", decomposed)),
+    UserError,
+    `b: expected the class "${composed}" as in a, found that name in another Unicode form, so the ` +
+      "labels would not match. Rename one like the other.",
+  );
+});
+
 Deno.test("BrokenRowError says in one line what is wrong, whatever the row's name is", () => {
   const error = new BrokenRowError("/data", 3, "/data/a\nwarning: b\x1b[2J.jpg", "expected a file\n");
   assertEquals(error.message, String.raw`/data/a\nwarning: b\u001b[2J.jpg: expected a file\n`);
