@@ -73,8 +73,8 @@ export async function convert(
     if (sources.test.length === 0) return written;
     return [...written, ...await convertPart(sources.test, test, options, events, signal)];
   }
-  return await withDataset(sources.train, train, events, signal, async (dataset) => {
-    const count = dataset.rowCount;
+  return await withDataset(sources.train, train, options, events, signal, async (data, options) => {
+    const count = data.dataset.rowCount;
     const testRows = split < 1 ? Math.round(split * count) : split;
     if (testRows < 1 || testRows >= count) {
       throw new UserError(
@@ -84,7 +84,7 @@ export async function convert(
     const held = new Set(new Random(seed, "split").permutation(count).subarray(0, testRows));
     const order = shuffle ? shuffled(count, seed) : Uint32Array.from({ length: count }, (_, row) => row);
     const part = (path: string, isHeld: boolean) =>
-      partOf(path, dataset, order.filter((row) => held.has(row) === isHeld), options);
+      partOf(path, data, order.filter((row) => held.has(row) === isHeld), options);
     // The train file takes its name last: it may be the source, and the other rows must be in their file then.
     const [tested, trained] = await write([part(test, true), part(train, false)], options, events, signal);
     return [trained, tested];
@@ -95,18 +95,42 @@ function shuffled(count: number, seed: number): Uint32Array {
   return new Random(seed, "order", 0).permutation(count);
 }
 
+/** Rows that can be reached by number. */
+interface ReachableRows {
+  dataset: Dataset;
+  /** Width and height of the image of each row, one after the other, where they have been decoded. */
+  sizes?: readonly number[];
+}
+
 /** A TSV file that is to be written. */
 interface Part {
   path: string;
+  /** The file that the rows are for, where this one is temporary. */
+  destination?: string;
   rows: AsyncIterable<SourceRow | BrokenRowError>;
   /** How many they are, where that is known. */
   total: number | undefined;
+  /** Gets the width and height of each image that was decoded. */
+  sizes?: number[];
 }
 
 /** Rows of data in a given order, as many as are wished. */
-function partOf(path: string, dataset: Dataset, order: Uint32Array, { limit }: ConvertOptions): Part {
+function partOf(path: string, data: ReachableRows, order: Uint32Array, { limit }: ConvertOptions): Part {
   const rows = order.subarray(0, limit ?? order.length);
-  return { path, rows: rowsOf(dataset, rows), total: rows.length };
+  return { path, rows: sizedRowsOf(data, rows), total: rows.length };
+}
+
+async function* sizedRowsOf(
+  { dataset, sizes }: ReachableRows,
+  order: Uint32Array,
+): AsyncGenerator<SourceRow | BrokenRowError> {
+  let i = 0;
+  for await (const row of rowsOf(dataset, order)) {
+    const at = 2 * order[i++];
+    yield row instanceof BrokenRowError || sizes === undefined
+      ? row
+      : { ...row, size: { width: sizes[at], height: sizes[at + 1] } };
+  }
 }
 
 async function convertPart(
@@ -123,14 +147,19 @@ async function convertPart(
   return await withDataset(
     sources,
     path,
+    options,
     events,
     signal,
-    (dataset) =>
-      write([partOf(path, dataset, shuffled(dataset.rowCount, seed), options)], options, events, signal),
+    (data, options) =>
+      write([partOf(path, data, shuffled(data.dataset.rowCount, seed), options)], options, events, signal),
   );
 }
 
-/** Decodes every image, of the first rows only where there is a limit, and writes nothing. */
+/**
+ * Decodes every image, of the first rows only where there is a limit, and writes nothing.
+ *
+ * @throws {UserError} where sources cannot be read, or have no rows
+ */
 export async function checkSources(
   sources: readonly RowSource[],
   events: RowEvents = {},
@@ -141,26 +170,43 @@ export async function checkSources(
   const options = { check: true, maxPixels };
   const { rows, total } = firstRows(sources, limit);
   for await (const _ of checked(rows, statistics, options, total, events, signal));
+  if (statistics.rows + statistics.broken === 0) {
+    throw new UserError(`${sources.map(({ path }) => path).join(", ")}: expected rows to check, found none`);
+  }
   return statistics;
 }
 
-/** Rows in any order need data that can be reached by number: archives are written to a temporary TSV file first. */
+/**
+ * Rows in any order need data that can be reached by number: archives are written to a temporary TSV file first. Their images
+ * are checked on the way there, where a message can still say where a broken one is.
+ *
+ * @param work gets the rows, and the options as far as they are left to do
+ */
 async function withDataset(
   sources: readonly RowSource[],
   beside: string,
+  options: ConvertOptions,
   events: RowEvents,
   signal: AbortSignal | undefined,
-  work: (dataset: Dataset) => Promise<Converted[]>,
+  work: (rows: ReachableRows, options: ConvertOptions) => Promise<Converted[]>,
 ): Promise<Converted[]> {
-  if (sources.length === 1 && sources[0].dataset !== undefined) return await work(sources[0].dataset);
+  if (sources.length === 1 && sources[0].dataset !== undefined) {
+    return await work({ dataset: sources[0].dataset }, options);
+  }
   using temporary = makeTemporaryFolder(beside);
   const path = `${temporary.path}/rows.tsv`;
   events.onNote?.("writing the rows to a temporary file first, to read them in any order");
-  const options = { check: false };
-  const all = { path, rows: concatenated(sources), total: countOf(sources) };
+  const sizes = options.check ? [] : undefined;
+  const all = {
+    path,
+    destination: beside,
+    rows: concatenated(sources),
+    total: countOf(sources),
+    sizes,
+  };
   const [{ statistics }] = await write([all], options, events, signal);
   using tsv = await TsvFile.open(path);
-  const written = await work(tsv);
+  const written = await work({ dataset: tsv, sizes }, { ...options, check: false });
   written[0].statistics.broken += statistics.broken;
   return written;
 }
@@ -204,35 +250,29 @@ async function* checked(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<SourceRow> {
   let done = 0;
-  const look = async (row: SourceRow | BrokenRowError): Promise<CheckedRow> => {
-    if (row instanceof BrokenRowError || !check) return { row };
+  const look = async (row: SourceRow | BrokenRowError): Promise<SourceRow | BrokenRowError> => {
+    if (row instanceof BrokenRowError || !check) return row;
     try {
       const { width, height } = await decodeUnwritten(row.image, { maxPixels });
-      return { row, size: { width, height } };
+      return { ...row, size: { width, height } };
     } catch (error) {
       if (!(error instanceof BrokenImageError)) throw error;
-      return { row: row.broken(error.message) };
+      return row.broken(error.message);
     }
   };
   for await (const window of windows(rows, check ? WINDOW_ROWS : 1)) {
-    for (const { row, size } of await Promise.all(window.map(look))) {
+    for (const row of await Promise.all(window.map(look))) {
       signal?.throwIfAborted();
       onRow?.(++done, total);
       if (row instanceof BrokenRowError) {
         statistics.broken++;
         onBrokenRow?.(row);
       } else {
-        statistics.add(row.label, size);
+        statistics.add(row.label, row.size);
         yield row;
       }
     }
   }
-}
-
-/** A row that was looked at, and the size of its image where that was decoded. */
-interface CheckedRow {
-  row: SourceRow | BrokenRowError;
-  size?: { width: number; height: number };
 }
 
 /** Rows in groups, none of them of more bytes than one row may have and a window of others. */
@@ -272,7 +312,7 @@ async function write(
 /** Writes the rows of a TSV file, and finds where each begins. */
 async function writeRows(
   file: Deno.FsFile,
-  { path, rows, total }: Part,
+  { path, destination = path, rows, total, sizes }: Part,
   options: Pick<ConvertOptions, "check" | "maxPixels">,
   events: RowEvents,
   signal: AbortSignal | undefined,
@@ -286,16 +326,21 @@ async function writeRows(
     writeAll(file, encoder.encode(waiting));
     waiting = "";
   };
-  for await (const { key, label, image } of checked(rows, statistics, options, total, events, signal)) {
+  for await (
+    const { key, label, image, size } of checked(rows, statistics, options, total, events, signal)
+  ) {
     // What would end the column or the row.
     const name = key.replaceAll(/[\t\r\n]/g, " ").toWellFormed();
     const line = `${name}\t${label}\t${image.toBase64()}\n`;
     offsets.push(bytes);
+    if (size !== undefined) sizes?.push(size.width, size.height);
     bytes += line.length + encoder.encode(name).length - name.length;
     waiting += line;
     if (waiting.length >= WRITE_CHARACTERS) flush();
   }
   flush();
-  if (statistics.rows === 0) throw new UserError(`${path}: no rows are left for it; nothing was written`);
+  if (statistics.rows === 0) {
+    throw new UserError(`${destination}: no rows are left for it; nothing was written`);
+  }
   return { path, bytes, statistics, offsets };
 }

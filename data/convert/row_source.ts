@@ -14,6 +14,8 @@ export interface SourceRow {
   label: number;
   /** Bytes of an image's file. */
   image: Uint8Array;
+  /** Size of the image in pixels, where it has been decoded. */
+  size?: Pick<Image, "width" | "height">;
   /** An error that says where the row is. */
   broken(reason: string): BrokenRowError;
 }

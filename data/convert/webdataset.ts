@@ -8,7 +8,6 @@
  * whose extension ends so (`seg.png`). The label is the integer in `.cls`, or `label` or `cls` in `.json`. What is left
  * out is counted.
  */
-import { UserError } from "../../errors.ts";
 import { BrokenRowError } from "../dataset.ts";
 import { IMAGE_EXTENSIONS } from "../image_header.ts";
 import { MAX_IMAGE_BYTES, MAX_LABEL_BYTES } from "../limits.ts";
@@ -127,7 +126,7 @@ export function openShard(path: string, { onWarning }: ShardOptions = {}): RowSo
     } finally {
       for (const sentence of leftOut.describe(path)) onWarning?.(sentence);
     }
-    if (row === 0) throw new UserError(`${path}: expected samples of an image and its label, found no files`);
+    if (row === 0) onWarning?.(`${path}: expected samples of an image and its label, found none`);
   }
   return { path, rows, [Symbol.dispose]() {} };
 }

@@ -292,8 +292,34 @@ Deno.test("a shard that is damaged or cut off is an error, wherever it is cut, a
     "cut.tar.gz",
     "junk.tar",
   ]);
-  const empty = folder.write("empty.tar", await makeTar({}));
-  await assertRejects(() => converted(folder, [empty]), UserError, "expected samples of an image");
+});
+
+Deno.test("an empty shard is told of, and is an error where no other source has rows", async () => {
+  using folder = new TestFolder();
+  const empty = folder.write("empty.tar", await makeTar({ "__meta__": "", "README": "no extension" }));
+  const others = ["1", "2"];
+  const [first, second] = await Promise.all(
+    others.map(async (name) => folder.write(`${name}.tar`, await makeTar({ [`${name}.png`]: PNG }))),
+  );
+  assertEquals((await rowsOfShard(empty)).warnings, [
+    `${empty}: left out 1 file that is neither the image nor the label of a sample (1 hidden or without an extension)`,
+    `${empty}: expected samples of an image and its label, found none`,
+  ]);
+  for (const shuffle of [false, true]) {
+    const { train, broken } = await converted(folder, [first, empty, second], { shuffle });
+    assertEquals([train.toSorted(), broken], [[["1", -1], ["2", -1]], []]);
+    await assertRejects(
+      () => converted(folder, [empty], { shuffle }),
+      UserError,
+      `${folder.path}/train.tsv: no rows are left for it`,
+    );
+  }
+  const check = async (...paths: string[]) => {
+    const sources = await openSources(paths);
+    return await checkSources(sources.train).finally(() => closeSources(sources));
+  };
+  assertEquals((await check(first, empty, second)).rows, 2);
+  await assertRejects(() => check(empty), UserError, `${empty}: expected rows to check, found none`);
 });
 
 Deno.test("readArchive() reads a gzip of several members, and one that zeros follow", async () => {
@@ -424,6 +450,47 @@ Deno.test("check leaves out images that cannot be decoded, and finds their sizes
   assertEquals([statistics.rows, statistics.broken], [3, 2]);
   assertEquals(statistics.labels, new Map([[0, 1], [1, 2]]));
   assertEquals(statistics.sizes, { width: [1, 9], height: [1, 2] });
+});
+
+Deno.test("check names images of several sources where they lie, in any order of the rows, and finds their sizes", async () => {
+  using folder = new TestFolder();
+  const picture = async (width: number) =>
+    await sharp({ create: { width, height: 2, channels: 3, background: "red" } }).png().toBuffer();
+  const shards = await Promise.all([[1, 2, 3], [4, 5, 6]].map(async (widths, i) => {
+    const files = widths.map(async (width) =>
+      [`${width}.png`, new Uint8Array(await picture(width))] as const
+    );
+    const archive = { ...Object.fromEntries(await Promise.all(files)), "bad.png": "no image" };
+    return folder.write(`${i}.tar`, await makeTar(archive));
+  }));
+  const options = {
+    train: `${folder.path}/train.tsv`,
+    test: `${folder.path}/test.tsv`,
+    seed: 0,
+    limit: null,
+    check: true,
+  };
+  for (const { split, shuffle } of [{ split: null, shuffle: true }, { split: 2, shuffle: false }]) {
+    const broken: string[] = [];
+    const sources = await openSources(shards);
+    const events = { onBrokenRow: (error: BrokenRowError) => broken.push(error.message) };
+    const written = await convert(sources, { ...options, split, shuffle }, events)
+      .finally(() => closeSources(sources));
+    assertEquals(
+      broken.map((message) => message.slice(0, message.indexOf(": expected a JPEG"))),
+      shards.map((path) => `${path} sample bad`),
+    );
+    assertEquals(written.map(({ statistics }) => statistics.rows), split === null ? [6] : [4, 2]);
+    assertEquals(written.map(({ statistics }) => statistics.broken), split === null ? [2] : [2, 0]);
+    for (const { path, statistics } of written) {
+      using tsv = await TsvFile.open(path);
+      const widths = tsv.readKeys([...Array(tsv.rowCount).keys()]).map(Number);
+      assertEquals(statistics.sizes, {
+        width: [Math.min(...widths), Math.max(...widths)],
+        height: [2, 2],
+      });
+    }
+  }
 });
 
 Deno.test("an abort ends a conversion, and leaves what was there", async () => {
