@@ -166,27 +166,30 @@ async function statIndex(path: string): Promise<Deno.FileInfo | undefined> {
 /**
  * Saves an index beside its TSV, or where that cannot be, at `kept`.
  *
- * @returns what to warn of
+ * @returns where it is, if anywhere, and what to warn of
  */
 async function saveLineIndex(
   indexPath: string,
   kept: string | undefined,
   offsets: Float64Array,
-): Promise<string | undefined> {
+): Promise<{ path?: string; warning?: string }> {
   try {
-    return void await writeLineIndex(indexPath, offsets);
+    await writeLineIndex(indexPath, offsets);
+    return { path: indexPath };
   } catch (error) {
     const problem = `${indexPath} could not be saved (${(error as Error).message})`;
     if (kept !== undefined) {
       try {
         await Deno.mkdir(dirname(kept), { recursive: true });
         await writeLineIndex(kept, offsets);
-        return `${problem}; the row offsets are kept in ${kept}.`;
+        return { path: kept, warning: `${problem}; the row offsets are kept in ${kept}.` };
       } catch {
         // The first problem is the one to tell of.
       }
     }
-    return `${problem}; the row offsets are kept in memory, and must be computed again next time.`;
+    return {
+      warning: `${problem}; the row offsets are kept in memory, and must be computed again next time.`,
+    };
   }
 }
 
@@ -197,14 +200,14 @@ async function saveLineIndex(
  *
  * Several Workers may do this at once; each then scans the file, so open it in one place before starting them.
  *
- * @returns byte offsets, [rows], at least one
+ * @returns byte offsets, [rows], at least one, and the path of their file; none where they are in memory alone
  * @throws LineIndexError where an index contradicts a TSV that is not newer, or is damaged
  * @throws UserError where the TSV is empty
  */
 export async function openLineIndex(
   tsvPath: string,
   options: LineIndexOptions = {},
-): Promise<Float64Array<ArrayBuffer>> {
+): Promise<{ offsets: Float64Array<ArrayBuffer>; path?: string }> {
   const beside = lineIndexPath(tsvPath);
   const tsv = await Deno.stat(tsvPath);
   if (tsv.size === 0) {
@@ -222,7 +225,8 @@ export async function openLineIndex(
   if (index !== undefined) {
     const newer = tsv.mtime !== null && index.mtime !== null && tsv.mtime > index.mtime;
     try {
-      return await readLineIndex(indexPath, tsvPath, newer ? SAMPLES_WHEN_NEWER : SAMPLES);
+      const offsets = await readLineIndex(indexPath, tsvPath, newer ? SAMPLES_WHEN_NEWER : SAMPLES);
+      return { offsets, path: indexPath };
     } catch (error) {
       if (error instanceof Deno.errors.PermissionDenied) {
         throw new UserError(`${indexPath} cannot be read: ${error.message}.`, { cause: error });
@@ -242,9 +246,9 @@ export async function openLineIndex(
         "Rerun when it is complete.",
     );
   }
-  const warning = await saveLineIndex(beside, kept, offsets);
+  const { path, warning } = await saveLineIndex(beside, kept, offsets);
   if (warning !== undefined) options.onWarning?.(warning);
-  return offsets;
+  return { offsets, path };
 }
 
 function deleteIt(indexPath: string): string {

@@ -8,7 +8,7 @@
 import { UserError } from "../errors.ts";
 import { readClassNames } from "./class_names.ts";
 import { BrokenRowError, checkRows, type Dataset, type DatasetRow, describeFile } from "./dataset.ts";
-import { type LineIndexOptions, lineIndexPath, openLineIndex } from "./line_index.ts";
+import { type LineIndexOptions, openLineIndex } from "./line_index.ts";
 import { MAX_ROW_BYTES } from "./limits.ts";
 import { requireFile } from "./stat_or_explain.ts";
 
@@ -43,12 +43,19 @@ export class TsvFile implements Dataset {
   #classNames: readonly string[] | null | undefined;
   #file: Deno.FsFile;
   #offsets: Float64Array;
+  #indexPath: string | undefined;
   #size: number;
   #buffer = new Uint8Array(1 << 16);
 
-  private constructor(readonly path: string, file: Deno.FsFile, offsets: Float64Array, size: number) {
+  private constructor(
+    readonly path: string,
+    file: Deno.FsFile,
+    index: { offsets: Float64Array; path?: string },
+    size: number,
+  ) {
     this.#file = file;
-    this.#offsets = offsets;
+    this.#offsets = index.offsets;
+    this.#indexPath = index.path;
     this.#size = size;
   }
 
@@ -69,8 +76,8 @@ export class TsvFile implements Dataset {
       throw new UserError(`${path} cannot be read: ${error.message}.`, { cause: error });
     });
     try {
-      const offsets = await openLineIndex(path, options);
-      const tsv = new TsvFile(path, file, offsets, (await file.stat()).size);
+      const index = await openLineIndex(path, options);
+      const tsv = new TsvFile(path, file, index, (await file.stat()).size);
       tsv.#checkLineEnds();
       return tsv;
     } catch (error) {
@@ -280,13 +287,14 @@ export class TsvFile implements Dataset {
   }
 
   #indexError(row: number): UserError {
-    const index = lineIndexPath(this.path);
+    const found = `expected the offset where line ${row + 1} of ${this.path} starts, found ${
+      this.#offsets[row]
+    }, but no line reaches from there to ${this.#endOf(row)}, where the next row should start.`;
+    const index = this.#indexPath;
     return new UserError(
-      `${index} line ${row + 1}: expected the offset where line ${row + 1} of ${this.path} starts, found ` +
-        `${this.#offsets[row]}, but no line reaches from there to ${
-          this.#endOf(row)
-        }, where the next row should ` +
-        `start. Delete ${index} to rebuild it.`,
+      index === undefined
+        ? `${this.path}: ${found} It was changed after it was opened; rerun when it is complete.`
+        : `${index} line ${row + 1}: ${found} Delete ${index} to rebuild it.`,
     );
   }
 

@@ -31,7 +31,7 @@ Deno.test("parity: openLineIndex() writes the original's .lineidx byte for byte"
   using folder = new TestFolder();
   const tsv = folder.copy("tsv/train.tsv");
   const warnings: string[] = [];
-  const offsets = await openLineIndex(tsv, { onWarning: (text) => warnings.push(text) });
+  const { offsets } = await openLineIndex(tsv, { onWarning: (text) => warnings.push(text) });
   assertEquals(offsets.length, referenceJson("tsv/expected.json").train.rows);
   assertEquals(
     Deno.readFileSync(`${folder.path}/train.lineidx`),
@@ -79,7 +79,8 @@ Deno.test("openLineIndex() uses an index that fits without reading the TSV's row
   touch(path, -1000);
   const before = Deno.statSync(path).mtime!.getTime();
   const warnings: string[] = [];
-  assertEquals((await openLineIndex(tsv, { onWarning: (text) => warnings.push(text) })).length, 20);
+  const { offsets } = await openLineIndex(tsv, { onWarning: (text) => warnings.push(text) });
+  assertEquals(offsets.length, 20);
   assertEquals(Deno.statSync(path).mtime!.getTime(), before, "older than the TSV, but it fits: not remade");
   assertEquals(warnings, []);
 });
@@ -92,7 +93,7 @@ Deno.test("openLineIndex() makes a stale index again, with a warning", async () 
     touch(lineIndexPath(tsv), -1000);
     folder.write("a.tsv", text);
     const warnings: string[] = [];
-    const offsets = await openLineIndex(tsv, { onWarning: (warning) => warnings.push(warning) });
+    const { offsets } = await openLineIndex(tsv, { onWarning: (warning) => warnings.push(warning) });
     assertEquals(offsets, await scanLineOffsets(tsv), what);
     assertEquals(warnings.length, 1, what);
     assertStringIncludes(warnings[0], "no longer matches");
@@ -156,19 +157,20 @@ Deno.test("openLineIndex() refuses an empty TSV and a folder in the index's plac
   await assertRejects(() => openLineIndex(tsv), UserError, "found a folder");
 });
 
-/** Opens a TSV's index in a process with `permissions` beside that to read, as root may write to any folder; `cache` for the user's. */
+/** Opens a TSV and reads its rows in a process with `permissions` beside that to read, as root may write to any folder; `cache` for the user's. */
 async function openRestricted(
   tsv: string,
   permissions: string[],
   cache?: string,
-): Promise<{ rows: number; warnings: string[] }> {
+): Promise<{ rows: number; warnings: string[]; errors: string[] }> {
   const source = `
-    import { openLineIndex } from ${JSON.stringify(import.meta.resolve("../../data/line_index.ts"))};
+    import { TsvFile } from ${JSON.stringify(import.meta.resolve("../../data/tsv.ts"))};
     const [tsv, cache] = Deno.args;
     if (cache !== undefined) Deno.env.set("XDG_CACHE_HOME", cache); // here, since Deno has its own cache there too
-    const warnings = [];
-    const offsets = await openLineIndex(tsv, { onWarning: (text) => warnings.push(text) });
-    console.log(JSON.stringify({ rows: offsets.length, warnings }));
+    const [warnings, errors] = [[], []];
+    using file = await TsvFile.open(tsv, { onWarning: (text) => warnings.push(text) });
+    for (let row = 0; row < file.rowCount; row++) await file.readRow(row).catch(({ message }) => errors.push(message));
+    console.log(JSON.stringify({ rows: file.rowCount, warnings, errors }));
   `;
   const process = new Deno.Command(Deno.execPath(), {
     args: [
@@ -212,7 +214,7 @@ Deno.test("openLineIndex() keeps the index of a folder it may not write to in th
   assertEquals(first.warnings.length, 1);
   assertStringIncludes(first.warnings[0], `are kept in ${join(cache.path, "seed", "lineidx")}`);
   assertEquals(kept().length, 1);
-  assertEquals(await open(), { rows: 9, warnings: [] });
+  assertEquals(await open(), { rows: 9, warnings: [], errors: [] });
   assertEquals([...Deno.readDirSync(folder.path)].map((entry) => entry.name), ["a.tsv"]);
 
   // Another file takes its place, as old as the first was.
@@ -222,8 +224,28 @@ Deno.test("openLineIndex() keeps the index of a folder it may not write to in th
   const other = await open();
   assertEquals(other.rows, 5);
   assertStringIncludes(other.warnings[0], `does not match ${tsv}; it is being rebuilt`);
-  assertEquals(await open(), { rows: 5, warnings: [] });
+  assertEquals(await open(), { rows: 5, warnings: [], errors: [] });
   assertEquals(kept().length, 1);
+});
+
+Deno.test("a row that the kept index skips is told of by the path of that index", async () => {
+  using folder = new TestFolder();
+  using cache = new TestFolder();
+  const tsv = folder.write("a.tsv", rowsOf(400));
+  const open = () => openRestricted(tsv, [`--allow-write=${cache.path}`, "--allow-env"], cache.path);
+  assertEquals((await open()).errors, []);
+  const kept = join(cache.path, "seed", "lineidx");
+  const [{ name }] = Deno.readDirSync(kept);
+  const index = join(kept, name);
+  // Between the samples that are compared on opening.
+  Deno.writeTextFileSync(index, [...await scanLineOffsets(tsv)].toSpliced(101, 1).join("\n") + "\n");
+  const { warnings, errors } = await open();
+  assertEquals([warnings, errors.length], [[], 1]);
+  assertStringIncludes(
+    errors[0],
+    `${index} line 101: expected the offset where line 101 of ${tsv} starts, found `,
+  );
+  assertStringIncludes(errors[0], `Delete ${index} to rebuild it.`);
 });
 
 async function scanLineOffsetsOf(text: string): Promise<Float64Array> {
