@@ -4,6 +4,7 @@ import { decodedSize } from "./decode.ts";
 import { spreadRows } from "./fingerprint.ts";
 import { UNIT, unitsOf } from "./image_cache_table.ts";
 import { readImageHeader } from "./image_header.ts";
+import { readInParts } from "./read_in_parts.ts";
 
 /** Rows that are looked at. */
 const ROWS = 256;
@@ -29,13 +30,15 @@ export async function estimateDecodedBytes(
   const count = rows?.length ?? dataset.rowCount;
   const seen = spreadRows(count, ROWS).map((i) => rows?.[i] ?? i);
   let [units, images] = [0, 0];
-  for (const row of await dataset.readRows(seen)) {
-    if (row instanceof BrokenRowError || !(row.image instanceof Uint8Array)) continue;
-    const header = readImageHeader(row.image);
-    if (header === undefined || header.width * header.height === 0) continue;
-    if (header.width * header.height > maxPixels) continue;
-    units += unitsOf(decodedSize(header, { leastSide }));
-    images++;
+  for await (const rows of readInParts(dataset, seen)) {
+    for (const row of rows) {
+      if (row instanceof BrokenRowError || !(row.image instanceof Uint8Array)) continue;
+      const header = readImageHeader(row.image);
+      if (header === undefined || header.width * header.height === 0) continue;
+      if (header.width * header.height > maxPixels) continue;
+      units += unitsOf(decodedSize(header, { leastSide }));
+      images++;
+    }
   }
   return images === 0 ? 0 : Math.ceil(units / images * count) * UNIT;
 }

@@ -1,6 +1,7 @@
 /** Numbers by which the same data and the same file are known again. */
 import { createHash } from "node:crypto";
 import { BrokenRowError, type Dataset } from "./dataset.ts";
+import { readInParts } from "./read_in_parts.ts";
 
 /** Rows of a dataset that are looked at, spread over it. */
 const ROWS = 64;
@@ -21,11 +22,13 @@ export function spreadRows(rowCount: number, count: number): number[] {
 export async function fingerprintDataset(dataset: Dataset): Promise<string> {
   const { rowCount } = dataset;
   const hash = createHash("sha256").update(`${rowCount}`);
-  for (const row of await dataset.readRows(spreadRows(rowCount, ROWS))) {
-    if (row instanceof BrokenRowError) hash.update("broken");
-    else {
-      const { label, image } = row;
-      hash.update(`${label}`).update(image instanceof Uint8Array ? image : image.pixels);
+  for await (const rows of readInParts(dataset, spreadRows(rowCount, ROWS))) {
+    for (const row of rows) {
+      if (row instanceof BrokenRowError) hash.update("broken");
+      else {
+        const { label, image } = row;
+        hash.update(`${label}`).update(image instanceof Uint8Array ? image : image.pixels);
+      }
     }
   }
   return hash.digest("hex");

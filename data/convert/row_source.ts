@@ -1,10 +1,8 @@
 /** What a TSV file can be made of: rows that come one after the other. */
 import { BrokenRowError, type Dataset, type DatasetRow } from "../dataset.ts";
 import type { Image } from "../decode.ts";
+import { readInParts } from "../read_in_parts.ts";
 import { loadSharp } from "../sharp.ts";
-
-/** Rows that are read at a time from data whose rows can be reached by number: each may have `MAX_IMAGE_BYTES`. */
-const ROWS_AT_ONCE = 16;
 
 /** A row for a TSV file. */
 export interface SourceRow {
@@ -54,9 +52,7 @@ export async function* rowsOf(
   dataset: Dataset,
   order: ArrayLike<number>,
 ): AsyncGenerator<SourceRow | BrokenRowError> {
-  for (let from = 0; from < order.length; from += ROWS_AT_ONCE) {
-    const length = Math.min(ROWS_AT_ONCE, order.length - from);
-    const rows = await dataset.readRows(Array.from({ length }, (_, i) => order[from + i]));
+  for await (const rows of readInParts(dataset, order)) {
     yield* await Promise.all(rows.map(async (row) => {
       if (row instanceof BrokenRowError) return row;
       const broken = (reason: string) => dataset.brokenRow(row.row, reason);
