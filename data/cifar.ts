@@ -28,17 +28,26 @@ const VERSIONS = [
 
 type Version = typeof VERSIONS[number];
 
-/** The files of CIFAR-10 to train on. */
+/** Names of the files of CIFAR-10 to train on. */
 const TRAIN_FILES = /^data_batch_\d+\.bin$/;
+
+/** Those that CIFAR-10 has. */
+const DISTRIBUTED_FILES = [1, 2, 3, 4, 5].map((number) => `data_batch_${number}.bin`);
+
+/** What `CifarFiles.open` can be told. */
+export interface CifarOptions {
+  /** Gets a sentence where files are missing. */
+  onWarning?(message: string): void;
+}
 
 /**
  * Whether a folder has one of the five files of CIFAR-10 to train on. They are looked for by name: to list a folder of a
  * million images takes a while.
  */
 export function hasTrainFiles(folder: string): boolean {
-  return [1, 2, 3, 4, 5].some((number) => {
+  return DISTRIBUTED_FILES.some((name) => {
     try {
-      return Deno.statSync(`${folder}/data_batch_${number}.bin`).isFile;
+      return Deno.statSync(`${folder}/${name}`).isFile;
     } catch {
       return false;
     }
@@ -81,7 +90,7 @@ export class CifarFiles implements Dataset {
    *
    * @throws {UserError} where a file's size is not that of whole records
    */
-  static async open(path: string): Promise<CifarFiles> {
+  static async open(path: string, { onWarning }: CifarOptions = {}): Promise<CifarFiles> {
     const info = await statOrExplain(path);
     const names = info.isDirectory
       ? Array.from(Deno.readDirSync(path), ({ name }) => name).filter((name) => TRAIN_FILES.test(name))
@@ -101,6 +110,14 @@ export class CifarFiles implements Dataset {
         version = found.version;
         const file = await Deno.open(`${folder}/${name}`);
         files.push({ name: name.replace(/\.bin$/, ""), file, rows: found.rows });
+      }
+      const missing = info.isDirectory ? DISTRIBUTED_FILES.filter((name) => !names.includes(name)) : [];
+      if (missing.length > 0) {
+        onWarning?.(
+          `${path}: expected ${DISTRIBUTED_FILES[0]} to ${DISTRIBUTED_FILES.at(-1)}, found no ${
+            missing.join(", ")
+          }; only the others are used`,
+        );
       }
       return new CifarFiles(path, files, version!, await readNames(folder, version!));
     } catch (error) {

@@ -68,7 +68,7 @@ const OTHER_CIFAR_FOLDERS = ["cifar-10-batches-py", "cifar-100-python", "cifar-1
 export async function openDataset(path: string, options: DatasetOptions = {}): Promise<Dataset> {
   const info = await statOrExplain(path);
   if (info.isDirectory) {
-    return hasTrainFiles(path) ? await CifarFiles.open(path) : await ImageFolder.open(path, options);
+    return hasTrainFiles(path) ? await CifarFiles.open(path, options) : await ImageFolder.open(path, options);
   }
   await requireFile(path, "a file or a folder");
   if (/\.bin$/i.test(path)) return await CifarFiles.open(path);

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/asse
 import { CifarFiles } from "../../data/cifar.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import type { Image } from "../../data/decode.ts";
+import { openDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
 import { TestFolder } from "./folder.ts";
 
@@ -40,6 +41,23 @@ Deno.test("CIFAR-10: the batches of a folder are one, in the order of their numb
     ["data_batch_1/0", 9, 8, 72, 136, 255],
     ["data_batch_2/1", 4, 10, 74, 138, 255],
   ]);
+});
+
+Deno.test("CIFAR-10: batches that are missing in a folder are told of", async () => {
+  using folder = new TestFolder();
+  const warningsOf = async (path: string) => {
+    const warnings: string[] = [];
+    using _ = await openDataset(path, { onWarning: (text) => warnings.push(text) });
+    return warnings;
+  };
+  const [first] = [2, 3, 5].map((number) => folder.write(`data_batch_${number}.bin`, records([[number]])));
+  assertEquals(await warningsOf(folder.path), [
+    `${folder.path}: expected data_batch_1.bin to data_batch_5.bin, found no data_batch_1.bin, data_batch_4.bin; only ` +
+    "the others are used",
+  ]);
+  assertEquals(await warningsOf(first), [], "a file that was named is all that was asked for");
+  for (const number of [1, 4]) folder.write(`data_batch_${number}.bin`, records([[number]]));
+  assertEquals(await warningsOf(folder.path), []);
 });
 
 Deno.test("CIFAR-100: the label is the fine one", async () => {
