@@ -4,9 +4,9 @@ import { RateMeter } from "./rate_meter.ts";
 /** Steps that a trainer has under way: the results of the first ones come together, when shaders are compiled. */
 export const STEPS_UNDER_WAY = 2;
 
-/** What evaluations there will be. */
+/** What evaluations there will be. One of fewer images, e.g. by the probe set alone, is none of them. */
 export interface ExpectedEvaluations {
-  /** How many, from now on. */
+  /** How many, from now on; the last one comes after the last step. */
   count: number;
   /** Images of one, as far as that is known before the first. */
   images: number;
@@ -28,6 +28,8 @@ interface Evaluation {
   doneThen: number;
   done: number;
   total: number;
+  /** Whether it is one of those that are expected. */
+  isExpected: boolean;
 }
 
 /** Estimates from what was measured so far; all times in seconds. */
@@ -57,23 +59,25 @@ export class TimeLeft {
     this.#meter.add(this.#work.batchSize, now);
   }
 
-  /** So many images of an evaluation are done; fewer than before are the next one's. */
+  /** So many images of an evaluation are done; fewer than before, or of another total, are the next one's. */
   evaluate(done: number, total: number, now: number): void {
     // Training waits for it.
     if (!this.#work.evaluations.besideTraining) this.#meter.pause(now - (this.#last ?? now));
     this.#last = now;
-    if (this.#evaluation !== undefined && done < this.#evaluation.done) this.#end();
-    const evaluation = this.#evaluation ??= { since: now, doneThen: done, done, total };
+    const before = this.#evaluation;
+    if (before !== undefined && (done < before.done || total !== before.total)) this.#end();
+    const isExpected = total >= this.#work.evaluations.images;
+    const evaluation = this.#evaluation ??= { since: now, doneThen: done, done, total, isExpected };
     evaluation.done = done;
-    this.#imagesPerEvaluation = total;
+    if (isExpected) this.#imagesPerEvaluation = total;
     const measured = done - evaluation.doneThen;
     if (measured > 0 && now > evaluation.since) this.#secondsPerImage = (now - evaluation.since) / measured;
     if (done >= total) this.#end();
   }
 
   #end(): void {
+    if (this.#evaluation?.isExpected) this.#evaluated++;
     this.#evaluation = undefined;
-    this.#evaluated++;
   }
 
   /** Images that are trained on in a second; `undefined` until that is known. */
@@ -91,9 +95,11 @@ export class TimeLeft {
     // Until one was measured: as if embedding an image took as long as training on it.
     const perImage = this.#secondsPerImage ?? (rate === undefined ? undefined : 1 / rate);
     if (perImage === undefined) return count > this.#evaluated ? undefined : training;
-    const { done, total } = this.#evaluation ?? { done: 0, total: 0 };
+    const { done, total, isExpected } = this.#evaluation ?? { done: 0, total: 0, isExpected: false };
     const current = (total - done) * perImage;
-    const toCome = Math.max(0, count - this.#evaluated - (this.#evaluation === undefined ? 0 : 1));
+    // While there are steps the last one is to come, however many had as many images.
+    const least = steps > 0 ? Math.min(count, 1) : 0;
+    const toCome = Math.max(least, count - this.#evaluated - Number(isExpected));
     const one = this.#imagesPerEvaluation * perImage;
     if (!besideTraining || steps <= 0) return training + current + toCome * one;
     const last = Math.min(toCome, 1) * one;
