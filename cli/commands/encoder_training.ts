@@ -10,6 +10,7 @@ import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
 import { HELD_OUT } from "../../methods/held_out.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { RecordedInput } from "../output/run_recorder.ts";
+import { lossesOfEpoch } from "../output/run_so_far.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { formatTable } from "../terminal/table.ts";
@@ -206,9 +207,7 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     isHeldOut = plan.knn?.heldOut ?? false;
     folder.begin(wording.describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
-    const epochStart = firstStep - (firstStep - extraSteps) % stepsPerEpoch;
-    const losses = (soFar?.losses ?? []).filter(({ step }) => step > epochStart && step <= firstStep)
-      .map(({ loss }) => loss ?? NaN);
+    const losses = lossesOfEpoch(soFar?.losses ?? [], { stepsPerEpoch, extraSteps, firstStep });
     const { batchSize } = options;
     runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize, losses });
     const { type, notes, ...told } = plan;

@@ -2,9 +2,11 @@
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { counted } from "../../data/printable.ts";
 import type { FinetuneEpoch, FinetuneEvent, FinetunePlan } from "../../methods/finetune/events.ts";
+import type { KnownLoss } from "../../methods/encoder_training/prepare.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { FinetuneResult } from "../../methods/finetune/run.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
+import { lossesOfEpoch } from "../output/run_so_far.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { formatTable } from "../terminal/table.ts";
@@ -66,8 +68,17 @@ function figuresOf({ last, best }: FinetuneResult, took: Took): RunFigure[] {
 /** The message that a step is. */
 const STEP = { actor: "finetune_trainer", message: "encode" };
 
-/** Shows a fine-tuning, and keeps its records. */
-export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: number) {
+/**
+ * Shows a fine-tuning, and keeps its records.
+ *
+ * @param lossesBefore of the run to resume
+ */
+export function showFinetune(
+  stage: Stage,
+  options: FinetuneOptions,
+  printFreq: number,
+  lossesBefore: readonly KnownLoss[],
+) {
   const { folder, shown } = stage;
   const { tuning: _, ...config } = options;
   const { evaluate, epochs } = config;
@@ -89,7 +100,9 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
     ({ batchesPerEpoch: stepsPerEpoch, extraSteps = 0, firstStep } = plan);
     const facts = { images: plan.trainImages, stepsPerEpoch, extraSteps, firstStep };
     if (evaluate) return stage.beginEvaluation(facts, plan.firstEpoch);
-    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize: config.batchSize });
+    const losses = lossesOfEpoch(lossesBefore, { stepsPerEpoch, extraSteps, firstStep });
+    const { batchSize } = config;
+    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, extraSteps, batchSize, losses });
     const isRepeated = ({ step }: ScoreRow) => testsFirst && step === firstStep;
     stage.begin(
       { ...facts, totalSteps: stepsAfter(epochs - 1) },
@@ -111,8 +124,8 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
     const row: ScoreRow = { of: "student", by: "finetune", step, top1, top5 };
     stage.score([row], { ...row, epoch, loss, lr, lrLastLayer, trained });
     stage.tensorBoard(() => {
+      runEvents?.pause();
       writer?.scalar("finetune_acc1", top1, epoch);
-      writer?.scalar("learning_rate", lr, epoch);
     });
     const learnt = trained === null ? "" : `, top-1 while learning ${percent(trained.top1)}`;
     const when = isPartial ? "within" : "after";
@@ -126,7 +139,8 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
           return begin(event);
         case "step": {
           const { epoch, step, score: { loss }, lr, lossScale } = event;
-          return shown.step({ epoch, step, loss, lr, ...lossScale && { lossScale } });
+          shown.step({ epoch, step, loss, lr, ...lossScale && { lossScale } });
+          return stage.tensorBoard(() => runEvents?.step({ epoch, step, loss, lr }));
         }
         case "epoch":
           return score(event);

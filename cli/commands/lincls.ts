@@ -12,7 +12,7 @@ import { chosenEncoder, encoderNames } from "../../models/registry.ts";
 import { checkFinetuneInputs, checkLinclsInputs } from "../flags/inputs.ts";
 import { type LinclsCommand, parseLinclsFlags, requireAnyEncoder } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
-import { isUnfinished } from "../output/run_so_far.ts";
+import { isUnfinished, readLossesBefore } from "../output/run_so_far.ts";
 import { type RankedStop, runOnRanks } from "../terminal/ranked_main.ts";
 import { showFinetune } from "./finetune_view.ts";
 import { inputsOf, showLinear } from "./linear_view.ts";
@@ -20,13 +20,12 @@ import { findNewest, shared, train } from "./training.ts";
 
 type Command<Method> = Extract<LinclsCommand, { method: Method }>;
 
-/** What both ways have: the task's name, and what is known of the run that is gone on with. */
-function commonOf(options: LinearOptions | FinetuneOptions) {
-  return {
-    task: "lincls",
-    inputs: () => inputsOf(options),
-    before: () => isUnfinished("lincls", options.output, options.resume),
-  };
+/** The task's name in its records. */
+const TASK = "lincls";
+
+/** Whether the run that is gone on with has not come to its end. */
+async function isGoneOnWith({ output, resume }: LinearOptions | FinetuneOptions): Promise<boolean> {
+  return await isUnfinished(TASK, output, resume);
 }
 
 /**
@@ -56,7 +55,9 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
   };
   const { imageSize, evalResize } = request;
   await train({
-    ...commonOf(options),
+    task: TASK,
+    inputs: () => inputsOf(options),
+    before: () => isGoneOnWith(options),
     world,
     options,
     command,
@@ -77,19 +78,24 @@ async function fineTune(command: Command<"finetune">, world: World | undefined):
   const findStart = () => findNewest(options.output, METHODS.finetune);
   const { imageSize, evalResize } = request;
   await train({
-    ...commonOf(options),
+    task: TASK,
+    inputs: () => inputsOf(options),
+    before: async () => ({
+      isUnfinished: await isGoneOnWith(options),
+      losses: await readLossesBefore(TASK, options.resume),
+    }),
     world,
     options,
     command,
     ...resumesIfThere && { findStart },
-    run: (settings, isUnfinished) =>
+    run: (settings, { isUnfinished }) =>
       finetune({ ...options, ...chosenEncoder(options.arch), imageSize, evalResize }, {
         ...settings,
         isUnfinished,
         profile,
         trace,
       }),
-    show: (stage) => showFinetune(stage, options, printFreq),
+    show: (stage, { losses }) => showFinetune(stage, options, printFreq, losses),
   });
 }
 

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
 import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
 import { HELD_OUT } from "../../methods/held_out.ts";
-import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
+import type { KnownLoss, RunSoFar } from "../../methods/encoder_training/prepare.ts";
 import { fingerprintDataset } from "../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { readLinesSync } from "../../data/read_lines.ts";
@@ -96,6 +96,34 @@ export async function readStartsBefore(task: string, resume: string | null): Pro
   return { ...before, seconds: before.seconds + (Number.isFinite(seconds) ? seconds : 0) };
 }
 
+/** The losses of a run's steps, by its records. */
+function readLosses(folder: string): KnownLoss[] {
+  return readRows(join(folder, "metrics.jsonl"), LOSS_OF_ROW);
+}
+
+/** Losses of the steps that a fine-tuning that is gone on with has done; none where the checkpoint's folder says nothing of it. */
+export async function readLossesBefore(task: string, resume: string | null): Promise<KnownLoss[]> {
+  const record = resume === null ? undefined : await recordOf(task, resume);
+  return record === undefined ? [] : readLosses(dirname(resume!));
+}
+
+/**
+ * Returns the losses of the epoch in which a run goes on, of the steps before that; NaN where one was not finite.
+ *
+ * @param extraSteps that epochs of another batch size had more, or fewer if below 0
+ */
+export function lossesOfEpoch(
+  losses: readonly KnownLoss[],
+  { stepsPerEpoch, extraSteps = 0, firstStep }: {
+    stepsPerEpoch: number;
+    extraSteps?: number;
+    firstStep: number;
+  },
+): number[] {
+  const epochStart = firstStep - (firstStep - extraSteps) % stepsPerEpoch;
+  return losses.filter(({ step }) => step > epochStart && step <= firstStep).map(({ loss }) => loss ?? NaN);
+}
+
 /** Options that name the encoders of a run, and say what a teacher sees. */
 type NamedEncoders =
   & Partial<Record<"distill" | "teacherArch" | "studentArch" | "arch" | "weights", string>>
@@ -110,7 +138,7 @@ export async function readRunSoFar(
   const record = resume === null ? undefined : await recordOf(task, resume);
   if (record === undefined) return undefined;
   const folder = dirname(resume!);
-  const losses = readRows(join(folder, "metrics.jsonl"), LOSS_OF_ROW);
+  const losses = readLosses(folder);
   // The scores of another folder are not in this one's files: there the encoders are evaluated again.
   if (!await isIn(output, resume!)) return { accuracies: [], losses, isUnfinished: false };
   const config = await readRecord(join(folder, "config.json"), CONFIG) ?? {};

@@ -26,6 +26,8 @@ export class RunEvents {
   /** Steps since `#since`; the wait for the run's first step is none of them. */
   #timed = 0;
   #since: number | undefined;
+  /** When the newest step was done. */
+  #last = 0;
 
   /**
    * @param extraSteps that epochs of another batch size had more, or fewer if below 0
@@ -57,16 +59,24 @@ export class RunEvents {
   step({ epoch, step, loss, lr }: StepEvent): void {
     this.#add(loss);
     this.#writer.scalar("step_loss", loss, step);
-    if (this.#since === undefined) this.#since = this.#now();
+    this.#last = this.#now();
+    if (this.#since === undefined) this.#since = this.#last;
     else this.#timed++;
     if ((step - this.#extraSteps) % this.#stepsPerEpoch !== 0) return;
-    const seconds = (this.#now() - this.#since) / 1000;
+    const seconds = (this.#last - this.#since) / 1000;
     this.#writer.scalar("train_loss", this.#sum / this.#losses, epoch);
     this.#writer.scalar("learning_rate", lr, epoch);
     if (this.#timed > 0) {
       this.#writer.scalar("images_per_second", this.#timed * this.#batchSize / seconds, epoch);
     }
-    [this.#sum, this.#losses, this.#timed, this.#since] = [0, 0, 0, this.#now()];
+    [this.#sum, this.#losses, this.#timed, this.#since] = [0, 0, 0, this.#last];
+  }
+
+  /** Training has waited since its newest step, for a test: that time is none of an epoch's. */
+  pause(): void {
+    const now = this.#now();
+    if (this.#since !== undefined) this.#since += now - this.#last;
+    this.#last = now;
   }
 
   /** Steps that were skipped have no loss. */

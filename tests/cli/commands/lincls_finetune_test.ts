@@ -1,6 +1,13 @@
 // `deno task lincls --finetune`, started as people start it, and what the other tasks make of its checkpoint.
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { basename, join } from "node:path";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { readFinetuneCheckpoint } from "../../../methods/finetune/checkpoint.ts";
@@ -8,9 +15,11 @@ import type { FinetuneEvent } from "../../../methods/finetune/events.ts";
 import { FINETUNE_SAMPLE_DEFAULTS, type FinetuneOptions } from "../../../methods/finetune/options.ts";
 import { runFinetune } from "../../../methods/finetune/run.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import type { RunRecord } from "../../../ui/records.ts";
 import { hear } from "../../actors/hear.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
+import { recordOf, stepOf } from "../../ui/recorded_run.ts";
 import { hostPrograms } from "../run_program.ts";
 
 const runProgram = hostPrograms();
@@ -18,9 +27,10 @@ const program = (task: string) => fileURLToPath(new URL(`../../../cli/commands/$
 const lincls = (...args: string[]) => runProgram(program("lincls"), ...args);
 const PLUGIN = ["--plugin", TINY_ENCODER];
 
-Deno.test("lincls --finetune --evaluate says that a checkpoint is from within an epoch", async () => {
-  using folder = new RunFolder(40, 20);
+/** Stops a fine-tuning after step 3 of its first epoch of 10; returns the checkpoint, and the losses that it told. */
+async function stopWithinEpoch(folder: RunFolder): Promise<{ checkpoint: string; losses: number[] }> {
   const controller = new AbortController();
+  const losses: number[] = [];
   const options: FinetuneOptions = {
     ...FINETUNE_SAMPLE_DEFAULTS,
     ...{ pretrained: TINY_TEACHER, arch: "tiny_convnet", plugins: [TINY_ENCODER], which: "student" },
@@ -29,19 +39,48 @@ Deno.test("lincls --finetune --evaluate says that a checkpoint is from within an
     ...{ resume: null, evaluate: false, classes: null },
   };
   const stopAt = hear<FinetuneEvent>({
-    step: ({ step }) => step === 3 && controller.abort(new Error("enough")),
+    step({ step, score }) {
+      losses.push(score.loss);
+      if (step === 3) controller.abort(new Error("enough"));
+    },
   });
   const stopping = () => runFinetune(options, stopAt, controller.signal);
   const { checkpoint } = await assertRejects(stopping, StoppedError);
-  using file = await openCheckpointFile(checkpoint!);
+  return { checkpoint: checkpoint!, losses };
+}
+
+Deno.test("lincls --finetune --evaluate says that a checkpoint is from within an epoch", async () => {
+  using folder = new RunFolder(40, 20);
+  const { checkpoint } = await stopWithinEpoch(folder);
+  using file = await openCheckpointFile(checkpoint);
   const { epoch, resume: { batch } } = readFinetuneCheckpoint(file);
   assertEquals([epoch, batch >= 3], [0, true]);
   const output = join(folder.path, "evaluated");
   const small = ["-b", "4", "--image-size", "32", "-j", "1", ...PLUGIN, "--output", output, folder.data];
-  const { code, stdout, stderr } = await lincls("--finetune", "-e", "--resume", checkpoint!, ...small);
+  const { code, stdout, stderr } = await lincls("--finetune", "-e", "--resume", checkpoint, ...small);
   assertEquals([code, stderr], [0, ""]);
   assertMatch(stdout, /^test within epoch 0: top-1 /m);
   assertEquals(JSON.parse(Deno.readTextFileSync(join(output, "scores.jsonl"))).step, batch);
+});
+
+Deno.test("a fine-tuning that is resumed within an epoch gives TensorBoard the mean loss of all its steps", async () => {
+  using folder = new RunFolder(40, 20);
+  const { checkpoint, losses } = await stopWithinEpoch(folder);
+  const output = dirname(checkpoint);
+  // What the command line would have left there.
+  const record: RunRecord = { ...recordOf(), task: "lincls", status: "interrupted" };
+  Deno.writeTextFileSync(join(output, "run.json"), JSON.stringify(record));
+  const metrics = join(output, "metrics.jsonl");
+  const rows = losses.map((loss, i) => ({ ...stepOf(i + 1), epoch: 0, loss }));
+  Deno.writeTextFileSync(metrics, rows.map((row) => JSON.stringify(row) + "\n").join(""));
+  const small = ["--epochs", "1", "-b", "4", "--image-size", "32", "-j", "1", ...PLUGIN, "--output", output];
+  const { code, stderr } = await lincls("--finetune", ...small, "--resume", checkpoint, folder.data);
+  assertEquals([code, stderr], [0, ""]);
+  const all = Deno.readTextFileSync(metrics).trimEnd().split("\n").map((row) => JSON.parse(row).loss);
+  assertEquals(all.length, 10);
+  const events = readEvents(eventFiles(output)[0]);
+  const [mean] = events.filter(({ tag }) => tag === "train_loss");
+  assertAlmostEquals(mean.scalar!, all.reduce((sum, loss) => sum + loss, 0) / all.length, 1e-5);
 });
 
 Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and every task takes what it wrote", async () => {
@@ -77,8 +116,12 @@ Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and e
     ]
   ) assertMatch(ended.stdout, line);
   const [events] = eventFiles(output);
-  const tensorboard = readEvents(events).filter(({ tag }) => tag === "finetune_acc1");
-  assertEquals(tensorboard.map(({ step }) => step), [0, 1]);
+  const tensorboard = readEvents(events);
+  const at = (wanted: string) => tensorboard.filter(({ tag }) => tag === wanted).map(({ step }) => step);
+  for (const tag of ["finetune_acc1", "train_loss", "learning_rate", "images_per_second"]) {
+    assertEquals(at(tag), [0, 1], tag);
+  }
+  assertEquals(at("step_loss"), Array.from({ length: 2 * Number(batches) }, (_, i) => i + 1));
   const files = [...Deno.readDirSync(output)].map(({ name }) => name).toSorted();
   assertEquals(files, [
     "actors.json",

@@ -119,3 +119,25 @@ Deno.test("RunEvents gives the rate of an epoch without the wait for the run's f
   }
   assertEquals(written.filter(([tag]) => tag === "images_per_second"), [["images_per_second", 10, 1]]);
 });
+
+Deno.test("RunEvents gives the rate of an epoch without the tests for which training waits", () => {
+  const rates: number[] = [];
+  const writer = {
+    scalar: (tag: string, value: number) => void (tag === "images_per_second" && rates.push(value)),
+  };
+  let now = 0;
+  const events = new RunEvents(writer as unknown as EventWriter, {
+    stepsPerEpoch: 3,
+    batchSize: 10,
+    now: () => now,
+  });
+  events.pause(); // a resumed run may begin with one
+  for (let step = 1; step <= 9; step++) {
+    now += 1000;
+    events.step({ epoch: Math.ceil(step / 3) - 1, step, loss: 1, lr: 0.1 });
+    if (step % 3 !== 0) continue;
+    now += 60_000;
+    events.pause();
+  }
+  assertEquals(rates, [10, 10, 10]);
+});
