@@ -192,7 +192,7 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   soFar: RunSoFar | undefined,
 ) {
   const isKnown = soFar !== undefined && soFar.accuracies.length > 0;
-  const { folder, shown, recorder, tensorBoard } = stage;
+  const { shown, recorder, tensorBoard } = stage;
   const { noun } = wording;
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
@@ -205,7 +205,7 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     const { batchesPerEpoch: stepsPerEpoch, extraSteps = 0, firstStep, totalSteps } = plan;
     planned = { batchesPerEpoch: stepsPerEpoch, extraSteps, firstStep, totalSteps };
     isHeldOut = plan.knn?.heldOut ?? false;
-    folder.begin(wording.describeOptions(options, printFreq), options.tuning);
+    stage.recordSettings(wording.describeOptions(options, printFreq));
     writer = stage.openEventFile();
     const losses = lossesOfEpoch(soFar?.losses ?? [], { stepsPerEpoch, extraSteps, firstStep });
     const { batchSize } = options;

@@ -79,7 +79,7 @@ export function showFinetune(
   printFreq: number,
   lossesBefore: readonly KnownLoss[],
 ) {
-  const { folder, shown } = stage;
+  const { shown } = stage;
   const { tuning: _, ...config } = options;
   const { evaluate, epochs } = config;
   const diagnostics = new RunDiagnostics(stage, options.output, STEP);
@@ -92,7 +92,7 @@ export function showFinetune(
 
   function begin(plan: Extract<FinetuneEvent, { type: "plan" }>): void {
     const { type, testsFirst, notes, ...planned } = plan;
-    folder.begin({ ...config, finetune: true, printFreq }, options.tuning);
+    stage.recordSettings({ ...config, finetune: true, printFreq });
     if (!evaluate) writer = stage.openEventFile();
     shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
     for (const line of describeRun(options, plan, stage)) shown.show(line);

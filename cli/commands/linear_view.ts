@@ -101,7 +101,7 @@ function figuresOf({ scores, chosen }: LinearResult, took: Took): RunFigure[] {
 
 /** Shows a linear evaluation, and keeps its records. */
 export function showLinear(stage: Stage, options: LinearOptions, printFreq: number) {
-  const { folder, shown } = stage;
+  const { shown } = stage;
   const { tuning: _, ...config } = options;
   const { evaluate, epochs, cacheFeatures } = config;
   let writer: EventWriter | undefined;
@@ -111,7 +111,7 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
   const stepsAfter = (epoch: number) => extraSteps + (epoch + 1) * stepsPerEpoch;
 
   function begin(plan: Extract<LinearEvent, { type: "plan" }>): void {
-    folder.begin({ ...config, printFreq }, options.tuning);
+    stage.recordSettings({ ...config, printFreq });
     if (!evaluate) writer = stage.openEventFile();
     const { type, notes, ...planned } = plan;
     shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });

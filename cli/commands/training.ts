@@ -64,6 +64,8 @@ export interface Stage {
   adapter: string;
   /** Returns nothing where no event file is asked for, or none can be written. */
   openEventFile(): EventWriter | undefined;
+  /** The run begins: records its settings, by their names in the library, and how many ranks it has. */
+  recordSettings(config: object): void;
   /** Works on the event file; a failure is a warning. */
   tensorBoard<T>(work: () => T): T | undefined;
   /**
@@ -300,6 +302,10 @@ async function lead<Event extends { type: string }, Result extends object, Befor
     ...{ folder, shown, recorder, adapter, tensorBoard },
     openEventFile() {
       if (command.tensorboard) return tensorBoard(() => files.use(new EventWriter(options.output)));
+    },
+    recordSettings(config) {
+      const ranks = world?.size ?? 1;
+      folder.begin({ ...config, ...ranks > 1 && { ranks } }, options.tuning);
     },
     nameOf: (path) => relative(options.output, path),
     score(rows, event) {

@@ -64,14 +64,16 @@ const PROJECT = resolve(import.meta.dirname ?? "", "..", "..");
 
 /**
  * `deno task distill --output 'my folder'`, as it does the same from the project's folder: where the paths in it are meant
- * from another one, that stands in front of it.
+ * from another one, that stands in front of it, and so does the start of several ranks.
  *
  * @param folder where the paths are meant from
+ * @param ranks processes that the run has
  */
-export function quoteCommand(task: string, args: readonly string[], folder: string): string {
+export function quoteCommand(task: string, args: readonly string[], folder: string, ranks = 1): string {
   const quote = (arg: string) => /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`;
   const from = resolve(folder) === PROJECT ? [] : [`INIT_CWD=${quote(folder)}`];
-  return [...from, "deno task", task, ...args.map(quote)].join(" ");
+  const launcher = ranks > 1 ? [`mpirun -n ${ranks} --bind-to none`] : [];
+  return [...from, ...launcher, "deno task", task, ...args.map(quote)].join(" ");
 }
 
 function describeHardware(adapter: string): Record<string, string> {
@@ -109,13 +111,13 @@ export class RunRecorder {
   #work: Promise<void> = Promise.resolve();
 
   constructor(folder: OutputFolder, options: RecorderOptions) {
-    const { task, args, adapter, inputs, before } = options;
+    const { task, args, adapter, inputs, before, rank } = options;
     this.#folder = folder;
     this.#options = options;
     this.#record = {
       task,
       status: "running",
-      command: quoteCommand(task, args, callersFolder()),
+      command: quoteCommand(task, args, callersFolder(), rank?.().size),
       started_at: new Date().toISOString(),
       before,
       versions: { [config.name]: config.version, deno: Deno.version.deno, v8: Deno.version.v8 },

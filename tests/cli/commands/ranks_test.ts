@@ -16,6 +16,9 @@ mpiTest("two ranks distil: one writes and speaks; ended, they go on to the same 
   assertEquals(whole.stdout.match(/^epoch 0 of 10 {2}step 1\/6 /gm)?.length, 1);
   assertEquals(whole.stdout.match(/^report {4}report\.html$/gm)?.length, 1);
   assertEquals(whole.stderr.includes("rank 1"), false, whole.stderr);
+  const read = (name: string) => JSON.parse(Deno.readTextFileSync(join(folder.path, "whole", name)));
+  assertEquals(read("config.json").ranks, 2);
+  assertMatch(read("run.json").command, /mpirun -n 2 --bind-to none deno task distill /);
   // What is the second rank's own is beside it.
   const log = Deno.readTextFileSync(join(folder.path, "whole", "log_rank1.txt")).split("\n");
   assertMatch(log[0], /^\S+Z rank 1 of 2 on /);

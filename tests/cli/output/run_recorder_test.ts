@@ -87,6 +87,9 @@ Deno.test("quoteCommand() gives a line that does the same from the project's fol
   assertEquals(quoteCommand("distill", args, project), line);
   assertEquals(quoteCommand("distill", args, project + "/"), line);
   assertEquals(quoteCommand("distill", args, "/home/me"), `INIT_CWD=/home/me ${line}`);
+  assertEquals(quoteCommand("distill", args, "/home/me", 1), `INIT_CWD=/home/me ${line}`);
+  const ranked = `INIT_CWD=/home/me mpirun -n 4 --bind-to none ${line}`;
+  assertEquals(quoteCommand("distill", args, "/home/me", 4), ranked);
   assertEquals(quoteCommand("distill", args, "/it's mine"), `INIT_CWD='/it'\\''s mine' ${line}`);
 });
 
