@@ -82,6 +82,7 @@ export const RUN_RECORD = v.pipe(
           first_step: COUNT,
           extra_steps: v.optional(v.pipe(NUMBER, v.safeInteger())),
           epochs: COUNT,
+          knn: v.optional(v.nullable(v.object({ bank: COUNT, queries: COUNT, held_out: v.boolean() }))),
         }),
       ),
       results: v.optional(v.array(FIGURE)),

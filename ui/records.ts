@@ -31,7 +31,8 @@ export interface RunRecord {
   inputs: RunInput[];
   /**
    * Images and steps of an epoch, steps of the whole run, those done before it was resumed, and those that epochs of another
-   * batch size had more, or fewer if below 0.
+   * batch size had more, or fewer if below 0. Where an encoder is trained also the images of an evaluation by kNN: those that
+   * vote and those that are classified; `null` where there is none.
    */
   plan?: {
     images: number;
@@ -40,6 +41,7 @@ export interface RunRecord {
     first_step: number;
     extra_steps?: number;
     epochs: number;
+    knn?: { bank: number; queries: number; held_out: boolean } | null;
   };
   /** Figures that came of it, by name, in the order in which they are to be shown. */
   results?: RunFigure[];

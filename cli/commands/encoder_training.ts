@@ -217,7 +217,7 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     // Where they are not by the same images and settings, the beginning is evaluated again, and epochs of before are no
     // longer compared with.
     const isRepeated = ({ by }: ScoreRow) => !isKnown && by === "knn";
-    const facts = { images: plan.images, stepsPerEpoch, extraSteps, totalSteps, firstStep };
+    const facts = { images: plan.images, stepsPerEpoch, extraSteps, totalSteps, firstStep, knn: plan.knn };
     const evaluations = expectEvaluations(options, plan, isKnown, wording.hasTeacher);
     stage.begin(facts, { printFreq, evaluations }, isRepeated);
   }

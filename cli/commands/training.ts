@@ -12,6 +12,7 @@ import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
 import { isIn } from "../../methods/output_folder.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
+import type { PlannedKnn } from "../../methods/encoder_training/events.ts";
 import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
 import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
@@ -42,16 +43,20 @@ interface Plan {
   totalSteps: number;
   /** Steps done before. */
   firstStep: number;
+  /** Images of an evaluation by kNN, `null` where there is none; left out where the run makes others. */
+  knn?: PlannedKnn | null;
 }
 
 /** The same for a record. */
 function recordOf(
-  { images, stepsPerEpoch, extraSteps = 0, totalSteps, firstStep }: Plan,
+  { images, stepsPerEpoch, extraSteps = 0, totalSteps, firstStep, knn }: Plan,
   epochs: number,
 ): NonNullable<RunRecord["plan"]> {
   return {
     ...{ images, steps_per_epoch: stepsPerEpoch, total_steps: totalSteps, first_step: firstStep, epochs },
     ...extraSteps !== 0 && { extra_steps: extraSteps },
+    ...knn === null && { knn },
+    ...knn && { knn: { bank: knn.bank, queries: knn.queries, held_out: knn.heldOut } },
   };
 }
 

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Page } from "playwright-core";
 import { contrast, faded, LEAST_CONTRAST } from "../../ui/page/colours.ts";
-import type { MetricsRow } from "../../ui/records.ts";
+import { HELD_OUT } from "../../methods/held_out.ts";
+import type { MetricsRow, RunRecord } from "../../ui/records.ts";
 import { writeReport } from "../../ui/report.ts";
 import { servePage } from "../../ui/server.ts";
 import { testInBrowser } from "./browser.ts";
@@ -511,6 +512,23 @@ testInBrowser(
     failed.addSteps(1, 3);
     const { results } = await texts(failed);
     assertStringIncludes(results, "These are the latest values; the run did not finish.");
+    using unlabelled = new RecordedRun();
+    unlabelled.write("config.json", { test_data: HELD_OUT }); // as the command line has it
+    unlabelled.addSteps(1, 3);
+    const { plan, ...record } = recordOf();
+    const noEvaluation = async (status: RunRecord["status"], knn: { knn?: null }) => {
+      unlabelled.write("run.json", { ...record, status, plan: { ...plan!, ...knn } });
+      return (await texts(unlabelled)).curves[0];
+    };
+    for (const status of ["running", "finished"] as const) {
+      const why = "No kNN: there are no labelled images to classify.";
+      assertEquals(await noEvaluation(status, { knn: null }), why);
+    }
+    assertEquals(
+      await noEvaluation("finished", {}),
+      "The run finished without an evaluation.",
+      "of an earlier version",
+    );
   },
 );
 

@@ -60,6 +60,12 @@ function whyNoScores(runs: readonly Run[]): string {
     record?.task === "lincls" || (config?.test_data ?? null) !== null
   );
   if (runs.length > 0 && !knows) return "No evaluation: the run has no --test-data.";
+  if (runs.length > 0 && runs.every(({ record }) => record?.plan?.knn === null)) {
+    return "No kNN: there are no labelled images to classify.";
+  }
+  if (runs.some(({ record }) => record?.status === "finished")) {
+    return "The run finished without an evaluation.";
+  }
   const isOver = runs.every(({ record }) => record !== undefined && record.status !== "running");
   return isOver ? "The run ended before its first evaluation." : "No evaluation yet.";
 }
