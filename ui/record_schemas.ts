@@ -159,12 +159,22 @@ const RANK = v.object(
 
 /** Of `actors.json`. */
 export const ACTORS_RECORD = v.object(
-  { at: v.string(), rank: v.optional(RANK), actors: v.array(ACTOR) } satisfies Fields<ActorsRecord>,
+  {
+    at: v.string(),
+    rank: v.optional(RANK),
+    seconds_left: v.optional(NUMBER),
+    actors: v.array(ACTOR),
+  } satisfies Fields<ActorsRecord>,
 );
 
 /** Of `actors_rank1.json` and its like. */
 export const RANK_ACTORS_RECORD = v.object(
-  { at: v.string(), rank: RANK, actors: v.array(ACTOR) } satisfies Fields<RankActorsRecord>,
+  {
+    at: v.string(),
+    rank: RANK,
+    seconds_left: v.optional(NUMBER),
+    actors: v.array(ACTOR),
+  } satisfies Fields<RankActorsRecord>,
 );
 
 /** Of `config.json`: its settings are those of the version that wrote it. */

@@ -146,6 +146,8 @@ export interface ActorsRecord {
   at: string;
   /** Where the run has several processes. */
   rank?: RankRecord;
+  /** How long the run will take yet, its evaluations too, in seconds; only of one that runs, as soon as it is known. */
+  seconds_left?: number;
   actors: ActorRecord[];
 }
 

@@ -55,6 +55,8 @@ export interface RecorderOptions {
   before?: RunRecord["before"];
   /** Says how this rank stands, where there are several. */
   rank?: () => RankRecord;
+  /** Says how long the run will take yet, in seconds, as soon as that is known. */
+  secondsLeft?: () => number | undefined;
   /** Does the recording: where it fails, the run goes on. */
   effort: BestEffort;
 }
@@ -148,6 +150,7 @@ export class RunRecorder {
               {
                 at: new Date().toISOString(),
                 rank: this.#options.rank?.(),
+                seconds_left: this.#options.secondsLeft?.(),
                 actors: records,
               } satisfies ActorsRecord,
             ),

@@ -33,11 +33,11 @@ export interface WatchOptions {
 export async function watchRun(
   folder: OutputFolder,
   { page: pageOptions, warnings, howToGoOn, ...how }: WatchOptions,
-  facts: Omit<RecorderOptions, "effort">,
+  facts: Omit<RecorderOptions, "effort" | "secondsLeft">,
 ): Promise<WatchedRun> {
   const shown = new RunConsole(folder, how);
   const { effort } = shown;
-  const recorder = new RunRecorder(folder, { ...facts, effort });
+  const recorder = new RunRecorder(folder, { ...facts, effort, secondsLeft: () => shown.secondsLeft });
   const onProblem = (error: unknown) => effort.fail("the page", error);
   const page = pageOptions && await servePage([folder.path], { ...pageOptions, onProblem });
   shown.tell("start", { task: facts.task, adapter: facts.adapter, output: folder.path });

@@ -221,9 +221,13 @@ export class Progress implements AsyncDisposable {
     return rate === undefined ? [] : [`${formatNumber(rate)} images/s`];
   }
 
-  /** How long all of it will take, evaluations too, as soon as that can be told. */
+  /** How long all of it will take, evaluations too, in seconds; nothing until that can be told. */
+  get secondsLeft(): number | undefined {
+    return this.#timeLeft.seconds();
+  }
+
   #left(): string[] {
-    const seconds = this.#timeLeft.seconds();
+    const seconds = this.secondsLeft;
     return seconds === undefined ? [] : [`${formatDuration(seconds)} left`];
   }
 

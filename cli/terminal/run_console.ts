@@ -40,6 +40,11 @@ export class RunConsole {
     this.effort.attempt("--json on stdout", () => writeAll(Deno.stdout, line));
   }
 
+  /** How long the run will take yet, in seconds; nothing where that cannot be told. */
+  get secondsLeft(): number | undefined {
+    return this.#progress?.secondsLeft;
+  }
+
   /** Something on the way, that programs are told as a sentence. */
   readonly say = (text: string): void => {
     this.tell("note", { text });

@@ -80,6 +80,7 @@ testInBrowser(
       await waitFor(hasText("look-said", "SEED's loss for the first image is"));
       await waitFor(hasText("neighbours-said", "Student before"));
       await waitFor(hasText("bottleneck", "Bottleneck: "));
+      await waitFor(hasText("now", "time left"));
 
       run.kill("SIGKILL");
       await run.status;

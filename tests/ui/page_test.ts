@@ -55,6 +55,8 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   await page.goto(server.url);
   await says(page, "status", /^Running$/);
   await says(page, "now", /step50 of 200/);
+  const now = (await page.locator("#now").textContent())!;
+  assert(!now.includes("time left"), now); // until the run says it
   await says(
     page,
     "bottleneck",
@@ -62,8 +64,10 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   );
   const actors = JSON.parse(Deno.readTextFileSync(join(run.path, "actors.json")));
   actors.actors[1].seconds = 2;
+  actors.seconds_left = 3660;
   run.write("actors.json", actors);
   await says(page, "bottleneck", /^Bottleneck not known yet: measured over 2.s and 10.messages per actor/);
+  await says(page, "now", /time left1h 1m/);
   await says(page, "look-said", /Step 190\. SEED's loss for the first image is 2\.5/);
   await says(page, "neighbours-said", /Teacher: 100 % of the neighbours have the image's class/);
   await says(page, "command", /deno task distill --output '\/tmp\/my run'/);
@@ -93,6 +97,7 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   await says(page, "status", /^Finished$/);
   await page.reload();
   await says(page, "now", /step200 of 200.*time taken1h 0m/);
+  assert(!(await page.locator("#now").textContent())!.includes("time left"));
   assertEquals(complaints, []);
   assert(requests.every((url) => url.startsWith(server.url) || url.startsWith("data:")), requests.join("\n"));
 });

@@ -70,9 +70,7 @@ export function drawHeader(state: State): void {
   progress.max = plan?.total_steps ?? 1;
   progress.value = done;
   const rate = last?.images_per_second ?? undefined;
-  const left = plan && rate !== undefined && record?.status === "running"
-    ? duration((plan.total_steps - done) * batchOf(run) / rate)
-    : undefined;
+  const left = record?.status === "running" ? run.actors?.seconds_left : undefined;
   const { student, teacher, data } = describeRun(run.config);
   const now = accuracyNow(run);
   const taken = secondsTaken(run);
@@ -91,7 +89,7 @@ export function drawHeader(state: State): void {
     ["epoch", last && plan ? `${last.epoch} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
     ["images per second", rate === undefined ? undefined : formatNumber(rate, 3)],
-    ["time left", left],
+    ["time left", left === undefined ? undefined : duration(left)],
     ["time taken", taken === undefined ? undefined : duration(taken)],
   ]);
 }
@@ -105,8 +103,4 @@ function showFigures(id: string, figures: readonly (readonly [string, string | u
         : [make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value }))]
     ),
   );
-}
-
-function batchOf({ config }: Run): number {
-  return Number(config?.batch_size ?? NaN);
 }

@@ -190,7 +190,7 @@ export class State {
         return ["curves"];
       case "actors":
         run.actors = message.record;
-        return ["actors"];
+        return ["runs", "actors"]; // how long the run takes yet is among it
       case "rank":
         run.ranks.set(message.record.rank.rank, message.record);
         return ["actors"];
