@@ -43,8 +43,43 @@ function shorten(text: string, length: number): string {
   return `${text.slice(0, length - end - 1)}…${text.slice(-end)}`;
 }
 
+/** Leaves out what is far from a place, by which a longer text is known. */
+function shortenAround(text: string, place: number, length: number): string {
+  if (text.length <= length) return text;
+  // As much as fits between the marks; the end of a text has none behind it.
+  const from = Math.min(place - Math.floor(length / 3), text.length - length + 1);
+  if (from <= 1) return `${text.slice(0, length - 1)}…`;
+  const end = from + length - 2;
+  return end + 1 >= text.length ? `…${text.slice(1 - length)}` : `…${text.slice(from, end)}…`;
+}
+
+/** How many characters all texts begin with. */
+function commonStart([first = "", ...others]: readonly string[]): number {
+  let length = 0;
+  while (length < first.length && others.every((other) => other[length] === first[length])) length++;
+  return length;
+}
+
 /**
- * Formats a table that fits a screen. Long cells lose their middle; columns that have no room beside the others follow below, each time behind the first
+ * Shortens the cells of a row so that different ones stay different: they lose their middle, or all that is far from where they
+ * begin to differ. They stay as they are where neither does.
+ */
+function shortenRow(cells: readonly string[], length: number): string[] {
+  const count = new Set(cells).size;
+  const start = commonStart(cells.filter((cell) => cell.length > length));
+  const ways = [
+    (cell: string) => shorten(cell, length),
+    (cell: string) => shortenAround(cell, start, length),
+  ];
+  for (const way of ways) {
+    const short = cells.map(way);
+    if (new Set(short).size === count) return short;
+  }
+  return [...cells];
+}
+
+/**
+ * Formats a table that fits a screen. Long cells are shortened; columns that have no room beside the others follow below, each time behind the first
  * column. One column beside the first is shown however narrow the screen is.
  *
  * @param columns of the screen
@@ -53,7 +88,7 @@ export function formatWideTable(rows: readonly (readonly string[])[], columns: n
   const names = Math.max(0, ...rows.map(([name]) => name.length));
   const room = Math.floor((columns - names) / 2) - 2; // two of them side by side
   const most = Math.min(Math.max(room, LEAST_CELL), MOST_CELL);
-  const short = rows.map(([name, ...cells]) => [name, ...cells.map((cell) => shorten(cell, most))]);
+  const short = rows.map(([name, ...cells]) => [name, ...shortenRow(cells, most)]);
   const widths = (short[0] ?? []).map((_, i) => Math.max(...short.map((row) => row[i]?.length ?? 0)));
   const tables: number[][] = [];
   let left = 0;

@@ -34,3 +34,26 @@ Deno.test("formatWideTable() puts columns that have no room below, and cuts long
   assertEquals(formatWideTable(rows, 5).split("\n\n").length, 3);
   assertEquals(formatWideTable([], 80), "");
 });
+
+Deno.test("formatWideTable() keeps different cells different", () => {
+  const cells = (...names: string[]) =>
+    formatWideTable([["", ...names]], 200).split("\n")[0].trim().split(/ {2,}/);
+  const run = (lr: string, seed: number, data = "imagenet100") =>
+    `distill_resnet18_lr${lr}_${data}_seed${seed}`;
+  const most = 28;
+  const shown = cells(run("0.03", 0), run("0.10", 0), "a");
+  assertEquals(shown, ["…et18_lr0.03_imagenet100_se…", "…et18_lr0.10_imagenet100_se…", "a"]);
+  for (const cell of shown) assertLessOrEqual(cell.length, most);
+  // Where the difference is near an end, nothing is left out there.
+  const ends = ["a", "b"].map((middle) => `${"x".repeat(24)}${middle}${"y".repeat(16)}`);
+  assertEquals(cells(...ends), ends.map((end) => `…${end.slice(-most + 1)}`));
+  const starts = [
+    ...["a", "b"].map((middle) => `${"x".repeat(14)}${middle}${"y".repeat(20)}`),
+    "z".repeat(40),
+  ];
+  assertEquals(cells(...starts), starts.map((start) => `${start.slice(0, most - 1)}…`));
+  // Such as differ in two places far from each other stay whole.
+  const far = ["0.03", "0.10"].flatMap((lr) => [0, 1].map((seed) => run(lr, seed, "a_long_name_of_images")));
+  assertEquals(new Set(formatWideTable([["", ...far]], 80).match(/distill\S+/g)), new Set(far));
+  assertEquals(cells(run("0.03", 0), run("0.03", 0)).length, 2);
+});
