@@ -41,6 +41,8 @@ export interface NeighboursReport extends Pick<ProbeSetNeighbours, "neighbours" 
   of: "teacher" | "student";
   /** Steps that the student had been trained. */
   step: number;
+  /** Whether they are the student's as the run began with it; left out for others. */
+  isBeginning?: boolean;
   /** Features projected to two dimensions, float32 [n, 2]. */
   maps: { pca: Float32Array<ArrayBuffer>; umap: Float32Array<ArrayBuffer> | null };
 }
@@ -103,7 +105,10 @@ export class NeighboursReporter {
   }
 
   /** Has the maps made, and tells of the neighbours. */
-  async report(of: NeighboursReport["of"], step: number, found: ProbeSetNeighbours): Promise<void> {
+  async report(
+    of: Pick<NeighboursReport, "of" | "step" | "isBeginning">,
+    found: ProbeSetNeighbours,
+  ): Promise<void> {
     const { rows, labels, views, features, dimension, neighbours, similarities, k } = found;
     if (views !== undefined) {
       const { path, classNames } = this.#data;
@@ -122,6 +127,6 @@ export class NeighboursReporter {
         transfer: [], // a second try needs them once more
       })
     );
-    this.#emit({ type: "neighbours", of, step, neighbours, similarities, k, maps });
+    this.#emit({ type: "neighbours", ...of, neighbours, similarities, k, maps });
   }
 }

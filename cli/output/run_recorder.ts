@@ -1,5 +1,6 @@
 /** Keeps a run's records (`ui/records.ts`) up to date: what the live page, the report and `deno task compare` read. */
 import { cpus } from "node:os";
+import { type GenericSchema, pick } from "valibot";
 import type { TrainingSnapshot } from "../../methods/encoder_training/events.ts";
 import { dirname, join, resolve } from "node:path";
 import type { NeighboursReport, ProbeSet } from "../../actors/diagnostics.ts";
@@ -34,6 +35,9 @@ const SPRITE = { side: 96, columns: 20 };
 
 /** Nearest neighbours in the probe set. */
 const SURVEYS = ["teacher", "before", "student"] as const;
+
+/** What is needed of a record to know which step it is of. */
+const STEP_OF_RECORD = pick(DIAGNOSTICS.student, ["step"]);
 
 /** What a run reads: a file, or data. */
 export interface RecordedInput extends Omit<RunInput, "fingerprint"> {
@@ -128,12 +132,16 @@ export class RunRecorder {
     };
   }
 
-  /** The run is about to begin: from now on there is a record of it. */
+  /**
+   * The run is about to begin: from now on there is a record of it. What the folder has of steps to come is of a training that the
+   * run does not go on with, and is removed.
+   */
   plan(plan: NonNullable<RunRecord["plan"]>): void {
     if (this.#folder.isKept) return; // the record there is of the run that is evaluated
     this.#record.plan = plan;
     this.#hasBegun = true;
     this.#write();
+    this.#later("the records in insight/", () => this.#removeSteps(plan.first_step));
     this.#later("the fingerprints of the data", () => this.#fingerprint());
   }
 
@@ -197,8 +205,9 @@ export class RunRecorder {
   }
 
   /** The nearest neighbours by teacher or student. */
-  neighbours({ of, step, k, neighbours, similarities, maps: { pca, umap } }: NeighboursReport): void {
-    const name = of === "teacher" ? "teacher" : step === 0 ? "before" : "student";
+  neighbours(report: NeighboursReport): void {
+    const { of, step, isBeginning = false, k, neighbours, similarities, maps: { pca, umap } } = report;
+    const name = of === "teacher" ? "teacher" : isBeginning ? "before" : "student";
     // An evaluation that was asked for later may have come first.
     if (name === "student" && step < this.#surveyedStep) return;
     if (name === "student") this.#surveyedStep = step;
@@ -237,14 +246,29 @@ export class RunRecorder {
     });
   }
 
+  /** Removes the newest snapshot and the student's newest neighbours where they are of steps after the first ones. */
+  async #removeSteps(firstStep: number): Promise<void> {
+    for (const name of ["look", "student"]) {
+      const record = await this.#read(name, STEP_OF_RECORD);
+      if (record !== undefined && record.step > firstStep) {
+        this.#folder.removeRecord(`insight/${name}.json`);
+      }
+    }
+  }
+
   /** Whether the folder's probe set has these images. */
   async #hasProbeSet(images: Pick<ProbeSet, "data" | "rows" | "labels">): Promise<boolean> {
-    const path = join(this.#folder.path, "insight", "gallery.json");
-    const text = await Deno.readTextFile(path).catch(() => ""); // there is none, or it cannot be read
-    const { value } = parseRecord(DIAGNOSTICS.gallery, text);
-    if (value === undefined) return false;
-    const { data, rows, labels } = value;
+    const record = await this.#read("gallery", DIAGNOSTICS.gallery);
+    if (record === undefined) return false;
+    const { data, rows, labels } = record;
     return JSON.stringify({ data, rows, labels }) === JSON.stringify(images);
+  }
+
+  /** Reads a record in `insight/`; nothing where there is none, or it cannot be read. */
+  async #read<T>(name: string, schema: GenericSchema<unknown, T>): Promise<T | undefined> {
+    const path = join(this.#folder.path, "insight", `${name}.json`);
+    const text = await Deno.readTextFile(path).catch(() => "");
+    return parseRecord(schema, text).value;
   }
 
   #write(): void {

@@ -2,7 +2,12 @@
 import { countSteps, type StepCount } from "../../actors/batch_number.ts";
 import { BestEffort } from "../../actors/best_effort.ts";
 import type { DataFacts } from "../../actors/data_facts.ts";
-import { countProbes, NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";
+import {
+  countProbes,
+  type NeighboursReport,
+  NeighboursReporter,
+  PROBE_SET,
+} from "../../actors/diagnostics.ts";
 import {
   type Evaluation,
   type EvaluationSettings,
@@ -91,6 +96,8 @@ export interface LostEpoch {
 interface Wishes extends EvaluationWishes {
   /** Its accuracy, where that is known already. */
   known?: Accuracy;
+  /** Whether it is the trained one as the run began with it. */
+  isBeginning?: boolean;
 }
 
 /** Evaluates an encoder. */
@@ -196,7 +203,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     of: "teacher" | "student",
     step: number,
     encoder: EvaluatedEncoder,
-    { known, ...wishes }: Wishes,
+    { known, isBeginning, ...wishes }: Wishes,
   ): Promise<Accuracy | undefined> {
     const evaluate = async (wishes: EvaluationWishes) => {
       const { train, test, emit } = this.#setup;
@@ -208,7 +215,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
       const onProgress = (images: number) => progress.reach(images);
       const evaluation = await this.#evaluate[of](encoder, { ...wishes, onProgress });
       progress.end();
-      return await this.#tell(of, step, evaluation);
+      return await this.#tell({ of, step, ...isBeginning && { isBeginning } }, evaluation);
     };
     if (known === undefined) return await evaluate(wishes);
     if (this.#neighboursReporter !== undefined) await evaluate({ ...wishes, knn: false });
@@ -290,7 +297,8 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     if (values !== undefined) {
       // The first encoder that is evaluated shows the probe set's images too.
       const views = method.teacher(options) === undefined;
-      return { teacher, before: await this.student(step, values, { known, ...views && { views } }) };
+      const wishes = { known, isBeginning: true, ...views && { views } };
+      return { teacher, before: await this.student(step, values, wishes) };
     }
     if (known === undefined && test !== null) {
       const { noun, flags: { init } } = method;
@@ -329,14 +337,13 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
   }
 
   async #tell(
-    of: "teacher" | "student",
-    step: number,
+    evaluated: Pick<NeighboursReport, "of" | "step" | "isBeginning">,
     { accuracies, noAccuracies, neighbours }: Evaluation,
   ): Promise<Accuracy | undefined> {
     if (neighbours !== undefined) {
       await this.#effort.attempt(
         "the probe set",
-        () => this.#neighboursReporter!.report(of, step, neighbours),
+        () => this.#neighboursReporter!.report(evaluated, neighbours),
       );
     }
     if (noAccuracies !== undefined && !this.#hasSaidWhy) {
@@ -344,6 +351,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
       this.#setup.emit({ type: "note", text: `no kNN: ${noAccuracies}` });
     }
     if (accuracies === undefined) return undefined;
+    const { of, step } = evaluated;
     this.#setup.emit({ type: "knn", of, step, ...accuracies[0] });
     return accuracies[0];
   }

@@ -144,9 +144,17 @@ Deno.test("a cartographer that crashes again and again is given up, and no other
       similarities: new Float32Array(),
       k: 0,
     };
-    await assertRejects(() => neighboursReporter.report("student", 1, survey), ActorCrash, "no paper");
+    await assertRejects(
+      () => neighboursReporter.report({ of: "student", step: 1 }, survey),
+      ActorCrash,
+      "no paper",
+    );
     assertEquals([(await givenUp).actor, restarts, system.actors.size], ["projector", 3, 0]);
-    await assertRejects(() => neighboursReporter.report("student", 2, survey), ActorCrash, "no paper");
+    await assertRejects(
+      () => neighboursReporter.report({ of: "student", step: 2 }, survey),
+      ActorCrash,
+      "no paper",
+    );
     // Its name is free again, and the system goes on.
     const { ref } = spawnActor(system, "projector", undefined);
     const { umap } = await ref.ask("project", { features: new Float32Array(4), dimension: 4, seed: 1 });

@@ -58,9 +58,15 @@ Deno.test("cartographer keeps what is alike together, the same way each time", a
   });
 });
 
-async function eventsOf(folder: RunFolder, name: string, insight: boolean, testData: string | null) {
+async function eventsOf(
+  folder: RunFolder,
+  name: string,
+  insight: boolean,
+  testData: string | null,
+  startEpoch = 0,
+) {
   const events: DistillEvent[] = [];
-  const options = folder.options(name, { insight, testData, epochs: 2 });
+  const options = folder.options(name, { insight, testData, epochs: 2, startEpoch });
   await using run = distill(options);
   for await (const event of run) events.push(event);
   return { events, result: await run.result };
@@ -104,6 +110,16 @@ Deno.test("a run that is looked into tells what it sees, and trains to the same 
       assertEquals([...cosines], [...cosines].sort((a, b) => b - a));
     }
   }
+});
+
+Deno.test("a run from a later epoch tells which neighbours are those of its beginning", async () => {
+  using folder = new RunFolder(24);
+  const { events } = await eventsOf(folder, "later", true, null, 1);
+  const told = events.filter((event) => event.type === "neighbours");
+  const steps = told.map(({ of, step, isBeginning }) => [of, step, isBeginning ?? false]);
+  assertEquals(steps.filter(([of]) => of === "teacher"), [["teacher", 6, false]]);
+  assertEquals(steps.filter(([, , isBeginning]) => isBeginning), [["student", 6, true]]);
+  assertEquals(steps.at(-1), ["student", 12, false]);
 });
 
 Deno.test("a run with test images is evaluated and surveyed by them, teacher and student", async () => {

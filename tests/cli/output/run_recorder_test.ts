@@ -4,6 +4,7 @@ import { BestEffort } from "../../../actors/best_effort.ts";
 import type { NeighboursReport, ProbeSet } from "../../../actors/diagnostics.ts";
 import { OutputFolder } from "../../../cli/output/output_folder.ts";
 import { quoteCommand, RunRecorder } from "../../../cli/output/run_recorder.ts";
+import { RecordedRun } from "../../ui/recorded_run.ts";
 import { withFolder } from "../../models/checkpoint/fixtures.ts";
 
 /** A probe set of so many images. */
@@ -20,7 +21,8 @@ function probeSetOf(count: number, data = "/data/test.tsv"): ProbeSet {
 function neighboursOf(count: number, of: "teacher" | "student", step: number): NeighboursReport {
   const neighbours = new Uint32Array(count);
   const maps = { pca: new Float32Array(2 * count), umap: null };
-  return { of, step, k: 1, neighbours, similarities: new Float32Array(count), maps };
+  const isBeginning = of === "student" && step === 0;
+  return { of, step, isBeginning, k: 1, neighbours, similarities: new Float32Array(count), maps };
 }
 
 Deno.test("RunRecorder removes the neighbours of a probe set that a resumed run has another one for", async () => {
@@ -54,6 +56,41 @@ Deno.test("RunRecorder removes the neighbours of a probe set that a resumed run 
     assertEquals(await record((recorder) => recorder.probeSet(probeSetOf(60, "/data/other.tsv"))), [
       "gallery.json",
     ]);
+  });
+});
+
+Deno.test("RunRecorder removes what is of steps after those that a run goes on from", async () => {
+  using run = new RecordedRun();
+  await run.writeAll(); // a snapshot of step 190, and neighbours of steps 0 and 200
+  run.kill();
+  using folder = OutputFolder.open(run.path, "auto");
+  const effort = new BestEffort((text) => assertEquals(text, ""));
+  const left = async (firstStep: number) => {
+    const options = { task: "distill", args: [], adapter: "an adapter", inputs: [], started: 0, effort };
+    const recorder = new RunRecorder(folder, options);
+    recorder.plan({ images: 1, steps_per_epoch: 100, total_steps: 300, first_step: firstStep, epochs: 3 });
+    await recorder.finish({ status: "finished" });
+    return [...Deno.readDirSync(join(run.path, "insight"))].map(({ name }) => name).toSorted();
+  };
+  const all = ["before.json", "gallery.json", "look.json", "student.json", "teacher.json"];
+  assertEquals(await left(200), all);
+  assertEquals(await left(190), all.filter((name) => name !== "student.json"));
+  assertEquals(await left(100), ["before.json", "gallery.json", "teacher.json"]);
+});
+
+Deno.test("RunRecorder files the neighbours of a run's beginning by what it is, whatever its step", async () => {
+  await withFolder(async (path) => {
+    using folder = OutputFolder.open(path);
+    const effort = new BestEffort((text) => assertEquals(text, ""));
+    const options = { task: "distill", args: [], adapter: "an adapter", inputs: [], started: 0, effort };
+    const recorder = new RunRecorder(folder, options);
+    recorder.neighbours(neighboursOf(6, "student", 8));
+    recorder.neighbours({ ...neighboursOf(6, "student", 4), isBeginning: true });
+    await recorder.finish({ status: "finished" });
+    const steps = ["before", "student"].map((name) =>
+      JSON.parse(Deno.readTextFileSync(join(path, "insight", `${name}.json`))).step
+    );
+    assertEquals(steps, [4, 8]);
   });
 });
 
