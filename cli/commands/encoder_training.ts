@@ -61,16 +61,20 @@ export function describeTraining(
 /** What of a plan tells an epoch from its steps. */
 type CountedSteps = Pick<EncoderTrainingPlan, "batchesPerEpoch" | "extraSteps" | "firstStep">;
 
-/** Which steps a mean loss is of: an epoch, or part of one. Steps of before may be of epochs of another batch size. */
-function describeSteps(
+/** Whether some steps are an epoch. Steps of before may be of epochs of another batch size. */
+function areEpoch(
   [first, last]: readonly [number, number],
   { batchesPerEpoch, extraSteps = 0, firstStep }: CountedSteps,
-): string {
-  const inEpochs = last - extraSteps;
-  const isEpoch = inEpochs % batchesPerEpoch === 0 && last - first === batchesPerEpoch - 1 &&
+): boolean {
+  return (last - extraSteps) % batchesPerEpoch === 0 && last - first === batchesPerEpoch - 1 &&
     (extraSteps === 0 || first > firstStep);
-  return isEpoch
-    ? `epoch ${inEpochs / batchesPerEpoch - 1}`
+}
+
+/** Which steps a mean loss is of: an epoch, or part of one. */
+function describeSteps(steps: readonly [number, number], plan: CountedSteps): string {
+  const [first, last] = steps;
+  return areEpoch(steps, plan)
+    ? `epoch ${(last - (plan.extraSteps ?? 0)) / plan.batchesPerEpoch - 1}`
     : first === last
     ? `step ${first}`
     : `steps ${first} to ${last}`;
@@ -111,37 +115,52 @@ function describeResult(
   return [...lines, "", table];
 }
 
+/** The mean losses of a record: of the first epoch that is known and of the last one, or of the steps that there were. */
+function lossFigures(
+  { firstLoss, firstLossSteps, lastLoss, lastLossSteps }: EncoderTrainingResult,
+  isFirst: boolean,
+  plan: CountedSteps,
+): RunFigure[] {
+  if (Number.isNaN(lastLoss)) return [];
+  const { batchesPerEpoch, extraSteps = 0 } = plan;
+  const [first, last] = firstLossSteps;
+  const firstSteps = extraSteps !== 0
+    ? `steps ${first} to ${last}`
+    : isFirst && areEpoch(firstLossSteps, plan)
+    ? "first epoch"
+    : last - first === batchesPerEpoch - 1
+    ? `one epoch from step ${first}`
+    : describeSteps(firstLossSteps, plan);
+  const lastSteps = areEpoch(lastLossSteps, plan) ? "last epoch" : describeSteps(lastLossSteps, plan);
+  const figure = (steps: string, value: number) => ({ name: `mean loss, ${steps}`, value, unit: "" });
+  return [
+    ...firstSteps === lastSteps ? [] : [figure(firstSteps, firstLoss)],
+    figure(lastSteps, lastLoss),
+  ];
+}
+
 /** What came of it, for its record: figures of the whole run, as far as it is known, and of its last start. */
 function figuresOf(
-  { steps, firstLoss, firstLossSteps: [first, last], lastLoss, knn }: EncoderTrainingResult,
+  result: EncoderTrainingResult,
   { batchSize, knnK, resume }: EncoderTrainingOptions,
   took: Took,
-  { totalSteps, extraSteps = 0 }: Pick<EncoderTrainingPlan, "totalSteps" | "extraSteps">,
+  plan: CountedSteps & Pick<EncoderTrainingPlan, "totalSteps">,
   noun: string,
   isHeldOut: boolean,
 ): RunFigure[] {
   const figure = (name: string, value: number, unit = "") => ({ name, value, unit });
   const evaluated = (who: string, { top1 }: { top1: number }) =>
     figure(`${who}, weighted kNN (k = ${knnK}${isHeldOut ? ", held-out labels" : ""}) top-1`, top1, "%");
-  const isFirst = resume === null || first === 1; // the losses of a run that is resumed elsewhere may not be known
+  const { steps, knn } = result;
+  const isFirst = resume === null || result.firstLossSteps[0] === 1; // the losses of a run that is resumed elsewhere may not be known
   return [
-    figure("steps", resume === null ? steps : totalSteps),
+    figure("steps", resume === null ? steps : plan.totalSteps),
     ...resume === null ? [] : [figure("steps since resuming", steps)],
     ...timesOf(took),
     ...steps === 0
       ? []
       : [figure("images per second since the start, overall", steps * batchSize / took.seconds)],
-    ...Number.isNaN(lastLoss) ? [] : [
-      figure(
-        extraSteps !== 0
-          ? `mean loss, steps ${first} to ${last}`
-          : isFirst
-          ? "mean loss, first epoch"
-          : `mean loss, one epoch from step ${first}`,
-        firstLoss,
-      ),
-      figure("mean loss, last epoch", lastLoss),
-    ],
+    ...lossFigures(result, isFirst, plan),
     ...knn === null ? [] : [
       ...knn.teacher === undefined ? [] : [evaluated("teacher", knn.teacher)],
       ...knn.before === null ? [] : [evaluated(`${noun} before`, knn.before)],

@@ -176,6 +176,9 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals(actorsOf(out), ACTORS);
   const record = JSON.parse(Deno.readTextFileSync(join(out, "run.json")));
   assertEquals([record.task, record.status, record.plan.total_steps], ["distill", "finished", 8]);
+  const losses = record.results.map(({ name }: { name: string }) => name)
+    .filter((name: string) => name.startsWith("mean loss"));
+  assertEquals(losses, ["mean loss, first epoch", "mean loss, steps 3 to 8"]);
   assertEquals(record.plan.knn, { bank: 24, queries: 10, held_out: false });
   assertMatch(record.command, /^deno task distill --data \S+ /);
   assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
