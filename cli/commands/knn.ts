@@ -1,7 +1,7 @@
 /** `deno task knn`: flags in, accuracies out. The evaluation itself is `methods/knn.ts`. */
 import type { World } from "../../actors/ranks/world.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { KNN_DEFAULTS } from "../../methods/knn.ts";
+import { KNN_DEFAULTS, type KnnPlan } from "../../methods/knn.ts";
 import { knn } from "../../methods/runs.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { encoderNames } from "../../models/registry.ts";
@@ -23,7 +23,7 @@ export async function main(world?: World): Promise<void> {
   const isFirst = (world?.rank ?? 0) === 0;
   using interrupt = interruptSignal(isFirst ? undefined : () => {}, world?.stopped);
   const run = knn(input, { signal: interrupt.signal, ranks: world?.settings });
-  let arch: string | undefined;
+  let plan: KnnPlan | undefined;
   {
     using progress = new CountProgress({ doing: "evaluated", quiet: command.json || !isFirst });
     for await (const event of run) {
@@ -32,9 +32,9 @@ export async function main(world?: World): Promise<void> {
         progress.warn(`${event.type}: ${event.text}`);
       }
       if (event.type !== "plan") continue;
-      const { imageSize, heldOut } = event;
-      arch = event.arch;
+      plan = event;
       if (command.json) continue;
+      const { arch, imageSize, heldOut } = event;
       console.log(`encoder   ${arch}, ${input.pretrained ?? "random weights"}`);
       console.log(
         `images    ${event.bankImages} training, ${event.queryImages} ${
@@ -48,9 +48,10 @@ export async function main(world?: World): Promise<void> {
   const { knnK: ks, knnT: temperature } = { ...KNN_DEFAULTS, ...input };
   if (command.json) {
     const results = accuracies.map((accuracy, i) => ({ k: ks[i], ...accuracy }));
-    console.log(
-      JSON.stringify({ encoder: arch, temperature, results }, null, 2),
-    );
+    const { arch: encoder, bankImages: bank, queryImages: queries, heldOut, imageSize, evalResize } = plan!;
+    const images = { bank, queries, held_out: heldOut };
+    const how = { images, image_size: imageSize, eval_resize: evalResize, temperature };
+    console.log(JSON.stringify({ encoder, ...how, results }, null, 2));
     return;
   }
   const percent = (value: number) => `${value.toFixed(2)} %`;

@@ -244,7 +244,7 @@ async function follow<Event extends { type: string }, Result extends object, Bef
   const { output, batchSize } = options;
   const facts = ranks[world.rank];
   using files = new RankFiles({ output, isKept, batchSize, ranks: world, facts, step, warn: printWarning });
-  let how = "finished";
+  let how: RunEnd["status"] = "finished";
   try {
     await using running = run({ signal: interrupt.signal, ranks: world.settings }, before);
     for await (const event of running) files.take(event as { type: string } as RankEvent);

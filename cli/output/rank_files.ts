@@ -60,7 +60,8 @@ export class RankFiles implements Disposable {
   #actors: readonly ActorRecord[] = [];
   #profile: ProfileEvent | undefined;
   #steps = 0;
-  #epoch: number | undefined;
+  /** The newest step, and the epoch that it is of. */
+  #last: { epoch: number; step: number } | undefined;
   readonly #started = performance.now();
 
   constructor(options: RankFilesOptions) {
@@ -101,13 +102,10 @@ export class RankFiles implements Disposable {
     else this.#early.push(entry);
   }
 
-  /**
-   * The run has ended: writes what is left.
-   *
-   * @param how it ended
-   */
-  async finish(how: string): Promise<void> {
+  /** The run has ended: writes what is left. */
+  async finish(how: "finished" | "interrupted" | "failed"): Promise<void> {
     this.#watch?.stop();
+    this.#logEpoch(how === "finished" ? "ended with" : "got to");
     const seconds = formatDuration((performance.now() - this.#started) / 1000);
     const exchange = this.#actors.find(({ name }) => name === "gradient_exchange");
     const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
@@ -183,13 +181,18 @@ export class RankFiles implements Disposable {
   }
 
   #step({ epoch, step }: { epoch: number; step: number }): void {
-    if (this.#epoch !== undefined && epoch !== this.#epoch) {
-      const { images_per_second: rate } = this.#rate.record();
-      const speed = rate === null ? "" : `, ${rate.toFixed(1)} images/s on this rank`;
-      this.log(`epoch ${this.#epoch} ended with step ${step - 1}${speed}`);
-    }
-    this.#epoch = epoch;
+    if (epoch !== this.#last?.epoch) this.#logEpoch("ended with");
+    this.#last = { epoch, step };
     this.#steps++;
     this.#rate.step();
+  }
+
+  /** Logs the epoch of the newest step, where there is one. */
+  #logEpoch(how: "ended with" | "got to"): void {
+    if (this.#last === undefined) return;
+    const { epoch, step } = this.#last;
+    const { images_per_second: rate } = this.#rate.record();
+    const speed = rate === null ? "" : `, ${rate.toFixed(1)} images/s on this rank`;
+    this.log(`epoch ${epoch} ${how} step ${step}${speed}`);
   }
 }

@@ -65,7 +65,13 @@ Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async 
   const [, top1] = /^k = 5 +(\S+) % +\S+ %$/m.exec(trained.stdout)!;
   assertMatch(trained.stdout, /^k = 1 /m);
   const json = await runProgram(PROGRAM, "--pretrained", SAMPLE_TEACHER, "--json", ...flags);
-  const { encoder, results } = JSON.parse(json.stdout);
+  const { encoder, results, ...how } = JSON.parse(json.stdout);
+  assertEquals(how, {
+    images: { bank: 60, queries: 40, held_out: false },
+    image_size: 32,
+    eval_resize: "none",
+    temperature: 0.07,
+  });
   assertEquals([encoder, results[0].k, results[0].top1.toFixed(2)], ["resnet18", 5, top1]);
   // Without a test set too.
   const fresh = await runProgram(
@@ -83,6 +89,10 @@ Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async 
     fresh.stderr,
     /^note: no test images, so kNN uses held-out labels of .*train\.tsv: \d images, 10 % of each/m,
   );
+  const train = join(folder.data, "train.tsv");
+  const heldOut = await runProgram(PROGRAM, "-a", "resnet18", "--json", ...flags.with(-1, train));
+  const { images } = JSON.parse(heldOut.stdout);
+  assertEquals([images.bank + images.queries, images.held_out], [60, true]);
   const unlabelled = join(folder.path, "unlabelled.tsv");
   Deno.writeTextFileSync(unlabelled, sampleRows("test.tsv", 5).replace(/\t\d+\t/g, "\t-1\t"));
   const none = await runProgram(PROGRAM, "-a", "resnet18", "--test-data", unlabelled, ...flags);

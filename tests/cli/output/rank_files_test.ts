@@ -17,7 +17,7 @@ const EXCHANGE = `data:text/javascript,${
 async function runAsRank(
   output: string,
   during: (files: RankFiles) => void = () => {},
-  how = "finished",
+  how: Parameters<RankFiles["finish"]>[0] = "finished",
 ): Promise<string[]> {
   const warnings: string[] = [];
   const options: RankFilesOptions = {
@@ -63,12 +63,13 @@ Deno.test("RankFiles keeps a rank's log, records and profile under names of thei
       "profile_rank1.json",
     ]);
     const log = Deno.readTextFileSync(join(output, "log_rank1.txt")).replaceAll(/^\S+Z /gm, "").split("\n");
-    assertEquals(log.slice(0, 5), [
+    assertEquals(log.slice(0, 6), [
       "rank 1 of 2 on node7, Radeon",
       "warning: a row",
       "| is broken",
       "warning: a step was skipped",
       "epoch 0 ended with step 1",
+      "epoch 1 ended with step 2",
     ]);
     assertMatch(log.at(-2)!, /^finished: 2 steps in \d+s; 0\.0 % of the time in waits for other ranks, /);
     assertStringIncludes(Deno.readTextFileSync(join(output, "profile_rank1.json")), '"traceEvents"');
@@ -79,6 +80,7 @@ Deno.test("RankFiles keeps a rank's log, records and profile under names of thei
     ]]);
     // Another start goes on with the log.
     await runAsRank(output, () => {}, "interrupted");
+    assertMatch(Deno.readTextFileSync(join(output, "log_rank1.txt")), /Z epoch 1 got to step 2\n/);
     assertEquals(
       Deno.readTextFileSync(join(output, "log_rank1.txt")).match(/ (finished|interrupted): /g)?.length,
       2,
