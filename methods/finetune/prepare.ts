@@ -16,7 +16,7 @@ import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } 
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
-import { type FinetuneProgress, readFinetuneCheckpoint } from "./checkpoint.ts";
+import { type FinetuneProgress, readFinetuneCheckpoint, requireFiniteFinetune } from "./checkpoint.ts";
 import type { FinetuneEvent } from "./events.ts";
 import type { FinetuneOptions } from "./options.ts";
 import { classifierState } from "./step.ts";
@@ -90,6 +90,8 @@ export async function prepareFinetune(
     // What is only classified with may be other images.
     const compared = evaluate ? terms.filter(({ name }) => name === "arch") : terms;
     checkTerms(resume, saved, compared, options.resumeAnyway ?? false, emit);
+    // Before later checkpoints are set aside. An evaluation needs no optimizer.
+    if (!evaluate) await requireFiniteFinetune(file);
   }
   const isDone = start.epoch >= epochs && start.progress.isTested;
   if (isDone && !evaluate && !isUnfinished) throw new NothingToDoError(resume, start.epoch, epochs);

@@ -245,6 +245,32 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
   return { ...found, probes, chosen };
 }
 
+/**
+ * Finds the classifier of each learning rate in a checkpoint.
+ *
+ * @param path of the checkpoint
+ * @throws {CheckpointError} where a learning rate has none, or the classifiers are of other classes or features
+ */
+export function findProbes(
+  path: string,
+  saved: SavedLinear,
+  { lr, classes, features }: { lr: readonly number[]; classes: number; features: number },
+): SavedProbe[] {
+  if (saved.classes !== classes || saved.features !== features) {
+    throw new CheckpointError(
+      path,
+      `has a classifier of ${saved.classes} classes over ${saved.features} features, but the images have ${classes} ` +
+        `classes and the encoder gives ${features} features; use that run's data and encoder, or set --classes`,
+    );
+  }
+  return lr.map((rate) => {
+    const probe = saved.probes.find((candidate) => candidate.lr === rate);
+    if (probe !== undefined) return probe;
+    const found = saved.probes.map((candidate) => candidate.lr).join(",");
+    throw new CheckpointError(path, `has no classifier for learning rate ${rate}; use --lr ${found}`);
+  });
+}
+
 function show(value: TorchValue | undefined): string {
   return value instanceof TensorRef ? `a tensor [${value.shape}]` : describe(value);
 }

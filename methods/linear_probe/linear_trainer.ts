@@ -18,7 +18,6 @@ import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
 import { fingerprintFile } from "../../data/fingerprint.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
-import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { BEST_CHECKPOINT } from "../../models/checkpoint/run_checkpoints.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
@@ -32,7 +31,7 @@ import { findEncoder, usualHead } from "../../models/registry.ts";
 import { type BatchResult, classLabelsOf, scoreOf, Tally } from "../classification.ts";
 import { resizedBy } from "../encoder_views.ts";
 import { factsOf } from "../terms.ts";
-import { buildLinearCheckpoint, readLinearCheckpoint, type SavedProbe } from "./checkpoint.ts";
+import { buildLinearCheckpoint, findProbes, readLinearCheckpoint, type SavedProbe } from "./checkpoint.ts";
 import type { LinearActorEvent } from "./events.ts";
 import type { LinearProgress, LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
@@ -437,20 +436,8 @@ async function loadProbes(
 ): Promise<BestInFile | undefined> {
   using file = await openCheckpointFile(path);
   const saved = await readLinearCheckpoint(file, lr[0]);
-  if (saved.classes !== classes || saved.features !== features) {
-    throw new CheckpointError(
-      path,
-      `has a classifier of ${saved.classes} classes over ${saved.features} features, but the images have ${classes} ` +
-        `classes and the encoder gives ${features} features; use that run's data and encoder, or set --classes`,
-    );
-  }
   const bests: number[] = [];
-  for (const [i, rate] of lr.entries()) {
-    const probe = saved.probes.find((candidate) => candidate.lr === rate);
-    if (probe === undefined) {
-      const found = saved.probes.map((candidate) => candidate.lr).join(",");
-      throw new CheckpointError(path, `has no classifier for learning rate ${rate}; use --lr ${found}`);
-    }
+  for (const [i, probe] of findProbes(path, saved, { lr, classes, features }).entries()) {
     bests.push(probe.values.size === 0 ? -Infinity : probe.best);
     if (probe.values.size === 0) { // it has diverged, and is trained in vain
       const fresh = initialize(probes.state, seed);

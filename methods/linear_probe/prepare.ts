@@ -8,11 +8,12 @@ import { extraStepsOf } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { IMAGENET_NORMALIZATION } from "../../models/images.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
-import { readLinearCheckpoint } from "./checkpoint.ts";
+import { findProbes, readLinearCheckpoint } from "./checkpoint.ts";
 import type { LinearEvent } from "./events.ts";
 import { freshBackbone } from "./linear_trainer.ts";
 import { describeRepeatedRate, type LinearOptions } from "./options.ts";
@@ -47,7 +48,7 @@ export async function prepareEvaluation(
   if (given.amp) await requireHalf();
   const prepared = await prepareLabels(given, emit, signal);
   signal?.throwIfAborted();
-  const { options, data } = prepared;
+  const { options, data, classes } = prepared;
   const { resume, epochs, evaluate, batchSize } = options;
   const batchesPerEpoch = Math.ceil(data.trainImages / batchSize);
   const start = await findStart(options, batchesPerEpoch);
@@ -55,7 +56,7 @@ export async function prepareEvaluation(
     throw new NothingToDoError(resume, start.epoch, epochs);
   }
   const terms = await findTerms({ ...options, maxPixels: given.maxPixels }, data);
-  if (resume !== null) await compareWithCheckpoint(options, terms, emit);
+  if (resume !== null) await compareWithCheckpoint(options, classes, terms, emit);
   return { ...prepared, batchesPerEpoch, terms, start };
 }
 
@@ -77,16 +78,20 @@ const FEATURE_TERMS: readonly string[] = ["encoder", "mean", "std", "arch"];
 /**
  * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other images, but
  * the classifiers know the features of one encoder alone.
+ *
+ * @throws {CheckpointError} where the checkpoint is of another evaluation, or lacks the classifier of a learning rate
  */
 async function compareWithCheckpoint(
-  { resume, lr, evaluate, resumeAnyway = false }: LinearOptions,
+  { resume, lr, arch, evaluate, resumeAnyway = false }: LinearOptions,
+  classes: number,
   terms: readonly Term[],
   emit: Emit<NoticeEvent>,
 ): Promise<void> {
   using file = await openCheckpointFile(resume!);
-  const { terms: saved } = await readLinearCheckpoint(file, lr[0]);
+  const saved = await readLinearCheckpoint(file, lr[0]);
   const compared = evaluate ? terms.filter(({ name }) => FEATURE_TERMS.includes(name)) : terms;
-  checkTerms(resume!, saved, compared, resumeAnyway, emit);
+  checkTerms(resume!, saved.terms, compared, resumeAnyway, emit);
+  findProbes(resume!, saved, { lr, classes, features: findEncoder(arch).features });
 }
 
 /** Where a linear evaluation begins. */

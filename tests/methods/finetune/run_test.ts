@@ -7,7 +7,7 @@ import {
   assertNotEquals,
   assertRejects,
 } from "@std/assert";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import type { ActorSystem } from "../../../actors/runtime/mod.ts";
 import { UserError } from "../../../errors.ts";
@@ -21,6 +21,8 @@ import { findStart } from "../../../methods/finetune/prepare.ts";
 import { readFinetuneCheckpoint } from "../../../methods/finetune/checkpoint.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { TensorValue, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { digestFile, RunFolder, TINY_TEACHER } from "../../actors/small_run.ts";
 import { hear } from "../../actors/hear.ts";
@@ -301,6 +303,28 @@ Deno.test("runFinetune() says what is wrong with labels, batches and checkpoints
   await refused({ resume: result.checkpoint, epochs: 4, classes: 12 }, "has a classifier of 10 classes");
   await refused({ resume: result.checkpoint, epochs: 4, imageSize: 40 }, "--image-size is 40, was 32");
   await refused({ lr: 1e30 }, "training has diverged. Earlier checkpoints are intact; try a lower --lr");
+});
+
+Deno.test("runFinetune() that refuses a checkpoint of NaN sets no later one aside, and plans nothing", async () => {
+  const { folder, ran: { result } } = await unbroken();
+  const options = optionsIn(folder, "refused", { epochs: 4 });
+  const resume = join(options.output, "finetune_checkpoint_0001.pth.tar");
+  Deno.copyFileSync(result.checkpoint!, join(options.output, basename(result.checkpoint!)));
+  using file = await openCheckpointFile(result.checkpoint!);
+  const root = file.value as TorchDict;
+  root.set("epoch", 2);
+  const bias = new Float32Array(10).fill(NaN);
+  (root.get("state_dict") as TorchDict).set("module.fc.bias", new TensorValue("float32", [10], bias));
+  await writeTorchFile(resume, root);
+  const names = [...Deno.readDirSync(options.output)].map(({ name }) => name);
+  const told: string[] = [];
+  await assertRejects(
+    () => runFinetune({ ...options, resume }, ({ type }) => void told.push(type)),
+    UserError,
+    "fc.bias",
+  );
+  assert(!told.includes("plan"), String(told));
+  assertEquals([...Deno.readDirSync(options.output)].map(({ name }) => name), names);
 });
 
 for (const accumulate of [1, 4]) {

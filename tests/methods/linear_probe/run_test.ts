@@ -257,6 +257,38 @@ Deno.test("the best checkpoint is of the learning rates that a run goes on with"
   assertEquals(await bestIn(folder, "other", options), { said: top1, top1, epoch });
 });
 
+Deno.test("runLinearEvaluation() that refuses its checkpoint sets no later one aside, and plans nothing", async () => {
+  const { folder, ran: { result } } = await unbroken();
+  const options = optionsIn(folder, "refused", { cacheFeatures: true, epochs: 4 });
+  const resume = join(options.output, BEST_CHECKPOINT);
+  Deno.copyFileSync(result.checkpoint!, join(options.output, basename(result.checkpoint!)));
+  // As if the best epoch had been the second of three.
+  using file = await openCheckpointFile(result.checkpoint!);
+  const root = file.value as TorchDict;
+  root.set("epoch", 2);
+  await writeTorchFile(resume, root);
+  const names = [...Deno.readDirSync(options.output)].map(({ name }) => name);
+  for (
+    const [changes, expected] of [
+      [{ lr: [5] }, "has no classifier for learning rate 5; use --lr 0.03,0.1"],
+      [{ classes: 12 }, "has a classifier of 10 classes over 8 features, but the images have 12 classes"],
+    ] as const
+  ) {
+    const told: string[] = [];
+    await assertRejects(
+      () =>
+        runLinearEvaluation(
+          { ...options, resume, ...changes, lr: [..."lr" in changes ? changes.lr : options.lr] },
+          ({ type }) => void told.push(type),
+        ),
+      UserError,
+      expected,
+    );
+    assert(!told.includes("plan"), String(told));
+    assertEquals([...Deno.readDirSync(options.output)].map(({ name }) => name), names);
+  }
+});
+
 Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
   const { result } = (await unbroken()).ran;
   using before = await loadStateDict(TINY_TEACHER);
