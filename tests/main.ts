@@ -27,6 +27,21 @@ function isTestFolder(argument: string): boolean {
   }
 }
 
+const HELP = `Usage: deno task test [flags, files and folders of deno test]
+
+Runs all tests but the long ones, and lists those that were skipped with the reason. docs/testing.md says more.
+
+  --filter TEXT   only tests whose names contain this text
+  --help          show this text; deno test --help lists the flags of deno test, which are passed on
+
+To run one file or folder alone: deno run -A tests/main.ts -A --no-check tests/FOLDER
+The other tasks: test:long, test:parity, test:mutants`;
+
+if (Deno.args.some((argument) => argument === "--help" || argument === "-h")) {
+  console.log(HELP);
+  Deno.exit();
+}
+
 const folders = IS_LONG ? [] : Deno.args.filter(isTestFolder);
 const groups = groupTestFiles(
   folders.flatMap((folder) => findTestFiles(resolve(ROOT, folder))),

@@ -1,13 +1,14 @@
 /**
  * `deno task test:mutants`: makes each mutant in a copy of the tree, runs the tests that are to see it, and says how many
  * were killed, and which survived. What is known already is kept in `output/mutants.json` and not done again.
- *
- *     deno task test:mutants [--filter TEXT] [--limit N] [--again] [--list]
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { readCount, refuseUnknown } from "../../bench/flags.ts";
+import { UsageError } from "../../cli/flags/flags.ts";
+import { runMain } from "../../cli/terminal/run_main.ts";
 import { REFERENCE } from "../reference.ts";
 import { UNOPTIMIZED_KERNELS } from "../unoptimized_kernels.ts";
 import { type Mutant, MUTANTS } from "./mutants.ts";
@@ -123,11 +124,48 @@ async function tryMutant(tree: string, mutant: Mutant, results: Results): Promis
   }
 }
 
-async function main(): Promise<number> {
-  const { filter, limit, again, list } = parseArgs(Deno.args, {
+const HELP = `Usage: deno task test:mutants [options]
+
+Makes each mutant in a copy of the tree, runs the tests that are to see it, and lists those that survived: hours for all.
+Results are kept in output/mutants.json, so the same command goes on where it was stopped.
+
+  --filter TEXT   only mutants whose file or change contains this text
+  --limit N       at most N mutants, of those without a result
+  --again         also mutants that have a result
+  --list          list the mutants with their results, and make none`;
+
+/** What the flags say. */
+interface MutantsCommand {
+  help?: undefined;
+  filter?: string;
+  limit?: number;
+  again: boolean;
+  list: boolean;
+}
+
+/**
+ * Reads the flags of `deno task test:mutants`.
+ *
+ * @throws {UsageError} for a flag that there is not, or a value that it does not take
+ */
+export function parseMutantsFlags(args: string[]): MutantsCommand | { help: string } {
+  const { help, filter, limit, again, list } = parseArgs(args, {
     string: ["filter", "limit"],
-    boolean: ["again", "list"],
+    boolean: ["help", "again", "list"],
+    unknown: refuseUnknown("test:mutants"),
   });
+  if (help) return { help: HELP };
+  if (filter === "") throw new UsageError("--filter: expected a text, found nothing");
+  return { filter, limit: limit === undefined ? undefined : readCount("--limit", limit), again, list };
+}
+
+async function main(): Promise<number> {
+  const command = parseMutantsFlags(Deno.args);
+  if (command.help !== undefined) {
+    console.log(command.help);
+    return 0;
+  }
+  const { filter, limit, again, list } = command;
   const chosen = MUTANTS.filter((mutant) => filter === undefined || nameOf(mutant).includes(filter));
   const results = readResults();
   if (list) {
@@ -137,7 +175,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const wanted = chosen.filter((mutant) => again || !["killed", "survived"].includes(results[nameOf(mutant)]))
-    .slice(0, limit === undefined ? undefined : Number(limit));
+    .slice(0, limit);
   if (wanted.length > 0) {
     const tree = await copyTree();
     try {
@@ -163,4 +201,4 @@ async function main(): Promise<number> {
   return killed === made.length ? 0 : 1;
 }
 
-if (import.meta.main) Deno.exit(await main());
+if (import.meta.main) await runMain(main);
