@@ -88,7 +88,7 @@ export type {
 export { squeezeAndExcite, type SqueezeExcite } from "./models/squeeze_excite.ts";
 export type { RowRange } from "./models/parameter_layout.ts";
 export { type HeadKind, type HeadOptions, projectionHead } from "./models/heads.ts";
-export { type Loss, type LossNeeds, registerLoss } from "./models/loss/losses.ts";
+export { type Loss, type LossNeeds, type LossTemperature, registerLoss } from "./models/loss/losses.ts";
 export type { LossInputs, LossMaps } from "./models/loss/loss_inputs.ts";
 export { seedLoss, type SeedLossInputs } from "./models/loss/seed_loss.ts";
 export type {

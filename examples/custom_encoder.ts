@@ -37,7 +37,9 @@ registerEncoder({
 });
 
 // SEED's loss with a teacher that is less sure of itself.
-registerLoss("soft_seed", (graph, inputs) => seedLoss(graph, { ...inputs, teacherTemperature: 0.05 }));
+registerLoss("soft_seed", (graph, inputs) => seedLoss(graph, { ...inputs, teacherTemperature: 0.05 }), {
+  ignores: ["teacherTemperature"],
+});
 
 if (import.meta.main) {
   // Not needed by the Workers, which load this file too.

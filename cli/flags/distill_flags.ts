@@ -14,7 +14,7 @@ import {
 } from "../../methods/seed/flags.ts";
 import { recipeSettings } from "../../methods/seed/recipes.ts";
 import type { Stem } from "../../models/encoder.ts";
-import { DEFAULT_LOSS, usesMaps } from "../../models/loss/losses.ts";
+import { DEFAULT_LOSS, ignoresTemperature, usesMaps } from "../../models/loss/losses.ts";
 import { findEncoder } from "../../models/registry.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
@@ -107,6 +107,10 @@ function checkTogether(options: DistillRequest, given: Given): string[] {
   for (const name of ["tokenT", "tokenWeight"] as const) {
     if (given[name] === undefined || usesMaps(loss)) continue;
     warnings.push(`--${flagName(name)} has no effect with --loss ${loss}: it needs --loss tokens`);
+  }
+  for (const [name, temperature] of [["temp", "temperature"], ["distillT", "teacherTemperature"]] as const) {
+    if (given[name] === undefined || !ignoresTemperature(loss, temperature)) continue;
+    warnings.push(`--${flagName(name)} has no effect with --loss ${loss}, which ignores it`);
   }
   return warnings;
 }

@@ -2,6 +2,7 @@
 import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { inputOf } from "../../models/encoder_input.ts";
+import { DEFAULT_LOSS, ignoresTemperature } from "../../models/loss/losses.ts";
 import {
   type EncoderBeside,
   type EncoderTrainerConfig,
@@ -67,7 +68,9 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
           }),
         firstTarget: ({ embeddings }) => new Float32Array(embeddings.slice(0, 4 * dim)),
         temperatures: { temperature, teacherTemperature },
-        advice: [`a higher --distill-t (now ${teacherTemperature})`],
+        advice: ignoresTemperature(options.loss ?? DEFAULT_LOSS, "teacherTemperature")
+          ? []
+          : [`a higher --distill-t (now ${teacherTemperature})`],
         beside: () => Promise.resolve(teacher),
       };
     },

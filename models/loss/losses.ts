@@ -11,19 +11,26 @@ import { tokensLoss } from "./tokens_loss.ts";
 /** Traces the loss [1] of a batch. Every op that depends on the student needs a gradient. */
 export type Loss = (graph: Graph, inputs: LossInputs) => Tensor;
 
-/** What a loss needs besides embeddings. */
+/** Temperatures of a loss, as its inputs are called: of the student (`--temp`), and of the teacher (`--distill-t`). */
+export type LossTemperature = "temperature" | "teacherTemperature";
+
+/** What a loss needs besides embeddings, and what it does not. */
 export interface LossNeeds {
   /** Whether it compares feature maps, which then travel from the teacher to the student. Default: false. */
   usesMaps?: boolean;
+  /** Temperatures that it ignores: no message advises to change them, and a given one is warned of. Default: none. */
+  ignores?: readonly LossTemperature[];
 }
+
+const TEMPERATURES: readonly LossTemperature[] = ["temperature", "teacherTemperature"];
 
 /** The loss where none is said. */
 export const DEFAULT_LOSS = "seed";
 
 const losses = new Map<string, { loss: Loss } & LossNeeds>([
   [DEFAULT_LOSS, { loss: seedLoss }],
-  ["cosine", { loss: cosineLoss }],
-  ["mse", { loss: mseLoss }],
+  ["cosine", { loss: cosineLoss, ignores: TEMPERATURES }],
+  ["mse", { loss: mseLoss, ignores: TEMPERATURES }],
   ["in_batch", { loss: inBatchLoss }],
   ["tokens", { loss: tokensLoss, usesMaps: true }],
 ]);
@@ -32,7 +39,7 @@ const losses = new Map<string, { loss: Loss } & LossNeeds>([
  * Registers a loss that a distillation can use by name. Workers load their own modules, so pass the URL of the
  * calling module to a run as one of its `plugins`.
  *
- * @param needs what it needs besides embeddings
+ * @param needs what it needs besides embeddings, and what it ignores
  * @throws {Error} if the name is taken
  */
 export function registerLoss(name: string, loss: Loss, needs: LossNeeds = {}): void {
@@ -75,6 +82,11 @@ function describeOtherThanLoss(returned: unknown): string | undefined {
 /** Whether the loss of a name compares feature maps. Throws as {@linkcode findLoss} does. */
 export function usesMaps(name: string): boolean {
   return find(name).usesMaps ?? false;
+}
+
+/** Whether the loss of a name ignores a temperature. Throws as {@linkcode findLoss} does. */
+export function ignoresTemperature(name: string, temperature: LossTemperature): boolean {
+  return find(name).ignores?.includes(temperature) ?? false;
 }
 
 function find(name: string): { loss: Loss } & LossNeeds {

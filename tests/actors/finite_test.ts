@@ -110,6 +110,10 @@ Deno.test("a run that diverges keeps its last finite checkpoint, and names the s
     crash.failure.message,
     /lower --lr \(now 1e\+39\), a higher --distill-t \(now 0\.01\), or --on-nan skip$/,
   );
+  // A loss without temperatures has other advice.
+  const cosine = folder.options("cosine", { ...settings, lr: 1e39, loss: "cosine" });
+  const { failure } = await assertRejects(() => runDistillation(cosine), ActorCrash);
+  assertMatch(failure.message, /; try a lower --lr \(now 1e\+39\) or --on-nan skip$/);
   // It would have had the same name.
   assertEquals((await listCheckpoints(good.output)).map(({ path }) => path), [before]);
   assertEquals(await digestFile(before), digest);

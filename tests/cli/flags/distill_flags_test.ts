@@ -196,6 +196,15 @@ Deno.test("parseDistillFlags() warns of flags that have no effect", () => {
     /--token-t has no .* --loss seed: .*--token-weight has no/,
   );
   assertEquals(of("--token-t", "0.1", "--loss", "tokens"), "");
+  const temperatures = ["--temp", "0.1", "--distill-t", "0.2"];
+  for (const loss of ["cosine", "mse"]) {
+    assertEquals(parse(...temperatures, "--loss", loss).warnings, [
+      `--temp has no effect with --loss ${loss}, which ignores it`,
+      `--distill-t has no effect with --loss ${loss}, which ignores it`,
+    ]);
+  }
+  assertEquals(of(...temperatures, "--loss", "in_batch"), "");
+  assertEquals(of("--loss", "cosine"), "");
   const { warnings, options } = parse("--resume", "a.pth.tar", "--resume-anyway");
   assertEquals([warnings, options.resumeAnyway], [[], true]);
 });

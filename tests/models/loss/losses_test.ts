@@ -7,7 +7,14 @@ import { padRows, unpadRows } from "../../../kernels/layout.ts";
 import { l2Normalize } from "../../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { rowSum } from "../../../kernels/ops/row_sum/row_sum.ts";
 import { Program } from "../../../kernels/program.ts";
-import { findLoss, type Loss, lossNames, readsQueue, registerLoss } from "../../../models/loss/losses.ts";
+import {
+  findLoss,
+  ignoresTemperature,
+  type Loss,
+  lossNames,
+  readsQueue,
+  registerLoss,
+} from "../../../models/loss/losses.ts";
 import { asHardware, relativeError, withGpu } from "../../kernels/check_op.ts";
 import { formulaTensor } from "../../reference.ts";
 import { skip } from "../../skip.ts";
@@ -36,6 +43,25 @@ Deno.test("readsQueue() finds in a loss's graph whether it compares with the que
     return graph.source("some loss", [1]);
   }, { usesMaps: true });
   assertEquals(readsQueue("maps alone", { ...sizes, maps }), false);
+});
+
+Deno.test("ignoresTemperature() is as the losses' graphs are: other temperatures leave those that ignore it unchanged", () => {
+  const attributesOf = (name: string, changed: Partial<typeof SETTINGS>) =>
+    JSON.stringify(
+      trace(name, 4, 8, { ...SETTINGS, ...changed }).graph.nodes.map(({ attributes }) => attributes),
+    );
+  for (const name of Object.keys(EXPECTED).concat("seed", "tokens")) {
+    for (const temperature of ["temperature", "teacherTemperature"] as const) {
+      const isSame = attributesOf(name, {}) === attributesOf(name, { [temperature]: 0.5 });
+      assertEquals(ignoresTemperature(name, temperature), isSame, `${name}, ${temperature}`);
+    }
+  }
+  // A loss of one's own ignores what it says, and nothing else.
+  registerLoss("own", findLoss("mse"));
+  registerLoss("own teacher", findLoss("seed"), { ignores: ["teacherTemperature"] });
+  const ignored = (name: string) =>
+    (["temperature", "teacherTemperature"] as const).filter((one) => ignoresTemperature(name, one));
+  assertEquals([ignored("own"), ignored("own teacher")], [[], ["teacherTemperature"]]);
 });
 
 Deno.test("a loss that returns anything but one number is refused by its name", () => {
@@ -97,7 +123,7 @@ function meanLoss(name: string, student: Rows, teacher: Rows): number {
   return s.reduce((sum, row, i) => sum + EXPECTED[name](row, i, t), 0) / s.length;
 }
 
-function trace(name: string, n: number, d: number) {
+function trace(name: string, n: number, d: number, settings = SETTINGS) {
   const graph = new Graph();
   const raw = graph.source("student", [n, 1, 1, d]);
   const teacher = graph.source("teacher", [n, 1, 1, d]);
@@ -109,7 +135,7 @@ function trace(name: string, n: number, d: number) {
     batchTeacher: teacher,
     queue,
     queueSize: 8,
-    ...SETTINGS,
+    ...settings,
   });
   return { graph, raw, teacher, loss };
 }
