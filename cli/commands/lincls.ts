@@ -74,7 +74,7 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
 async function fineTune(command: Command<"finetune">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq, profile, traceActors: trace } = command;
   if (resumesIfThere) request.resume = await lookForCheckpoint(request, METHODS.finetune, world);
-  const options = await checkFinetuneInputs(request);
+  const options = await checkFinetuneInputs(request, command);
   const findStart = () => findNewest(options.output, METHODS.finetune);
   const { imageSize, evalResize } = request;
   await train({

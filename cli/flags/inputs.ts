@@ -30,6 +30,7 @@ import type { DistillCommand, DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { FinetuneRequest, LinclsRequest } from "./lincls_flags.ts";
 import type { PretrainRequest } from "./pretrain_flags.ts";
+import { NO_MOMENTUM } from "./run_flags.ts";
 
 /** Says which heads are not used. */
 function noteOtherHeads(path: string, source: EncoderSource): void {
@@ -228,9 +229,13 @@ async function resolveEncoder(
  * Makes sure that the files of a fine-tuning are there, and finds out which encoder its checkpoint holds: the one that is
  * gone on from, where there is one.
  *
+ * @param command its `warnings` get a sentence where the encoder's optimizer has no momentum, and one was given
  * @throws {UserError} that names the flag and the path
  */
-export async function checkFinetuneInputs(request: FinetuneRequest): Promise<FinetuneOptions> {
+export async function checkFinetuneInputs(
+  request: FinetuneRequest,
+  { warnings }: { warnings?: string[] } = {},
+): Promise<FinetuneOptions> {
   const { stem, heads, feature, asked, ...rest } = request;
   const { data, resume, pretrained, arch, which, weights } = rest;
   const images = await requireData(data, "DATA");
@@ -245,7 +250,11 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
   const chosen = isFresh ? { heads, feature, which, weights } : {};
   const choice = { arch: arch ?? undefined, stem, ...chosen };
   const found = await resolveEncoder(path, choice, rest, images, isFresh);
-  return withOptimizer({ ...resolved, ...found }, findEncoder(found.arch), asked, FINETUNE_ADAMW);
+  const options = withOptimizer({ ...resolved, ...found }, findEncoder(found.arch), asked, FINETUNE_ADAMW);
+  // Where --optimizer is given, this was said when the flags were read.
+  const isChosen = asked.optimizer === undefined && options.optimizer === "adamw";
+  if (isChosen && asked.momentum !== undefined) warnings?.push(NO_MOMENTUM);
+  return options;
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

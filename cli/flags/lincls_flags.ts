@@ -103,8 +103,8 @@ export type FinetuneRequest = RequestOf<FinetuneOptions> & {
 };
 
 function ofOptimizer(given: Partial<FinetuneOptions>): Partial<FinetuneOptions> {
-  const { optimizer, dropPath, lr, lrLastLayer, weightDecay } = given;
-  const asked = Object.entries({ optimizer, dropPath, lr, lrLastLayer, weightDecay });
+  const { optimizer, dropPath, lr, lrLastLayer, momentum, weightDecay } = given;
+  const asked = Object.entries({ optimizer, dropPath, lr, lrLastLayer, momentum, weightDecay });
   return Object.fromEntries(asked.filter(([, value]) => value !== undefined));
 }
 
@@ -250,6 +250,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     command: Command,
   ) => {
     requireEpochs(command.options);
+    // Without --optimizer the encoder decides, which is known later.
     const { cos = false, optimizer = "sgd" } = given;
     warnings.push(...warningsOfTraining(given, { cos, optimizer }), ...late);
     return { ...common, ...command };
@@ -260,6 +261,8 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     const defaults = isSample ? FINETUNE_SAMPLE_DEFAULTS : FINETUNE_DEFAULTS;
     for (const name of ["weights", "heads", "feature"] as const) {
       if (checkpoint === null || resumesIfThere || given[name] === undefined) continue;
+      // Those of --pretrained are compared with the checkpoint's beginning.
+      if (name === "weights" && pretrained !== undefined) continue;
       warnings.push(`--${name} has no effect with --resume: the checkpoint holds one encoder`);
     }
     if (lr !== undefined && lr.length > 1) {

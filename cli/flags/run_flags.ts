@@ -199,6 +199,9 @@ export interface GivenTraining {
   startEpoch?: number;
 }
 
+/** Says that AdamW has no momentum. */
+export const NO_MOMENTUM = "--momentum has no effect with AdamW: it needs --optimizer sgd";
+
 /**
  * Returns a sentence for each flag that has no effect.
  *
@@ -220,7 +223,7 @@ export function warningsOfTraining(
     ],
     [
       given.momentum !== undefined && optimizer === "adamw",
-      "--momentum has no effect with AdamW: it needs --optimizer sgd",
+      NO_MOMENTUM,
     ],
     [
       given.resumeAnyway === true && given.resume === undefined,

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import { FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS } from "../../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts";
 import { UsageError } from "../../../cli/flags/flags.ts";
+import { checkFinetuneInputs } from "../../../cli/flags/inputs.ts";
 import { linclsHelp, parseLinclsFlags } from "../../../cli/flags/lincls_flags.ts";
 import { SAMPLE_DATA } from "../../../data/sample.ts";
 
@@ -156,6 +157,29 @@ Deno.test("parseLinclsFlags() says what a fine-tuning that is resumed does not h
     "--heads has no effect with --resume: the checkpoint holds one encoder",
   ]);
   assertEquals([of("--resume", "auto", "-a", "resnet18"), of("--pretrained", "p")], [[], []]);
+  // Which encoder of --pretrained the run began from is compared, so it must be said again.
+  const weights = ["--output", "o", "--resume", "c.pth.tar", "--weights", "module.encoder_k"];
+  assertEquals(parseFinetune(...weights).warnings, [
+    "--weights has no effect with --resume: the checkpoint holds one encoder",
+  ]);
+  assertEquals(parseFinetune(...weights, "--pretrained", "p.pth.tar").warnings, []);
+});
+
+Deno.test("a momentum is warned of where the encoder of a fine-tuning is trained with AdamW", async () => {
+  const warningsOf = async (arch: string, ...args: string[]) => {
+    const encoders = ["resnet18", "vit_tiny"];
+    const command = parseLinclsFlags(["--finetune", "-a", arch, ...args], { ...CONTEXT, encoders });
+    assert(command.help === undefined && command.method === "finetune");
+    await checkFinetuneInputs(command.options, command);
+    return command.warnings;
+  };
+  const sentence = "--momentum has no effect with AdamW: it needs --optimizer sgd";
+  const momentum = ["--momentum", "0.5"];
+  assertEquals(await warningsOf("vit_tiny", ...momentum), [sentence]);
+  assertEquals(await warningsOf("vit_tiny", ...momentum, "--optimizer", "adamw"), [sentence]);
+  assertEquals(await warningsOf("vit_tiny", ...momentum, "--optimizer", "sgd"), []);
+  assertEquals(await warningsOf("vit_tiny"), []);
+  assertEquals(await warningsOf("resnet18", ...momentum), []);
 });
 
 Deno.test("linclsHelp() names every flag of the original, and defaults", () => {
