@@ -21,6 +21,7 @@ import {
   isInRange,
   type RetiredFlag,
 } from "../../methods/flag_table.ts";
+import { explainForeignName } from "./foreign_names.ts";
 
 /** The command line is wrong. `runMain` ends with exit code 2, as Unix tools do, instead of 1. */
 export class UsageError extends UserError {
@@ -138,11 +139,11 @@ function throwUnknown(arg: string, names: ReadonlyMap<string, Named>): never {
   const known = [...names].flatMap(([name, { property, flag }]) =>
     property === undefined || name.length === 1 ? [] : flag.kind === "boolean" ? [name, `no-${name}`] : [name]
   );
-  const near = nearestName(written.replace(/^--?/, "").replaceAll("_", "-"), known);
-  throw new UsageError(
-    `unknown flag ${written}` + (near === undefined ? "" : `; did you mean --${near}?`) +
-      " (--help all lists every flag)",
-  );
+  const word = written.replace(/^--?/, "").replaceAll("_", "-");
+  const near = nearestName(word, known);
+  const answer = explainForeignName(word, (name) => names.get(name)?.property !== undefined) ??
+    (near === undefined ? "" : `; did you mean --${near}?`);
+  throw new UsageError(`unknown flag ${written}${answer} (--help all lists every flag)`);
 }
 
 /** What a name on the command line stands for: a row of the table, or a retired flag. */

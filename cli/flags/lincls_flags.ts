@@ -191,7 +191,11 @@ function checkTogether(given: Given, checkpoint: string | null, resumesIfThere: 
   // That of --resume auto is looked for later.
   if (checkpoint === null && !resumesIfThere) requireAnyEncoder({ pretrained, arch });
   if (evaluate && checkpoint === null) {
-    throw new UsageError("--evaluate needs a trained classifier: add --resume FILE");
+    throw new UsageError(
+      resumesIfThere
+        ? "--evaluate does not take --resume auto: name the checkpoint to evaluate, --resume FILE"
+        : "--evaluate needs a trained classifier: add --resume FILE",
+    );
   }
   requireCheckpointOf(which, pretrained);
 }

@@ -9,7 +9,7 @@ import { resolveTeacher, type Teacher, type TeacherRequest } from "../../models/
  * method whose embedding is its feature is taken with a warning, since all of these have the same settings.
  *
  * @param recipe its name, where one is used
- * @param asked the recipe's teacher, where no flag names another one
+ * @param asked the recipe's teacher, but for what flags say of it
  * @throws {UserError} for a teacher that the recipe is not for, and as `resolveTeacher` does
  */
 export async function resolveTeacherOf(
@@ -19,15 +19,17 @@ export async function resolveTeacherOf(
   warn: (text: string) => void,
 ): Promise<Teacher> {
   const expected = recipe === undefined ? undefined : RECIPES[recipe];
-  const isExpected = expected?.teacherArch === asked.arch && expected?.teacherSsl === asked.ssl;
-  if (expected === undefined || !isExpected) return await resolveTeacher(path, asked);
+  if (expected === undefined || expected.teacherSsl !== asked.ssl) return await resolveTeacher(path, asked);
   const { teacherArch, teacherSsl } = expected;
   try {
     return await resolveTeacher(path, asked);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    const found = await resolveTeacher(path, { ...asked, arch: null, ssl: null }).catch(() => undefined);
-    if (found === undefined) throw error; // it is the file that is wrong
+    const isExpected = teacherArch === asked.arch;
+    const open = { ...asked, ...isExpected && { arch: null }, ssl: null };
+    const found = await resolveTeacher(path, open).catch((other) => {
+      throw isExpected ? error : other; // the file is wrong, or the encoder that a flag names
+    });
     const mismatch = `--recipe ${recipe} is for ${teacherArch}, but ${path} holds a ${found.arch}`;
     const own = recipeFor(found.arch);
     if (found.ssl !== teacherSsl || findEncoder(teacherArch).head !== "none") {

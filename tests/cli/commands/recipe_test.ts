@@ -64,6 +64,19 @@ vitTest("a recipe refuses a teacher of another method, and says which recipe is 
   );
 });
 
+Deno.test("a recipe whose encoder a flag replaces is named where the teacher is of another method", async () => {
+  const refused = async (arch: string) => {
+    const own = ["--recipe", "paper-swav-r50", "--distill", SAMPLE_TEACHER, "--teacher-arch", arch];
+    return (await assertRejects(() => check(...own), UserError)).message;
+  };
+  assertEquals(
+    await refused("resnet18"),
+    `--recipe paper-swav-r50 is for swav_resnet50, but ${SAMPLE_TEACHER} holds a resnet18; leave --recipe out`,
+  );
+  // Nothing is said of a method that no flag names.
+  assertStringIncludes(await refused("resnet50"), "holds a resnet18, but --teacher-arch is resnet50");
+});
+
 vitTest("a run with a recipe prints its settings, and records its name", async () => {
   using folder = new RunFolder(8, 4);
   const output = join(folder.path, "run");

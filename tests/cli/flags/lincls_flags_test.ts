@@ -83,6 +83,7 @@ Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", ()
     assertMatch(assertThrows(() => parse(...args), UsageError).message, expected);
   refuse([], /nothing to evaluate: give --pretrained FILE/);
   refuse(["-e", "--pretrained", "a.pth"], /--evaluate needs a trained classifier: add --resume/);
+  refuse(["-e", "--output", "o", "--resume", "auto"], /^--evaluate does not take --resume auto: name the/);
   refuse(
     ["--lr", "1,x", "--pretrained", "a.pth"],
     /--lr: expected numbers above 0, such as 0\.1,0\.3, found "1,x"/,

@@ -86,6 +86,22 @@ Deno.test("a plugin that is not there, or cannot be loaded, is named in one line
   assertMatch(stderr, /^error: -a: expected one of /);
 });
 
+Deno.test("--plugin without a value is refused, and takes no other flag for one", async () => {
+  for (
+    const args of [["--plugin="], ["--plugin", ""], ["--plugin", "--json", "data"], ["data", "--plugin"]]
+  ) {
+    const { code, stdout, stderr } = await runHosted(programOf("knn"), "-a", "resnet18", ...args);
+    assertEquals([code, stdout, stderr], [
+      2,
+      "",
+      "error: --plugin has no value: expected the path or URL of a module\n",
+    ]);
+  }
+  const { code, stdout } = await runHosted(programOf("knn"), "--plugin", "--help");
+  assertEquals(code, 0);
+  assertStringIncludes(stdout, "--knn-k");
+});
+
 Deno.test("a plugin's bug is called the plugin's, and ends a run at the second start of its actor", async () => {
   using folder = new RunFolder(24);
   const plugin = join(folder.path, "faulty.ts");
