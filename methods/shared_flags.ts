@@ -150,13 +150,17 @@ export const FEATURE_DEFAULT_NOTE = "default: what the checkpoint says, else cls
 export const WEIGHTS_DEFAULT_NOTE =
   "default: detected; of a pair, the teacher or momentum encoder, but encoder_q of MoCo's own";
 
-/** A module of one's own. */
-export function pluginFlag(group: string) {
+/**
+ * A module of one's own.
+ *
+ * @param registers what of a plugin the command can use
+ */
+export function pluginFlag(group: string, registers = "further encoders") {
   return {
     kind: "text",
     metavar: "FILE",
     group,
-    help: "module that registers encoders, losses or augmentations for the other flags to name",
+    help: `module that registers ${registers}`,
   } as const;
 }
 

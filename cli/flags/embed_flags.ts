@@ -53,7 +53,8 @@ function makeTable(context: EncoderNames) {
       metavar: "FILE",
       short: "o",
       group: FILES,
-      help: "output file: .npy (float32 [images, dimension]; the names go to FILE.names.csv), .csv or .jsonl",
+      help:
+        "output file: .npy (float32 [images, dimension]; the names of features.npy go to features.names.csv), .csv or .jsonl",
       brief: "output file: .npy, .csv or .jsonl",
     },
     split: {

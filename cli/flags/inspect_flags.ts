@@ -6,8 +6,8 @@ import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 const TABLE = {
-  weights: weightsFlag("What is listed"),
-  heads: headsFlag("What is listed"),
+  weights: weightsFlag("What to list"),
+  heads: headsFlag("What to list"),
   filter: {
     kind: "text",
     metavar: "TEXT",

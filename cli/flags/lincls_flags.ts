@@ -23,7 +23,7 @@ import {
 } from "../../methods/linear_probe/options.ts";
 import type { FeatureKind, Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
-import type { EncoderNames } from "../../methods/shared_flags.ts";
+import { type EncoderNames, WEIGHT_DECAY_FLAG } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
 import type { ResumeFlags } from "../terminal/interrupt.ts";
 import { flagName, helpExtent, parseFlags, UsageError } from "./flags.ts";
@@ -55,6 +55,7 @@ const TRACED = {
 function makeTable(names: EncoderNames) {
   return {
     ...linearFlags(names),
+    weightDecay: WEIGHT_DECAY_FLAG,
     ...FINETUNE_FLAG,
     ...FINETUNE_ONLY,
     ...TRACED,

@@ -8,6 +8,7 @@ import {
   type EncoderNames,
   STEP_DEFAULT_NOTES,
   STEP_FLAGS,
+  WEIGHT_DECAY_FLAG,
   withAdamW,
 } from "../shared_flags.ts";
 import {
@@ -73,6 +74,7 @@ export function finetuneFlags(names: EncoderNames) {
   return {
     ...flags,
     lr: { ...flags.lr, kind: "number", help: "learning rate of the encoder" },
+    weightDecay: WEIGHT_DECAY_FLAG,
     amp: { ...STEP_FLAGS.amp, group: FINETUNING },
     ...FINETUNE_ONLY,
   } as const satisfies FlagTable;

@@ -85,7 +85,7 @@ function modelFlags(names: DistillNames) {
         "(also without a value) is its usual one, the others are of vision transformers and DINOv3's ConvNeXts: class token, " +
         "mean of the patch tokens, both",
     },
-    plugin: pluginFlag(MODELS),
+    plugin: pluginFlag(MODELS, "encoders, losses or augmentations for the other flags to name"),
     dim: { kind: "integer", min: 1, group: MODELS, help: "embedding dimension" },
     studentMlp: {
       kind: "boolean",
