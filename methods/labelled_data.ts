@@ -61,17 +61,21 @@ export interface PreparedLabels<Options> {
  * Resolves the options against adapter and images, and finds out what these are.
  *
  * @param signal ends it with its reason
- * @throws {UserError} where the labels of the two sets do not mean the same
+ * @throws {UserError} where the labels of the two sets do not mean the same, or there is no classifier to evaluate
  */
 export async function prepareLabels<
   Options extends
     & LabelledDataOptions
-    & Pick<TrainingOptions, "evalResize" | "imageSize" | "maxPixels" | "fastDecode">,
+    & Pick<TrainingOptions, "evalResize" | "imageSize" | "maxPixels" | "fastDecode">
+    & { resume: string | null },
 >(
   given: Options,
   emit: Emit<NoticeEvent | ProgressEvent>,
   signal: AbortSignal | undefined,
 ): Promise<PreparedLabels<Options>> {
+  if (given.evaluate && given.resume === null) {
+    throw new UserError("evaluate: expected the checkpoint of a trained classifier in resume, found none");
+  }
   const data = await findLabelledData(given, emit, signal);
   const { train, test } = data;
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
