@@ -77,6 +77,7 @@ export class Supervised<P extends Protocol<P>> {
   readonly name: string;
   readonly #spawn: () => Actor<P>;
   #actor: Actor<P>;
+  #isStopped = false;
   /** What this incarnation, and the one before it, crashed of before they handled a message. */
   #earlyError?: string;
   #earlyErrorBefore?: string;
@@ -98,8 +99,9 @@ export class Supervised<P extends Protocol<P>> {
     return this.#actor.ref;
   }
 
-  /** Stops the current incarnation. */
+  /** Stops the current incarnation. An actor that needs it cannot be restarted then. */
   stop(): Promise<void> {
+    this.#isStopped = true;
     return this.#actor.stop();
   }
 
@@ -108,6 +110,12 @@ export class Supervised<P extends Protocol<P>> {
     this.#earlyErrorBefore = this.#earlyError;
     this.#earlyError = undefined;
     this.#actor = this.#spawn();
+    this.#isStopped = false;
+  }
+
+  /** Whether the current incarnation was told to stop. */
+  get isStopped(): boolean {
+    return this.#isStopped;
   }
 
   /** Its name, as a supervisor has several. */
@@ -355,7 +363,8 @@ export class Supervisor {
         if (error instanceof ActorCrash) this.#host.take(error.actor, error);
         if (!isMine()) return;
         if (this.#down.size > known) continue;
-        const isAwaited = error instanceof ActorStopped && this.names.includes(error.actor);
+        // Of one that was told to stop no report comes.
+        const isAwaited = error instanceof ActorStopped && this.#find(error.actor)?.isStopped === false;
         if (!isOfActor || !(isAwaited || this.#host.isRestarting(this))) {
           this.#host.fail(error);
           return;

@@ -350,6 +350,29 @@ Deno.test("an actor that crashes while others cannot start yet is restarted with
     await until(() => system.actors.size === 3, 5000);
   }));
 
+Deno.test("an actor that needs one that was stopped on purpose cannot be restarted, and the run ends", async () => {
+  let attempts = 0;
+  const error = await assertRejects(() =>
+    withSystem(async (system) => {
+      const prepare = () => {
+        if (++attempts > 1) throw new Error("tried again");
+      };
+      const supervisor = system.supervise({ strategy: "one-for-one", prepare });
+      const needed = supervisor.spawn<typeof mortal>(
+        "needed",
+        fixture("mortal.ts"),
+        () => ({ incarnation: 1 }),
+      );
+      const config = () => ({ incarnation: 1, next: needed.ref });
+      const dependent = supervisor.spawn<typeof mortal>("dependent", fixture("mortal.ts"), config);
+      await Promise.all([needed.actor.ready, dependent.actor.ready]);
+      await needed.stop();
+      await dependent.ref.tell("crash", "error");
+      await supervisor.retry(() => dependent.ref.ask("hold"));
+    }), ActorCrash);
+  assertMatch(error.message, /ActorStopped: actor "needed" has stopped/);
+});
+
 Deno.test("a hook that throws ends the run", async () => {
   const error = await assertRejects(() =>
     withSystem(async (system) => {
