@@ -4,7 +4,7 @@ import type { Handler, Handlers, MessageContext, UrgentHandler } from "./actor.t
 import type { Crash } from "./failure.ts";
 import { ActorRef, type Endpoint, Link } from "./ref.ts";
 import type { InboundLinkStats } from "./stats.ts";
-import { pack, postPacked, unpack } from "./transfer.ts";
+import { pack, postPacked, release, unpack } from "./transfer.ts";
 import type { Payload, Request, Response } from "./wire.ts";
 
 /** Default number of messages that each holder of a reference may have in flight. */
@@ -75,6 +75,7 @@ export class Mailbox {
     const link: InboundLink = { port, from: "", held: 0, sentLast: false };
     if (this.#closed !== undefined) {
       post(link, this.#closed);
+      port.close();
       return;
     }
     this.#inbound.add(link);
@@ -107,12 +108,12 @@ export class Mailbox {
     );
   }
 
-  /** Drops what was not handled, and tells every sender why. */
+  /** Drops what was not handled, with the references in it, and tells every sender why. */
   close(crash?: Crash): void {
     // An ActorCrash is a Crash too, but would lose its fields on the way.
     const plain = crash && { actor: crash.actor, failure: crash.failure, isEarly: crash.isEarly };
     this.#closed = { kind: "down", crash: plain };
-    this.#envelopes.length = 0;
+    for (const { payload } of this.#envelopes.splice(0)) release(payload.shared);
     for (const link of this.#inbound) {
       post(link, this.#closed);
       link.port.close();
@@ -150,7 +151,11 @@ export class Mailbox {
   }
 
   #receive(link: InboundLink, request: Request): void {
-    if (this.#closed !== undefined) return;
+    if (this.#closed !== undefined) { // this was on its way
+      if (request.kind === "connect") this.connect(request.port);
+      else if ("payload" in request) release(request.payload.shared);
+      return;
+    }
     switch (request.kind) {
       case "hello":
         link.from = request.from;

@@ -131,8 +131,8 @@ export function postPacked(what: string, { transfer, ...payload }: Packed, send:
 /** Calls `postMessage`. */
 type Post = (payload: Omit<Packed, "transfer">, transfer: Transferable[]) => void;
 
-/** Lets go of references that are not sent, as `Link.close()` does: their actors would wait for more on these ports. */
-function release(shared: readonly Shared[]): void {
+/** Lets go of references that are not sent, or that nobody unpacks, as `Link.close()` does: their actors would wait for more on these ports. */
+export function release(shared: readonly Shared[]): void {
   for (const { port } of shared) {
     port.postMessage(CLOSE);
     port.close();

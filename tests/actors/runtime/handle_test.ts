@@ -69,6 +69,22 @@ Deno.test("Actor.drain() waits for no sender whose Worker was killed", () =>
     await until(() => isDrained, 10_000);
   }));
 
+Deno.test("Actor.drain() waits for no actor that was stopped before it read the reference", () =>
+  withSystem(async (system) => {
+    const [receiver, sender] = ["receiver", "sender"].map((name) =>
+      system.spawn<typeof probe>(name, fixture("probe.ts"), {})
+    );
+    await receiver.ready;
+    await Promise.all([
+      assertRejects(() => sender.ref.ask("hold"), ActorStopped),
+      sender.ref.tell("sendNotes", { to: receiver.ref, count: 1 }),
+      until(async () => (await sender.stats()).mailbox === 1).then(() => sender.stop()),
+    ]);
+    let isDrained = false;
+    receiver.drain().then(() => isDrained = true);
+    await until(() => isDrained, 10_000);
+  }));
+
 Deno.test("Actor.drain() in the order of a pipeline loses no message", () =>
   withSystem(async (system) => {
     const a = system.spawn<typeof source>("a", fixture("ring.ts"), { buffers: 8, bytes: 64 });

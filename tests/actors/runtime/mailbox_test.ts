@@ -21,7 +21,7 @@ async function openMailbox() {
   await sleep(10);
   const beforeReady = received.length;
   await host.start(() => Promise.resolve(definition as ActorDefinition<Notes, unknown>), undefined);
-  const send = (request: Request) => port.postMessage(request);
+  const send = (request: Request, transfer: Transferable[] = []) => port.postMessage(request, transfer);
   const close = async () => {
     await host.stop(0);
     port.close();
@@ -69,6 +69,27 @@ Deno.test("Mailbox.drain() does not wait for a sender that has let go", async ()
   assert(await drained);
   assertEquals(notes, [1]);
   await close();
+});
+
+Deno.test("Mailbox lets go of the references in a message that comes when it is closed, and refuses a new sender", async () => {
+  const { host, send, close } = await openMailbox();
+  const open = () => {
+    const { port1, port2 } = new MessageChannel();
+    const received: Response[] = [];
+    port1.onmessage = (event: MessageEvent<Response>) => received.push(event.data);
+    return { port: port2, received, close: () => port1.close() };
+  };
+  const [reference, sender] = [open(), open()];
+  const shared = [{ actor: "other", incarnation: 2, port: reference.port, path: [] }];
+  send({ kind: "tell", name: "note", payload: { payload: null, shared } }, [reference.port]);
+  send({ kind: "connect", port: sender.port }, [sender.port]);
+  const stopped = host.stop(0);
+  await until(() => reference.received.length === 1 && sender.received.length === 1);
+  assertEquals<unknown[]>(reference.received, [{ kind: "close" }]);
+  assertEquals(sender.received, [{ kind: "down", crash: undefined }]);
+  await stopped;
+  await close();
+  for (const { close } of [reference, sender]) close();
 });
 
 Deno.test("a flood of messages waits at its sender, and is handled in order", () =>
