@@ -1,6 +1,7 @@
 /** A run under way, as a program that started it sees it. */
 import { UserError } from "../errors.ts";
 import { asUserError } from "./runtime/failure.ts";
+import { StoppedError } from "./stopped_error.ts";
 
 /** Settings of every run. */
 export interface RunSettings {
@@ -42,7 +43,11 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
    */
   readonly result: Promise<Result>;
   readonly #abort = new AbortController();
+  /** Aborts with the reason for which the run is stopped, by whomever. */
+  readonly #stopped: AbortSignal;
   #hasEnded = false;
+  /** Whether a loop was under way when it ended, which gets its error. */
+  #isHeard = false;
   readonly #listeners = new Set<Listener<Event>>();
   /** Resolves when somebody has taken events, or left. */
   #taken = Promise.withResolvers<void>();
@@ -61,7 +66,10 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     stoppedBefore: ((reason: unknown) => unknown) | null = (reason) => reason,
   ) {
     const { signal } = settings;
-    const stopped = AbortSignal.any([this.#abort.signal, ...signal === undefined ? [] : [signal]]);
+    const stopped = this.#stopped = AbortSignal.any([
+      this.#abort.signal,
+      ...signal === undefined ? [] : [signal],
+    ]);
     const onAbort = () => this.#noteTaken(); // who waits for room waits no longer
     stopped.addEventListener("abort", onAbort);
     const isFull = ({ holdsBack, events }: Listener<Event>) => holdsBack && events.length >= MOST_WAITING;
@@ -85,7 +93,8 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
       this.#hasEnded = true;
       stopped.removeEventListener("abort", onAbort);
       // A loop ends with the error. One that nobody waits for, here or in a loop, is an unhandled rejection as any other.
-      if (this.#listeners.size > 0) this.result.catch(() => {});
+      this.#isHeard = this.#listeners.size > 0;
+      if (this.#isHeard) this.result.catch(() => {});
       for (const { wake } of this.#listeners) wake();
     });
   }
@@ -148,13 +157,28 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     this.#taken = Promise.withResolvers();
   }
 
-  /** Stops the run as Ctrl-C does on the command line, saving its progress. Resolves when the run has ended. */
+  /**
+   * Stops the run as Ctrl-C does on the command line, saving its progress. Resolves when the run has ended, also where it had failed
+   * before.
+   *
+   * @throws any other error than the end that was asked for, such as one of a progress that cannot be saved, unless a loop gets it
+   */
   async stop(reason: unknown = new DOMException("the run was stopped", "AbortError")): Promise<void> {
+    const hadEnded = this.#hasEnded;
     this.#abort.abort(reason);
-    await this.result.catch(() => {});
+    try {
+      await this.result;
+    } catch (error) {
+      const wasAskedFor = error instanceof StoppedError || error === this.#stopped.reason;
+      if (!hadEnded && !wasAskedFor && !this.#isHeard) throw error;
+    }
   }
 
-  /** Stops the run if it has not ended. */
+  /**
+   * Stops the run if it has not ended.
+   *
+   * @throws what {@linkcode stop} throws
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }

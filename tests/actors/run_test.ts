@@ -1,5 +1,6 @@
 import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { Run } from "../../actors/run.ts";
+import { StoppedError } from "../../actors/stopped_error.ts";
 import { EmbedRun } from "../../methods/runs.ts";
 
 /** Counts to three, and ends with it or with an error. */
@@ -126,6 +127,65 @@ Deno.test("Run lets go of an iterator at once that is left while it waits", asyn
   assertEquals(await next, { done: true, value: undefined });
   resolve();
   await run.result;
+});
+
+/** A run that ends when it is stopped, with an error made of the reason. */
+function runUntilStopped(end: (reason: unknown) => unknown, signal?: AbortSignal): Run<string, never> {
+  return new Run(async (tell, signal) => {
+    tell("begun");
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    throw end(signal.reason);
+  }, { signal });
+}
+
+/** Waits for the first event of a run, and listens no more. */
+async function begun(run: Run<string, never>): Promise<void> {
+  for await (const _ of run) return;
+}
+
+Deno.test("Run.stop() resolves at the end that was asked for, and rejects at any other", async () => {
+  for (
+    const end of [(reason: unknown) => reason, (reason: unknown) => new StoppedError(reason, "a.pth.tar")]
+  ) {
+    for (const reason of [undefined, "enough"]) {
+      const run = runUntilStopped(end);
+      await begun(run);
+      await run.stop(reason);
+    }
+  }
+  const controller = new AbortController();
+  const aborted = runUntilStopped((reason) => reason, controller.signal);
+  await begun(aborted);
+  controller.abort("first");
+  await aborted.stop("second");
+
+  const noSpace = () => new Error("no space left on device");
+  const unsaved = runUntilStopped(noSpace);
+  await begun(unsaved);
+  await assertRejects(() => unsaved.stop(), Error, "no space left");
+  await unsaved.stop(); // it has ended
+  await assertRejects(
+    async () => {
+      await using run = runUntilStopped(noSpace);
+      await begun(run);
+    },
+    Error,
+    "no space left",
+  );
+});
+
+Deno.test("Run.stop() leaves the error of an end to the loop that gets it", async () => {
+  const run = runUntilStopped(() => new Error("no space left on device"));
+  let stopped: Promise<void> | undefined;
+  await assertRejects(
+    async () => {
+      await using _ = run;
+      for await (const _ of run) stopped = run.stop();
+    },
+    Error,
+    "no space left",
+  );
+  await stopped;
 });
 
 /** A moment in which work that waits for nothing but promises is done. */
