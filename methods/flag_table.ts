@@ -52,6 +52,8 @@ export interface TextFlag extends FlagBase {
   kind: "text";
   /** Names the value in `--help`. */
   metavar: string;
+  /** Whether a program's option is what the text is parsed to, which is checked elsewhere. */
+  isParsed?: boolean;
 }
 
 /** One of `values`, or of those that `isOther` knows. */
@@ -210,11 +212,11 @@ function isFitting(flag: Flag, value: unknown): boolean {
           (flag.kind === "numbers" || Number.isSafeInteger(item))
         );
     case "choice": // long lists have a search of their own, with near names
-      return flag.valuesShown !== undefined || (typeof value === "string" && isChoice(flag, value));
+      return typeof value === "string" && (flag.valuesShown !== undefined || isChoice(flag, value));
     case "boolean":
       return typeof value === "boolean";
-    case "text":
-      return true; // paths and the like, which are looked at where they are used
+    case "text": // paths and the like, which are looked at where they are used
+      return flag.isParsed === true || (typeof value === "string" && value !== "");
   }
 }
 
@@ -247,8 +249,8 @@ export function checkNames(table: FlagTable, others: readonly string[], options:
 export function checkOptions(table: FlagTable, options: object, required: readonly string[] = []): void {
   for (const name of required) {
     const value: unknown = Object.hasOwn(options, name) ? options[name as keyof typeof options] : undefined;
-    if (typeof value === "string") continue;
-    throw new UserError(`${name}: expected a path, found ${Deno.inspect(value)}`);
+    if (typeof value === "string" && value !== "") continue;
+    throw new UserError(`${name}: expected a path, found ${describeFound(value)}`);
   }
   for (const [name, value] of Object.entries(options)) {
     const flag = Object.hasOwn(table, name) ? table[name] : undefined;
@@ -263,5 +265,17 @@ export function checkOptions(table: FlagTable, options: object, required: readon
  */
 export function checkOption(name: string, flag: Flag, value: unknown): void {
   if (isFitting(flag, value)) return;
-  throw new UserError(`${name}: expected ${describeExpected(flag)}, found ${Deno.inspect(value)}`);
+  throw new UserError(`${name}: expected ${describeOption(flag)}, found ${describeFound(value)}`);
+}
+
+/** What a program's option is to be, for errors: what is any text on the command line must be a string. */
+function describeOption(flag: Flag): string {
+  if (flag.kind === "text") return `a non-empty string (${flag.metavar})`;
+  if (flag.kind === "choice" && flag.valuesShown !== undefined) return `a string (${flag.valuesShown})`;
+  return describeExpected(flag);
+}
+
+/** A value of whatever type, for errors. */
+function describeFound(value: unknown): string {
+  return value instanceof URL ? "a URL object" : Deno.inspect(value);
 }

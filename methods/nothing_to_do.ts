@@ -8,13 +8,15 @@ export class NothingToDoError extends UserError {
   /**
    * Names the checkpoint and the flag to change.
    *
-   * @param resume path of the checkpoint
+   * @param resume path of the checkpoint; `null` for a new run that starts after its last epoch
    * @param done epochs that it has
    * @param epochs epochs of the whole run
    */
   constructor(resume: string | null, done: number, epochs: number) {
     super(
-      `${resume}: ${done} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
+      `${
+        resume === null ? "" : `${resume}: `
+      }${done} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
     );
   }
 }

@@ -39,6 +39,7 @@ import {
   maxPixelsFlag,
   partFlag,
   SGD_FLAGS,
+  testDataFlag,
   voteFlags,
   workersFlag,
 } from "./shared_flags.ts";
@@ -123,7 +124,12 @@ const EVALUATION_TABLE: FlagTable = {
   fastDecode: fastDecodeFlag(""),
   evalResize: evalResizeFlag(""),
 };
-const KNN_TABLE: FlagTable = { ...EVALUATION_TABLE, ...voteFlags("") };
+const KNN_TABLE: FlagTable = {
+  ...EVALUATION_TABLE,
+  ...voteFlags(""),
+  seed: { kind: "integer", min: 0, group: "", help: "" },
+  testData: testDataFlag(""),
+};
 const EMBED_TABLE: FlagTable = {
   ...EVALUATION_TABLE,
   part: partFlag(""),
@@ -205,7 +211,7 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
     read: [...dataAt(data, testData === HELD_OUT ? null : testData), ...checkpointAt(pretrained)],
   });
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
-    checkNames(KNN_TABLE, [...UNFLAGGED, "seed", "testData"], input);
+    checkNames(KNN_TABLE, UNFLAGGED, input);
     checkOptions(KNN_TABLE, input, ["data"]);
     const choice = { arch, isAsked: true, stem, which, weights, heads, feature, part: "backbone" } as const;
     using source = pretrained === null ? null : await openEncoderSource(pretrained, choice);

@@ -48,6 +48,7 @@ export function dataFlags() {
     saveEvery: {
       kind: "text",
       metavar: "N|TIME",
+      isParsed: true,
       group: DATA,
       help:
         "write a checkpoint every N steps (such as 500) or every TIME (such as 90s, 30m, 2h), in addition to the end " +

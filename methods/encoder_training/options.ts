@@ -4,6 +4,7 @@ import type { GradientCompression } from "../../actors/ranks/ranks.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import { UserError } from "../../errors.ts";
 import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
+import { checkOption } from "../flag_table.ts";
 import type { TrainingOptions } from "../training_options.ts";
 import type { StepOptions } from "./step_options.ts";
 
@@ -65,14 +66,16 @@ export interface EncoderTrainingOptions extends TrainingOptions, StepOptions {
 }
 
 /**
- * Fails where the number of images is given, and no reader that makes them.
+ * Fails where the number of images is given and is none, or there is no reader that makes them.
  *
  * @throws {UserError}
  */
 export function requireImagesReader(
   input: Pick<EncoderTrainingOptions, "data"> & Partial<EncoderTrainingOptions>,
 ): void {
-  if (input.images !== undefined && input.actors?.tsv_reader === undefined) {
+  if (input.images === undefined) return;
+  checkOption("images", { kind: "integer", min: 1, group: "", help: "" }, input.images);
+  if (input.actors?.tsv_reader === undefined) {
     throw new UserError(
       "images: expected a reader that makes them beside it, actors.tsv_reader, found none; name its module, or leave images " +
         `out to read those of ${input.data}`,

@@ -25,6 +25,7 @@ const TABLE = {
   long: { kind: "choice", values: ["a"], valuesShown: "see there", group: "", help: "" },
   on: { kind: "boolean", group: "", help: "" },
   path: { kind: "text", metavar: "FILE", group: "", help: "" },
+  interval: { kind: "text", metavar: "TIME", isParsed: true, group: "", help: "" },
 } as const;
 
 Deno.test("checkOptions() lets through what the flags could say, and refuses the rest by name", () => {
@@ -38,6 +39,7 @@ Deno.test("checkOptions() lets through what the flags could say, and refuses the
       long: "of a plugin",
       on: false,
       path: "x",
+      interval: { seconds: 5 },
     },
     ...{ other: {}, tuning: null },
   });
@@ -55,9 +57,20 @@ Deno.test("checkOptions() lets through what the flags could say, and refuses the
     [{ rates: [1, -1] }, "rates: expected numbers above 0"],
     [{ rule: "c" }, 'rule: expected one of a, b, found "c"'],
     [{ on: 1 }, "on: expected true or false"],
+    [{ long: 5 }, "long: expected a string (see there), found 5"],
+    [{ path: 5 }, "path: expected a non-empty string (FILE), found 5"],
+    [{ path: "" }, 'path: expected a non-empty string (FILE), found ""'],
+    [{ path: new URL("file:///x") }, "path: expected a non-empty string (FILE), found a URL object"],
   ];
   for (const [options, message] of refused) {
     assertThrows(() => checkOptions(TABLE, options), UserError, message);
+  }
+  for (const [path, found] of [["", '""'], [new URL("file:///x"), "a URL object"]]) {
+    assertThrows(
+      () => checkOptions({}, { path }, ["path"]),
+      UserError,
+      `path: expected a path, found ${found}`,
+    );
   }
 });
 

@@ -10,6 +10,7 @@ import {
   linearProbe,
   type Method,
   METHODS,
+  NothingToDoError,
   pretrain,
   sampleOptions,
   samplePretrainOptions,
@@ -91,6 +92,13 @@ Deno.test("a training that is stopped before its first step writes no checkpoint
   const { checkpoint: resume } = await distill(folder.options("whole")).result;
   const resumed = await stopAtOnce({ resume }, "resumed");
   assertEquals(resumed.files.map((name) => join(folder.path, "resumed", name)), [resumed.error.checkpoint]);
+});
+
+Deno.test("a new run that starts after its last epoch has nothing to do, and names no checkpoint", async () => {
+  using folder = new RunFolder(24);
+  const { result } = distill(folder.options("late", { startEpoch: 2, epochs: 2 }));
+  const { message } = await assertRejects(() => result, NothingToDoError);
+  assertMatch(message, /^2 of 2 epochs are done/);
 });
 
 Deno.test("the error of a missing permission names the folders of a run's own actors too", async () => {

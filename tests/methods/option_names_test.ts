@@ -146,6 +146,22 @@ Deno.test("saveEvery that is neither steps nor seconds is refused", async () => 
   }
 });
 
+Deno.test("images, and the seed and test images of a kNN evaluation, are checked as the options of flags are", async () => {
+  const actors = { tsv_reader: import.meta.url };
+  for (const task of [distill, pretrain]) {
+    for (const images of [-5, 0, 1.5, NaN, Infinity, "160"]) {
+      const options = { output: "/never", ...task === distill && { distill: "/nowhere" }, actors, images };
+      const message = "images: expected a whole number of at least 1, found ";
+      await assertRejects(() => call(task, options), UserError, message);
+    }
+  }
+  for (const seed of ["x", -1, NaN]) {
+    await assertRejects(() => call(knn, { seed }), UserError, "seed: expected a whole number of at least 0");
+  }
+  const testData = new URL("file:///test.tsv");
+  await assertRejects(() => call(knn, { testData }), UserError, "testData: expected a non-empty string");
+});
+
 Deno.test("an AbortSignal in the place of the settings is refused, in every task", async () => {
   const { signal } = new AbortController();
   for (const task of [distill, pretrain, linearProbe, finetune, knn, embed]) {
