@@ -38,6 +38,7 @@ import { openDataset } from "../data/open_dataset.ts";
 import { Random } from "../data/random.ts";
 import { UserError } from "../errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { EncoderPart } from "../models/encoder_parts.ts";
 import { placesOfOthers, WeightedKnn } from "../models/knn.ts";
 import { earlySignal } from "./rank_shares.ts";
@@ -73,6 +74,8 @@ export interface EmbeddingOptions {
   evalResize?: EvaluationResizeChoice;
   /** Keep activations and the encoder's weights in float16, as `--amp` does. */
   amp?: boolean;
+  /** Kernel tuning of the adapter, from `tuneAdapter`. Default: the defaults of its kind. */
+  tuning?: Tuning | null;
   /** Reader Workers. */
   workers: number;
   /** Custom actors that replace built-in ones. */
@@ -170,7 +173,12 @@ class NeighbourSearch implements Disposable {
 
   static async open(options: EmbeddingOptions, rows: number): Promise<NeighbourSearch | undefined> {
     if (options.neighbours === null) return undefined;
-    return new NeighbourSearch(await openGpu("neighbours"), options, options.neighbours, rows);
+    return new NeighbourSearch(
+      await openGpu("neighbours", options.tuning),
+      options,
+      options.neighbours,
+      rows,
+    );
   }
 
   /** Takes rows in, one call after the other. */
@@ -256,6 +264,7 @@ export async function runEmbedding(
       batchSize,
       imageSize,
       mixedPrecision: options.amp,
+      tuning: options.tuning,
       next: sink,
     }));
     const pipeline = new Pipeline(

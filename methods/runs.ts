@@ -137,7 +137,7 @@ const EMBED_TABLE: FlagTable = {
   batchSize: SGD_FLAGS.batchSize,
 };
 /** Names of options of both that are in no table. */
-const UNFLAGGED = ["actors", "data", "plugins"];
+const UNFLAGGED = ["actors", "data", "plugins", "tuning"];
 /** The same of what neighbours are found by, none of which may be left out. */
 const NEIGHBOURS_TABLE = {
   queries: { kind: "integer", min: 1, group: "", help: "" },
@@ -147,7 +147,7 @@ const NEIGHBOURS_TABLE = {
 
 /** Options for {@linkcode knn}, named as on the command line. All but `data` and the encoder have defaults. */
 export interface KnnInput
-  extends AskedViews, Pick<KnnOptions, "maxPixels" | "fastDecode" | "actors" | "plugins"> {
+  extends AskedViews, Pick<KnnOptions, "maxPixels" | "fastDecode" | "tuning" | "actors" | "plugins"> {
   /** Checkpoint of the encoder; omitted or `null` for random weights of `arch`. */
   pretrained?: string | null;
   /** Name of the encoder; detected from the checkpoint if omitted. */

@@ -69,7 +69,7 @@ Deno.test("knn() and embed() take the names of their options", async () => {
   const both: Required<Pick<KnnInput & EmbedInput, keyof KnnInput & keyof EmbedInput>> = {
     ...{ pretrained: "/nowhere", arch: "resnet18", stem: "cifar", which: "student", weights: "x", heads: 1 },
     ...{ feature: "cls", amp: false, imageSize: 32, evalResize: "none", maxPixels: 9, fastDecode: false },
-    ...{ data: "/nowhere", actors: {}, plugins: [] },
+    ...{ data: "/nowhere", actors: {}, plugins: [], tuning: null },
   };
   const evaluation: Required<KnnInput> = {
     ...both,
