@@ -19,7 +19,7 @@ const HOOKS_MS = 2000;
 
 /** Options for `ActorSystem.spawn()`. */
 export interface SpawnOptions {
-  /** Messages that each holder of a reference may have in flight. Default: 2. */
+  /** Messages that each holder of a reference may have in flight, at least 1. Default: 2. */
   credits?: number;
   /** How long the actor may take until it is ready, in ms; `Infinity` for as long as it likes. Default: 5 minutes. */
   startTimeoutMs?: number;

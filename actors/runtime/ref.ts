@@ -13,7 +13,7 @@ export const DEFAULT_ASK_TIMEOUT_MS = 30_000;
 
 /** Options for {@linkcode ActorRef.tell}. */
 export interface TellOptions {
-  /** What to transfer instead of every buffer and port in the payload; the rest is copied. `[]` copies all. */
+  /** What to transfer instead of every buffer in the payload; the others are copied. `[]` copies all. Ports are always transferred. */
   transfer?: Transferable[];
 }
 

@@ -119,6 +119,7 @@ export class ActorSystem {
    * @param url URL of the module whose default export is the actor: `new URL("./x.ts", import.meta.url)`
    * @param config configuration that the definition takes; copied, except for references and ports
    * @throws {ActorStopped} if the system was stopped
+   * @throws {RangeError} if `credits` is no whole number above 0
    */
   // deno-lint-ignore no-explicit-any -- any definition
   spawn<D extends ActorDefinition<any, any>>(
@@ -128,6 +129,7 @@ export class ActorSystem {
     { credits = DEFAULT_CREDITS, startTimeoutMs = 300_000 }: SpawnOptions = {},
   ): Actor<ProtocolOf<D>> {
     this.#checkName(name);
+    checkCredits(name, credits);
     const incarnation = ++incarnations;
     const actor = new Actor<ProtocolOf<D>>(
       {
@@ -189,13 +191,19 @@ export class ActorSystem {
     return supervisor;
   }
 
-  /** Makes an actor on the main thread, without a Worker, for example for progress and metrics. */
+  /**
+   * Makes an actor on the main thread, without a Worker, for example for progress and metrics.
+   *
+   * @throws {ActorStopped} if the system was stopped
+   * @throws {RangeError} if `credits` is no whole number above 0
+   */
   listen<P extends Protocol<P>>(
     name: string,
     handlers: Handlers<P>,
     { credits = DEFAULT_CREDITS }: Pick<SpawnOptions, "credits"> = {},
   ): ActorRef<P> {
     this.#checkName(name);
+    checkCredits(name, credits);
     const host = this.#host(name, credits);
     this.#listeners.set(name, host);
     host.start(() => Promise.resolve({ start: () => ({ handlers }) }), undefined);
@@ -286,4 +294,10 @@ export class ActorSystem {
       throw new Error(`there is already an actor "${name}"; names must be unique in a system`);
     }
   }
+}
+
+/** Without credits nobody could send it anything, and would wait for ever. */
+function checkCredits(name: string, credits: number): void {
+  if (Number.isSafeInteger(credits) && credits > 0) return;
+  throw new RangeError(`actor "${name}": expected a whole number of credits above 0, found ${credits}`);
 }

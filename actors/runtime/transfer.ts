@@ -42,11 +42,12 @@ interface Shareable {
  * ports and references to actors; anything else is left to structured clone.
  *
  * @param what names the message in errors
- * @param transfer what to transfer instead of everything that is found; the rest is copied
+ * @param transfer what to transfer instead of all buffers that are found; the others are copied. Ports, which cannot be copied, are
+ *   transferred all the same
  * @throws {TypeError} where a buffer was sent away before, or the payload is too large or deep to be searched
  */
 export function pack(what: string, payload: unknown, transfer?: Transferable[]): Packed {
-  const found = new Set<Transferable>();
+  const found = new Set<Transferable>(transfer);
   const slots: { path: (string | number)[]; value: Shareable }[] = [];
   const seen = new Set<object>();
   const path: (string | number)[] = [];
@@ -57,7 +58,7 @@ export function pack(what: string, payload: unknown, transfer?: Transferable[]):
     if (buffer.detached) {
       throw new TypeError(`${what}: the buffer at ${where(path)} was already sent to another actor`);
     }
-    found.add(buffer);
+    if (transfer === undefined) found.add(buffer);
   };
   const walk = (value: unknown): void => {
     if (++count > MAX_VALUES || path.length > MAX_DEPTH) {
@@ -101,7 +102,7 @@ export function pack(what: string, payload: unknown, transfer?: Transferable[]):
   return {
     payload: slots.length === 0 ? payload : withoutReferences(payload, new Map()),
     shared,
-    transfer: [...(transfer ?? found), ...shared.map(({ port }) => port)],
+    transfer: [...found, ...shared.map(({ port }) => port)],
   };
 }
 

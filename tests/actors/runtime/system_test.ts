@@ -242,6 +242,33 @@ Deno.test("ActorSystem.run() returns what the work returns, and passes on what i
   assertEquals(other.actors.size, 0);
 });
 
+Deno.test("ActorSystem.spawn() moves a port of the configuration, and copies a buffer", async () => {
+  const start = "({ port, bytes }) => { port.postMessage(bytes); port.close(); return { handlers: {} }; }";
+  const url = `data:text/javascript,${encodeURIComponent(`export default { start: ${start} };`)}`;
+  for (const oneThread of [false, true]) {
+    await withSystem(async (system) => {
+      const { port1, port2 } = new MessageChannel();
+      const { promise, resolve } = Promise.withResolvers<unknown>();
+      port1.onmessage = ({ data }) => resolve(data);
+      const bytes = Uint8Array.of(1, 2);
+      system.spawn("writer", url, { port: port2, bytes });
+      assertEquals([await promise, bytes], [bytes, Uint8Array.of(1, 2)]);
+      port1.close();
+    }, { oneThread });
+  }
+});
+
+Deno.test("ActorSystem.spawn() and listen() refuse credits that nothing could be sent by", () =>
+  withSystem((system) => {
+    for (const credits of [0, -1, 0.5, NaN, Infinity]) {
+      const message = `actor "a": expected a whole number of credits above 0, found ${credits}`;
+      assertThrows(() => system.spawn("a", fixture("crasher.ts"), {}, { credits }), RangeError, message);
+      assertThrows(() => system.listen("a", {}, { credits }), RangeError, message);
+    }
+    assertEquals(system.actors.size, 0);
+    return Promise.resolve();
+  }));
+
 Deno.test("ActorSystem.spawn() wants a name of its own for every actor", () =>
   withSystem(async (system) => {
     await system.spawn<typeof probe>("a", fixture("probe.ts"), {}).ready;

@@ -42,6 +42,14 @@ Deno.test("pack() takes the explicit list instead of what it finds", () => {
   assertEquals(pack("m", { a, b }, []).transfer, []);
 });
 
+Deno.test("pack() takes ports beside the explicit list, since they cannot be copied, and each once", () => {
+  const { port1, port2 } = new MessageChannel();
+  const payload = { bytes: new ArrayBuffer(8), port1, port2 };
+  assertEquals(pack("m", payload, []).transfer, [port1, port2]);
+  assertEquals(pack("m", payload, [port2]).transfer, [port2, port1]);
+  for (const port of [port1, port2]) port.close();
+});
+
 Deno.test("pack() says where a buffer is that was sent before", () => {
   const bytes = new Uint8Array(8);
   structuredClone(bytes, { transfer: [bytes.buffer] });
