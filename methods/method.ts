@@ -23,7 +23,7 @@ import { FolderLostError } from "../data/folder_identity.ts";
 import { type FolderLock, RELAUNCH_PATIENCE_MS } from "../data/folder_lock.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
-import { takeOutputFolder } from "./output_folder.ts";
+import { makeFolder, removeMadeFolders, takeOutputFolder } from "./output_folder.ts";
 import { UserError } from "../errors.ts";
 import { findCheckpointToResume } from "./resume_auto.ts";
 import { withoutUnset } from "./without_unset.ts";
@@ -187,8 +187,8 @@ async function findResume(
 
 /**
  * Makes the output folder, where the checkpoint to resume from is there, and does the work of a run that writes to it: no other
- * run may, and the run ends as soon as the folder is removed, moved or replaced. A folder that was made for a run that fails before
- * it writes anything is removed.
+ * run may, and the run ends as soon as the folder is removed, moved or replaced. Folders that were made for a run that fails before
+ * it writes anything are removed.
  *
  * @throws {UserError} where the folder holds another run, or there is no such checkpoint
  * @throws {FolderLostError}
@@ -207,14 +207,13 @@ async function inOutputFolder<T>(
   };
   if (caller !== undefined) return await workIn(caller);
   if (resume !== null && resume !== "auto") (await openCheckpointFile(resume))[Symbol.dispose]();
-  const isNew = await Deno.stat(output).then(() => false, (error) => error instanceof Deno.errors.NotFound);
-  await Deno.mkdir(output, { recursive: true });
+  const made = makeFolder(output);
   try {
     using lock = takeOutputFolder(output, resume, ranks && RELAUNCH_PATIENCE_MS);
     return await workIn(lock);
   } catch (error) {
     // What is in its place if it is lost is somebody else's.
-    if (isNew && !(error instanceof FolderLostError)) await Deno.remove(output).catch(() => {}); // where it is empty
+    if (!(error instanceof FolderLostError)) removeMadeFolders(made); // where they are empty
     throw error;
   }
 }

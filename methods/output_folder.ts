@@ -31,6 +31,41 @@ function readEarlierRun(folder: string): EarlierRun {
 }
 
 /**
+ * Makes a folder, with the missing ones above it.
+ *
+ * @returns the folders that were made, the innermost first, for {@linkcode removeMadeFolders}
+ */
+export function makeFolder(path: string): string[] {
+  const made: string[] = [];
+  for (let folder = path; isMissing(folder); folder = dirname(folder)) made.push(folder);
+  Deno.mkdirSync(path, { recursive: true });
+  return made;
+}
+
+/** Whether there is nothing at a path. What lies above the folder of a run may be without permissions, for which Deno would ask. */
+function isMissing(path: string): boolean {
+  const states = (["read", "write"] as const).map((name) => Deno.permissions.querySync({ name, path }).state);
+  if (!states.every((state) => state === "granted")) return false;
+  try {
+    Deno.statSync(path);
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
+  }
+}
+
+/** Removes what {@linkcode makeFolder} made for a run that never began, up to the first folder that is not empty. */
+export function removeMadeFolders(made: readonly string[]): void {
+  for (const folder of made) {
+    try {
+      Deno.removeSync(folder);
+    } catch {
+      return;
+    }
+  }
+}
+
+/**
  * Takes a folder that is there for a run to write to. The one rule for the library and the command line: a folder that
  * holds a run is taken only to resume that run.
  *

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
 import type { TraceSpan } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
-import { isIn, takeOutputFolder } from "../../methods/output_folder.ts";
+import { isIn, makeFolder, removeMadeFolders, takeOutputFolder } from "../../methods/output_folder.ts";
 import type { FolderLock } from "../../data/folder_lock.ts";
 import { readLinesSync } from "../../data/read_lines.ts";
 import { replacePartsSync, replaceTextFileSync } from "../../data/replace_file.ts";
@@ -126,17 +126,18 @@ export class OutputFolder implements Disposable {
   readonly lock: FolderLock;
   /** Whether the folder holds the run that is evaluated, and stays as it is. */
   readonly isKept: boolean;
-  readonly #isNew: boolean;
+  /** Folders that were made for it, the innermost first. */
+  readonly #made: readonly string[];
   readonly #failure = new AbortController();
   #hasBegun = false;
   /** By name, those that lines are added to. */
   readonly #files = new Map<string, LineFile>();
 
-  private constructor(path: string, lock: FolderLock, isNew: boolean, isKept: boolean) {
+  private constructor(path: string, lock: FolderLock, made: readonly string[], isKept: boolean) {
     this.path = path;
     this.lock = lock;
     this.isKept = isKept;
-    this.#isNew = isNew;
+    this.#made = made;
     if (isKept) return;
     for (const name of ["log.txt", METRICS]) this.#openToAppend(name);
   }
@@ -147,8 +148,8 @@ export class OutputFolder implements Disposable {
   }
 
   /**
-   * Makes the folder where it is missing and opens its files. A folder that was made for a run that never begins
-   * ({@linkcode OutputFolder.begin}) is removed at the end.
+   * Makes the folder where it is missing and opens its files. Folders that were made for a run that never begins
+   * ({@linkcode OutputFolder.begin}) are removed at the end.
    *
    * @param resume the checkpoint that the run goes on from, `auto` for the folder's newest one where it has any
    * @param patienceMs how long it waits for another run to end, a moment where it is left out
@@ -161,16 +162,15 @@ export class OutputFolder implements Disposable {
     patienceMs?: number,
     evaluates = false,
   ): OutputFolder {
-    const isNew = !isThere(path);
-    attemptWrite(path, () => Deno.mkdirSync(path, { recursive: true }));
+    const made = attemptWrite(path, () => makeFolder(path));
     let lock: FolderLock | undefined;
     let folder: OutputFolder;
     try {
       lock = attemptWrite(path, () => takeOutputFolder(path, resume, patienceMs));
-      folder = new OutputFolder(path, lock, isNew, evaluates && resume !== null && isIn(path, resume));
+      folder = new OutputFolder(path, lock, made, evaluates && resume !== null && isIn(path, resume));
     } catch (error) {
       lock?.[Symbol.dispose]();
-      if (isNew) removeIfThere(path);
+      removeMadeFolders(made);
       throw error;
     }
     try {
@@ -308,12 +308,12 @@ export class OutputFolder implements Disposable {
 
   [Symbol.dispose](): void {
     for (const file of this.#files.values()) file[Symbol.dispose]();
-    const isUnused = this.#isNew && !this.#hasBegun && this.isInPlace;
+    const isUnused = this.#made.length > 0 && !this.#hasBegun && this.isInPlace;
     if (isUnused) {
       for (const name of ["log.txt", METRICS]) removeIfThere(join(this.path, name));
     }
     this.lock[Symbol.dispose]();
-    if (isUnused) removeIfThere(this.path); // where nobody put anything into it
+    if (isUnused) removeMadeFolders(this.#made); // where nobody put anything into them
   }
 
   /** Adds a line to `actors.jsonl` for each thing that an actor did. */

@@ -43,11 +43,15 @@ Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, an
 Deno.test("a run that cannot begin leaves no folder that it made, and one that was there", async () => {
   using folder = new RunFolder(8);
   const options = folder.options("there", { batchSize: 64 });
-  const output = join(folder.path, "made");
+  const above = join(folder.path, "above");
+  const output = join(above, "of", "made");
   for (const changes of [{}, { data: join(folder.path, "no.tsv") }, { batchSize: 4, queue: 2 }]) {
     await assertRejects(() => distill({ ...options, ...changes, output }).result, Error);
-    assertThrows(() => Deno.statSync(output), Deno.errors.NotFound);
+    assertThrows(() => Deno.statSync(above), Deno.errors.NotFound);
   }
+  Deno.mkdirSync(above);
+  await assertRejects(() => distill({ ...options, output }).result, Error);
+  assertEquals([...Deno.readDirSync(above)], [], "what was there stays");
   await assertRejects(() => distill(options).result, UserError);
   assertEquals([...Deno.readDirSync(options.output)], []);
   // What a run has written stays.

@@ -104,6 +104,22 @@ Deno.test(
 );
 
 Deno.test(
+  "OutputFolder removes the folders that it made above it too, as far as they are empty",
+  inFolder((parent) => {
+    const [run, other] = ["run", "other"].map((name) => join(parent, "a", "b", name));
+    {
+      using _ = OutputFolder.open(run);
+    }
+    assertEquals([...Deno.readDirSync(parent)], []);
+    {
+      using _ = OutputFolder.open(run);
+      Deno.mkdirSync(other);
+    }
+    assertEquals([...Deno.readDirSync(join(parent, "a", "b"))].map(({ name }) => name), ["other"]);
+  }),
+);
+
+Deno.test(
   "OutputFolder removes what it made for a run that never began, and nothing else",
   inFolder((parent) => {
     const [ours, shared, theirs] = ["ours", "shared", "theirs"].map((name) => join(parent, name));
