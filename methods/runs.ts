@@ -90,7 +90,9 @@ export function pretrain(
  *
  * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
  *   `cause`
+ * @throws {FolderLostError} in the run's result, if the output folder is removed, moved or replaced
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {ActorCrash} in the run's result, if actors crash again and again
  */
 export function linearProbe(
   input: LinearInput,
@@ -104,7 +106,9 @@ export function linearProbe(
  * saves a checkpoint of where training is.
  *
  * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
+ * @throws {FolderLostError} in the run's result, if the output folder is removed, moved or replaced
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used, and where training diverges
+ * @throws {ActorCrash} in the run's result, if actors crash again and again
  */
 export function finetune(
   input: FinetuneInput,
@@ -183,6 +187,7 @@ export interface KnnInput
  * Evaluates an encoder by weighted kNN classification of its pooled features. The result has one accuracy per k.
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {ActorCrash} in the run's result, if actors crash again and again
  */
 export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEvent, Accuracy[]> {
   const input = withoutUnset(given);
@@ -298,6 +303,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  * Computes the embedding of every image in a data set.
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {ActorCrash} in the run's result, if actors crash again and again
  */
 export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRun {
   const asked = withoutUnset(given);
