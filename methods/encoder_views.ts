@@ -30,8 +30,10 @@ const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the size of the bundled
 /** What `--help` says of the two flags where they are not given; `checkpoint` is the one that is asked. */
 export function viewDefaultNotes(checkpoint: string): { imageSize: string; evalResize: string } {
   return {
-    imageSize: `default: from ${checkpoint}, else 224; ${SAMPLE_IMAGE_SIZE} for the bundled images`,
-    evalResize: `default: from ${checkpoint}, else auto; auto-bicubic for DINO, DINOv2 and DINOv3`,
+    imageSize:
+      `default: from ${checkpoint}, else 224; ${SAMPLE_IMAGE_SIZE} for the bundled images and stems for CIFAR`,
+    evalResize:
+      `default: from ${checkpoint}, else auto; auto-bicubic for DINO, DINOv2 and DINOv3; none for stems for CIFAR`,
   };
 }
 

@@ -4,7 +4,7 @@ import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import type { ResizeFilter } from "../kernels/image/resize_table.ts";
 import { maxPool } from "../kernels/ops/max_pool/max_pool.ts";
-import type { SavedInput } from "./checkpoint/saved_input.ts";
+import { CROP_RATIOS, type SavedInput } from "./checkpoint/saved_input.ts";
 import type { Framework } from "./checkpoint/state_dict.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import { UserError } from "../errors.ts";
@@ -22,6 +22,9 @@ import { usualHead } from "./registry.ts";
 /** Image size of all the papers whose checkpoints are read: MoCo, SimCLR, SWAV, SEED; torchvision's models too. */
 export const PAPER_IMAGE_SIZE = 224;
 
+/** Image size of encoders whose first layers are for CIFAR's images, where nothing says another. */
+const CIFAR_IMAGE_SIZE = 32;
+
 /** Where a checkpoint's word on its images comes from. */
 export interface InputSource {
   readonly path: string;
@@ -32,6 +35,10 @@ export interface InputSource {
   readonly others?: readonly string[];
   /** The stem that its encoder has since its program gives it that one; `undefined` where something else told it. */
   readonly likelyStem?: Stem;
+  /** Which of its stems its encoder has. */
+  readonly stem?: Stem;
+  /** What `input` has of its program and not of the file, see {@linkcode StateDict.likelyInput}. */
+  readonly likelyInput?: SavedInput;
   /** Sizes of images that its encoder takes; any where it is left out. */
   readonly sizes?: ImageSizes;
   /** Height and width of the smallest that it takes, in pixels; absent where none is too small. */
@@ -83,6 +90,7 @@ const AUTHORS: Readonly<Record<Framework, string>> = {
 
 /**
  * Decides which images an encoder takes: those that are asked for; else what its checkpoint says; else the size of its authors.
+ * With a stem for CIFAR that is 32 pixels, uncropped.
  *
  * @param source the checkpoint; `null` for fresh weights
  * @param usual size where nobody says one, and where that is from; that of the authors where it is left out
@@ -94,9 +102,11 @@ export function chooseInput(
 ): ChosenInput {
   const saved = source?.input;
   const { sizes, feature } = source ?? {};
-  const imageSize = asked.imageSize ?? saved?.imageSize ?? fitSize(sizes, usual?.imageSize);
+  const imageSize = asked.imageSize ?? saved?.imageSize ??
+    fitSize(sizes, usual?.imageSize ?? (isForCifar(source) ? CIFAR_IMAGE_SIZE : undefined));
   if (source !== null) requireImageSize(source, imageSize);
-  const ratio = asked.cropRatio ?? saved?.cropRatio;
+  const ratio = asked.cropRatio ?? saved?.cropRatio ??
+    (imageSize === CIFAR_IMAGE_SIZE && isForCifar(source) ? CROP_RATIOS.none : undefined);
   const cropRatio = ratio === "auto" ? undefined : ratio;
   const usualFilter = saved?.interpolation ?? source?.interpolation ?? "bilinear";
   const interpolation = asked.interpolation ?? usualFilter;
@@ -113,6 +123,12 @@ export function chooseInput(
       : [`${source!.path}: the feature is ${feature}, as requested, and not ${saved.feature}`],
   ];
   return { imageSize, cropRatio, interpolation, note: notes.length === 0 ? undefined : notes.join(". ") };
+}
+
+/** Whether the first layers of an encoder are for CIFAR's images, and its file says no size. */
+function isForCifar(source: Pick<InputSource, "stem" | "input" | "sizes"> | null): boolean {
+  if (source === null || source.input?.imageSize !== undefined || source.sizes !== undefined) return false;
+  return source.stem === "cifar" || source.stem === "cifar_pad2";
 }
 
 /** The size that is taken where nobody says one: the least that an encoder takes from `wanted` pixels on, or its usual one. */
@@ -139,9 +155,9 @@ export function requireImageSize(
 
 /** Where in a file an encoder was found, and which others were left out; `undefined` where there is no choice. */
 export function describePlace(
-  { framework, prefix, others, likelyStem }: Pick<
+  { framework, prefix, others, likelyStem, likelyInput }: Pick<
     InputSource,
-    "framework" | "prefix" | "others" | "likelyStem"
+    "framework" | "prefix" | "others" | "likelyStem" | "likelyInput"
   >,
 ): string | undefined {
   if (others === undefined) return undefined;
@@ -156,24 +172,37 @@ export function describePlace(
   const place = prefix === "" ? [] : [`the encoder is under ${prefix}*`];
   const stem = likelyStem === undefined ? [] : [`its stem is ${likelyStem}, as solo-learn's for CIFAR`];
   const left = others.length === 0 ? [] : [`ignored ${others.join(", ")}, which --weights can select`];
-  return [...place, ...stem, ...left].join("; ") || undefined;
+  const normalization = likelyInput === undefined
+    ? []
+    : [`its images are normalised by ${describeInput(likelyInput)}, as in MoCo's notebook for CIFAR-10`];
+  return [...place, ...stem, ...normalization, ...left].join("; ") || undefined;
 }
 
 function describeChoice(
-  { path, framework, isOurs, input, inputIsOfRun, sizes, sizesAreOf }: InputSource,
+  source: InputSource,
   asked: AskedInput,
   taken: number,
   from: string | undefined,
 ): string | undefined {
+  const { path, framework, isOurs, input, inputIsOfRun, likelyInput, sizes, sizesAreOf } = source;
   const pixels = (size: number) => `${size} x ${size} pixels`;
   if (input?.imageSize === undefined) {
     const own = describeInput({ mean: input?.mean, std: input?.std });
-    const isUnusual = own.startsWith("mean");
+    const isUnusual = own.startsWith("mean") && likelyInput === undefined;
     if (asked.imageSize) return isUnusual ? `${path}: its images are normalised by ${own}` : undefined;
     const why = isOurs ? "it was written by an earlier version" : "its program saves none";
-    return `${path} has no image size (${why}): using ${pixels(taken)}, ${
-      from ?? (sizes === undefined ? AUTHORS[framework] : `the usual size of ${sizesAreOf}`)
-    }; --image-size sets another${isUnusual ? `. Its images are normalised by ${own}` : ""}`;
+    const isCifar = isForCifar(source);
+    const authors = sizes === undefined ? AUTHORS[framework] : `the usual size of ${sizesAreOf}`;
+    const size = from ?? (isCifar ? "the size of CIFAR's images, which its stem is for" : authors);
+    const normalization = isUnusual
+      ? `. Its images are normalised by ${own}`
+      : isCifar && !isOurs && own === ""
+      ? ". Its images are assumed to be normalised by ImageNet's mean and std, and programs for CIFAR have others: " +
+        "export --mean --std records them"
+      : "";
+    return `${path} has no image size (${why}): using ${
+      pixels(taken)
+    }, ${size}; --image-size sets another${normalization}`;
   }
   const others = [
     ...asked.imageSize && asked.imageSize !== input.imageSize

@@ -115,9 +115,9 @@ export async function openEncoderSource(
     const epoch = which === "teacher" ? undefined : state.epoch;
     const [prefix, left] = which === "teacher" ? ["teacher.", state.prefix] : [state.prefix, undefined];
     const said = which === "teacher" ? undefined : state.arch;
-    const input = which === "teacher" ? state.teacherInput : state.input;
+    const { config, likelyStem, likelyInput } = state;
+    const input = which === "teacher" ? state.teacherInput : state.input ?? likelyInput;
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
-    const { config, likelyStem } = state;
     const clues = cluesOf({ arch: said, input, likelyStem, fixedPositions, config }, { stem, heads });
     const named = arch === undefined ? undefined : findEncoder(arch, stem);
     const other = describeOtherModel(tensors, named);
@@ -154,6 +154,8 @@ export async function openEncoderSource(
       prefix,
       others: state.others,
       ...isLikelyStem && { likelyStem },
+      stem: stemNameOf(encoder),
+      likelyInput,
       isOurs: state.isOurs,
       sizes: encoder.sizes,
       smallest: encoder.smallest,

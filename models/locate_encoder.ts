@@ -1,8 +1,8 @@
 /**
  * Finds an encoder under prefixes that no table lists, by its names and shapes: `backbone.*` of solo-learn and lightly,
  * `model.*` of Lightning, `online_backbone.*` of BYOL, `teacher.backbone.*` of DINO. Of several that fit, the teacher or
- * the momentum side is taken; but of MoCo's own checkpoints `encoder_q`, as `main_lincls.py` and the original SEED load it,
- * and `base_encoder` of MoCo-v3's.
+ * the momentum side is taken; but of MoCo's own checkpoints `encoder_q`, as `main_lincls.py`, its notebook for CIFAR-10 and
+ * the original SEED take it, and `base_encoder` of MoCo-v3's.
  */
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint/checkpoint_file.ts";
@@ -57,6 +57,9 @@ const CHILDREN_OF_CIFAR: Readonly<Record<string, string>> = {
   6: "layer4",
   9: "fc",
 };
+
+/** What MoCo's notebook for CIFAR-10 normalises images by (`moco_cifar10_demo.ipynb`). */
+const NOTEBOOK_INPUT: SavedInput = { mean: [0.4914, 0.4822, 0.4465], std: [0.2023, 0.1994, 0.201] };
 
 /**
  * Opens a checkpoint and finds its encoder: by the names that frameworks give it, and else under whatever prefix there is.
@@ -147,7 +150,8 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
   // A teacher is not taken for the student beside it that is not known.
   if (named?.framework === "seed" && !found.some(({ prefix }) => isUnder(prefix, "student"))) return named;
   const wanted = weights === undefined ? found : found.filter(({ prefix }) => isUnder(prefix, weights));
-  const [taken, ...rest] = wanted.toSorted((a, b) => Number(isSlow(b)) - Number(isSlow(a)));
+  const isTaken = (one: Located) => isOfNotebook(one, listed) ? one.prefix === "encoder_q.net." : isSlow(one);
+  const [taken, ...rest] = wanted.toSorted((a, b) => Number(isTaken(b)) - Number(isTaken(a)));
   if (taken === undefined) {
     if (named !== undefined) return named;
     if (weights === undefined) throw problem;
@@ -177,6 +181,7 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     tensors,
     formats,
     likelyStem: likelyStemOf(taken, listed),
+    likelyInput: said.input === undefined && isOfNotebook(taken, listed) ? NOTEBOOK_INPUT : undefined,
     others: weights === undefined ? [...rest.map((other) => other.prefix), ...prefixesLeftOut(file)] : [],
     beside: new Map([...listed].filter(([key]) => !key.startsWith(prefix))),
   };
@@ -196,6 +201,11 @@ function likelyStemOf(
   // Its methods train a classifier beside their projector; `backbone` alone is many programs' name.
   const isSoloLearn = roots.has("momentum_backbone") || (roots.has("projector") && roots.has("classifier"));
   return isSoloLearn ? "cifar_pad2" : undefined;
+}
+
+/** Whether an encoder is one of the two of MoCo's notebook for CIFAR-10, which evaluates `encoder_q`. */
+function isOfNotebook({ prefix }: Located, listed: ReadonlyMap<string, TensorRef>): boolean {
+  return /^encoder_[qk]\.net\.$/.test(prefix) && listed.has(`${prefix}3.0.conv1.weight`);
 }
 
 function withReleaseNames(state: StateDict): StateDict {

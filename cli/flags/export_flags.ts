@@ -175,9 +175,10 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
       format: "default: the extension of --output, else pth",
       names:
         "default: plain for a backbone, for encoders of SimCLR and SWAV and for those without a head; else moco",
-      imageSize: "default: from the checkpoint, else 224",
+      imageSize: "default: from the checkpoint, else 224; 32 for stems for CIFAR",
       evalResize:
-        "default: from the checkpoint, else torchvision; torchvision-bicubic for DINO, DINOv2 and DINOv3",
+        "default: from the checkpoint, else torchvision; torchvision-bicubic for DINO, DINOv2 and DINOv3; none for stems " +
+        "for CIFAR",
       mean: "default: from the checkpoint, else ImageNet's: 0.485,0.456,0.406",
       std: "default: from the checkpoint, else ImageNet's: 0.229,0.224,0.225",
     },

@@ -43,6 +43,8 @@ export interface StateDict extends Disposable {
   readonly others?: readonly string[];
   /** The stem of its program's encoders, where shapes do not tell it: solo-learn's for CIFAR, see `locate_encoder.ts`. */
   readonly likelyStem?: Stem;
+  /** Mean and std of its program, where its names tell that this is MoCo's notebook for CIFAR-10, see `locate_encoder.ts`. */
+  readonly likelyInput?: SavedInput;
   /** Whether a max pooling follows a ResNet's first convolution, where Lightning Bolts' `maxpool1` says. */
   readonly maxPool?: boolean;
   /** Whether the positions of a vision transformer are MoCo-v3's, where that was looked at. */

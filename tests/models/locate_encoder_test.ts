@@ -1,5 +1,5 @@
 // Encoders under the names that other programs give them: each layout as its program writes it.
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { buildInput, INPUT_KEY, TEACHER_INPUT_KEY } from "../../models/checkpoint/saved_input.ts";
 import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
@@ -8,6 +8,7 @@ import { openEncoder } from "../../models/locate_encoder.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { chooseInput } from "../../models/encoder_input.ts";
+import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
 import { elementCount } from "../../kernels/graph.ts";
 import { sineCosinePositions } from "../../models/position_embedding.ts";
@@ -165,10 +166,24 @@ Deno.test("numbered children without max pooling are a ResNet for CIFAR, and a L
       for (const part of ["backbone", "encoder"] as const) {
         using source = await openEncoderSource(path, { part });
         const { encoder, prefix, others } = source;
-        assertEquals([encoder.name, prefix, others], ["resnet18_cifar", sides[1], [sides[0]]]);
+        // Its notebook evaluates encoder_q.
+        assertEquals([encoder.name, prefix, others], ["resnet18_cifar", sides[0], [sides[1]]]);
         assertEquals(source.tensors.size, part === "backbone" ? 120 : 122);
         assertEquals([source.head.kind, source.head.dimension], ["linear", 32]);
+        const [mean, std] = [[0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.201]];
+        assertEquals<object>(source.normalization, { mean, deviation: std });
+        const { note, ...input } = chooseInput(source, {});
+        assertEquals<object>(input, { imageSize: 32, cropRatio: 1, interpolation: "bilinear" });
+        const words = `by mean ${mean.join(" ")}, std ${std.join(" ")}, as in MoCo's notebook for CIFAR-10`;
+        assertStringIncludes(note!, words);
+        assertFalse(note!.includes("assumed"), note);
       }
+      using slow = await openEncoderSource(path, { part: "backbone", weights: "encoder_k.net" });
+      assertEquals([slow.prefix, slow.normalization.deviation], [sides[1], [0.2023, 0.1994, 0.201]]);
+      const output = `${path}.pth`;
+      const options = { format: "pth", part: "backbone", normalize: false, force: false } as const;
+      const { input } = await exportEncoder({ ...options, checkpoint: path, output });
+      assertEquals([input.imageSize, input.cropRatio, input.std], [32, 1, [0.2023, 0.1994, 0.201]]);
     });
   });
   await t.step(

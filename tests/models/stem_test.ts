@@ -12,6 +12,7 @@ import { UserError } from "../../errors.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import { chooseViews } from "../../methods/encoder_views.ts";
 import { distill, embed } from "../../methods/runs.ts";
 import { StudentStep } from "../../methods/seed/step.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -251,6 +252,44 @@ Deno.test("a ResNet of solo-learn's for CIFAR has padding 2 in its first convolu
   });
   await withShapes("resnet18", soloLearn, async (path) => {
     assertEquals(await nameOf(path), ["resnet18", "the encoder is under backbone.*"]);
+  });
+});
+
+Deno.test("an encoder with a stem for CIFAR takes images of 32 pixels, uncropped, where its file says no size", async () => {
+  const isHead = /^fc\./;
+  const solo = {
+    prefix: "backbone.",
+    without: isHead,
+    more: { "classifier.weight": [10, 512], "projector.0.weight": [64, 512] },
+  };
+  const inputOf = async (path: string, options: { arch?: string; stem?: Stem } = {}, asked = {}) => {
+    using source = await openEncoderSource(path, { part: "backbone", ...options });
+    const { imageSize, cropRatio, note } = chooseInput(source, asked);
+    return [imageSize, cropRatio, note!.includes("assumed to be normalised by ImageNet's mean and std")];
+  };
+  await withShapes("resnet18_cifar", solo, async (path) => {
+    assertEquals(await inputOf(path), [32, 1, true]);
+    assertEquals(await inputOf(path, { stem: "cifar" }), [32, 1, true]);
+    assertEquals(await inputOf(path, {}, { imageSize: 64 }), [64, undefined, false]);
+    assertEquals(await inputOf(path, {}, { cropRatio: "auto" }), [32, undefined, true]);
+    using source = await openEncoderSource(path, { part: "backbone" });
+    const { imageSize, evalResize, note } = chooseViews(source, {}, "/data/images");
+    assertEquals([imageSize, evalResize], [32, "none"]);
+    assertStringIncludes(note!, "using 32 x 32 pixels, the size of CIFAR's images, which its stem is for");
+    // What is exported with a normalisation says it, and nothing is assumed.
+    const output = `${path}.pth`;
+    const options = { format: "pth", part: "backbone", normalize: false, force: false } as const;
+    await exportEncoder({ ...options, checkpoint: path, output, imageSize: 32, std: [0.247, 0.243, 0.261] });
+    assertEquals(await inputOf(output), [32, 1, false]);
+  });
+  await withShapes(
+    "resnet18",
+    solo,
+    async (path) => assertEquals(await inputOf(path), [224, undefined, false]),
+  );
+  await withShapes("mobilenetv3_small", { prefix: "backbone." }, async (path) => {
+    assertEquals(await inputOf(path), [224, undefined, false]);
+    assertEquals(await inputOf(path, { stem: "cifar" }), [32, 1, true]);
   });
 });
 

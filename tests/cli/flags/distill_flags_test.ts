@@ -265,7 +265,12 @@ Deno.test("--recipe has settings for each released vision transformer and ConvNe
 
 Deno.test("distillHelp() says that the teacher's checkpoint decides how large views are", () => {
   const help = distillHelp({ ...CONTEXT, extent: "all" }).replaceAll(/\s+/g, " ");
-  for (const usual of ["224; 32 for the bundled images", "auto; auto-bicubic for DINO, DINOv2 and DINOv3"]) {
+  for (
+    const usual of [
+      "224; 32 for the bundled images and stems for CIFAR",
+      "auto; auto-bicubic for DINO, DINOv2 and DINOv3; none for stems for CIFAR",
+    ]
+  ) {
     assertStringIncludes(help, `[default: from the teacher's checkpoint, else ${usual}]`);
   }
 });
