@@ -58,7 +58,7 @@ Deno.test("parity: a linear probe has the defaults of main_lincls.py", () => {
   assertHas(LINEAR_DEFAULTS, { ...expected, startEpoch: 0, imageSize: 224 }, "LINEAR_DEFAULTS");
 });
 
-Deno.test("parity: the paper's recipes have the paper's settings, six small views under SWAV's teachers", () => {
+Deno.test("parity: the paper's recipes have the paper's settings, six small views under SWAV's teachers, 800 epochs under its wide one", () => {
   const { optimizer: _, startEpoch: __, schedule: ___, ...paper } = SEED;
   const views = { smallViews: 6, smallSize: 96 }; // num_patches of main_small-patch.py
   const recipes = {
@@ -67,7 +67,11 @@ Deno.test("parity: the paper's recipes have the paper's settings, six small view
     "paper-moco-r152": { ...paper, teacherArch: "resnet152", teacherSsl: "moco" },
     "paper-simclr-r50": { ...paper, teacherArch: "simclr_resnet50", teacherSsl: "simclr" },
     "paper-swav-r50": { ...paper, ...views, teacherArch: "swav_resnet50", teacherSsl: "swav" },
-    "paper-swav-r50w2": { ...paper, ...views, teacherArch: "swav_resnet50w2", teacherSsl: "swav" },
+    // README of SEED: "small-patches are also utilized during distillation and trained for 800 epochs".
+    "paper-swav-r50w2": {
+      ...{ ...paper, ...views, epochs: 800 },
+      ...{ teacherArch: "swav_resnet50w2", teacherSsl: "swav" },
+    },
   };
   const found = Object.entries(RECIPES).filter(([name]) => name.startsWith("paper-"));
   assertEquals<object>(Object.fromEntries(found), recipes);
