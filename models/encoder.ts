@@ -41,6 +41,33 @@ export const SSL_TITLES: Readonly<Record<TeacherSsl, string>> = {
  */
 export const BICUBIC_EVALUATIONS: readonly TeacherSsl[] = ["dino", "dinov2", "dinov3"];
 
+/** Learning rates of a linear evaluation, for a batch of 256 images. */
+export interface LinearRates {
+  /** What the authors take, for messages. */
+  readonly authors: string;
+  /** What is worth trying side by side: their features are not always these, nor is their schedule. */
+  readonly tried: readonly number[];
+}
+
+/** What DINOv2 and DINOv3 try. */
+const DINOV2_RATES: LinearRates = {
+  authors: "the best of 13 from 0.00001 to 0.1",
+  tried: [0.0001, 0.001, 0.01, 0.1],
+};
+
+/**
+ * Rates of methods whose authors do not evaluate with MoCo's and SEED's 30: SimCLR's README; `eval_linear.py` of SWAV, whose 8 GPUs
+ * have 32 images each, and of DINO; `eval/linear.py` of DINOv2 and DINOv3; CONFIG.md of MoCo-v3 for its vision transformers.
+ */
+export const LINEAR_RATES: Readonly<Partial<Record<TeacherSsl, LinearRates>>> = {
+  simclr: { authors: "0.1", tried: [0.01, 0.1, 1] },
+  swav: { authors: "0.3", tried: [0.03, 0.3, 3] },
+  dino: { authors: "0.001", tried: [0.0001, 0.001, 0.01, 0.1] },
+  dinov2: DINOV2_RATES,
+  dinov3: DINOV2_RATES,
+  mocov3: { authors: "3", tried: [0.3, 3, 30] },
+};
+
 /**
  * Features of a vision transformer, `--feature`: the class token after the last norm, the mean of the patch tokens after it, or
  * both, the class token first. Of DINOv3's ConvNeXts: the norm of the mean over pixels, the mean of the norms, or both.

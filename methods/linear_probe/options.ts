@@ -2,7 +2,7 @@
 import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
-import type { EncoderRole } from "../../models/encoder.ts";
+import { type Encoder, type EncoderRole, LINEAR_RATES, SSL_TITLES } from "../../models/encoder.ts";
 import type { TrainingOptions } from "../training_options.ts";
 
 export type { EncoderRole };
@@ -93,6 +93,19 @@ export const LINEAR_SAMPLE_DEFAULTS: Readonly<LinearDefaults> = {
   cacheFeatures: true,
   imageSize: 32,
 };
+
+/** Says which learning rates to try where the default, MoCo's, is not that of the encoder's authors; `undefined` where it is. */
+export function adviseRates(
+  { ssl }: Pick<Encoder, "ssl">,
+  { lr, pretrained }: Pick<LinearOptions, "lr" | "pretrained">,
+): string | undefined {
+  const rates = LINEAR_RATES[ssl];
+  if (pretrained === null || rates === undefined || lr.join() !== LINEAR_DEFAULTS.lr.join()) return undefined;
+  return `learning rate ${lr} is MoCo's; ${
+    SSL_TITLES[ssl]
+  }'s authors take ${rates.authors}. Try several side by side: ` +
+    `--lr ${rates.tried.join(",")}`;
+}
 
 /** Says what is wrong where a learning rate occurs twice: a checkpoint tells its classifiers apart by their rates. */
 export function describeRepeatedRate(lr: readonly number[]): string | undefined {

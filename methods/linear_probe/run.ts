@@ -15,6 +15,7 @@ import { spawnPeers } from "../../actors/ranks/spawn_exchange.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { beforeTraining, throwIfStopped } from "../../actors/training_run.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
 import { type LabelledData, openCaches } from "../labelled_data.ts";
 import { LabelledRun, planOf } from "../labelled_run.ts";
@@ -27,7 +28,7 @@ import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
 import { linearCheckpointName } from "./linear_trainer.ts";
 import type { LinearTrainer, ProbeScore } from "./messages.ts";
-import type { LinearOptions } from "./options.ts";
+import { adviseRates, type LinearOptions } from "./options.ts";
 import { spawnLinearPipeline, TEST, TRAIN } from "./pipeline.ts";
 import {
   findStart,
@@ -158,7 +159,9 @@ class LinearEvaluation {
     this.#isTrained = !evaluate && start.epoch >= epochs;
     if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; finishing the run`);
     const settings = { ...options, learningRates: options.lr, scale: this.#scale };
-    const notes = evaluate ? [] : checkSettings(settings, { images, batchesPerEpoch });
+    const rates = resume === null ? adviseRates(findEncoder(options.arch), options) : undefined;
+    const checked = checkSettings(settings, { images, batchesPerEpoch });
+    const notes = evaluate ? [] : rates === undefined ? checked : [rates, ...checked];
     const plan = planOf(prepared, { batchesPerEpoch, extraSteps, firstEpoch: start.epoch, caches, notes });
     emit({ type: "plan", ...plan });
     const peers = spawnPeers(system, ranks, options.actors);

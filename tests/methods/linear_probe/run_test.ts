@@ -1,14 +1,27 @@
 // The whole recipe, with every part real, on a few rows of the bundled images.
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertFalse,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { basename, dirname, join } from "node:path";
 import type { LinearEpoch } from "../../../methods/linear_probe/events.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { type LinearResult, runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
 import type { ActorSystem } from "../../../actors/runtime/mod.ts";
-import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../../methods/linear_probe/options.ts";
+import {
+  adviseRates,
+  LINEAR_DEFAULTS,
+  LINEAR_SAMPLE_DEFAULTS,
+  type LinearOptions,
+} from "../../../methods/linear_probe/options.ts";
 import { BEST_CHECKPOINT } from "../../../models/checkpoint/run_checkpoints.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { UserError } from "../../../errors.ts";
+import type { TeacherSsl } from "../../../models/encoder.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
@@ -18,6 +31,7 @@ import { digestFile, PLAIN_PIXELS, RunFolder, TINY_TEACHER, withInput } from "..
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
 import { hear } from "../../actors/hear.ts";
 import { IS_LONG } from "../../long.ts";
+import { writeShapes } from "../../models/shape_checkpoint.ts";
 
 function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptions> = {}): LinearOptions {
   return {
@@ -75,6 +89,30 @@ Deno.test("runLinearEvaluation() goes on with the encoder of its own checkpoint,
   } finally {
     performance.now = now;
   }
+});
+
+Deno.test("runLinearEvaluation() names the rates of an encoder's authors where MoCo's is the default", async () => {
+  using folder = new RunFolder(24, 10);
+  const arch = "dino_vit_p16_w64_b2_h1_f256_r0_g4";
+  const dino = { arch, pretrained: join(folder.path, "dino.pth") };
+  await writeShapes(dino.pretrained, arch);
+  const note = "learning rate 30 is MoCo's; DINO's authors take 0.001. Try several side by side: " +
+    "--lr 0.0001,0.001,0.01,0.1";
+  const isNoted = async (name: string, changes: Partial<LinearOptions>) => {
+    const notes: string[] = [];
+    const options = optionsIn(folder, name, { epochs: 1, cacheFeatures: true, ...changes });
+    await runLinearEvaluation(options, hear({ plan: (plan) => notes.push(...plan.notes) }));
+    return notes.includes(note);
+  };
+  const { lr } = LINEAR_DEFAULTS;
+  assert(await isNoted("dino", { ...dino, lr: [...lr] }));
+  assertFalse(await isNoted("asked", { ...dino, lr: [0.1] }));
+  assertFalse(await isNoted("moco", { lr: [...lr] }));
+  // Random weights are nobody's.
+  const of = (ssl: TeacherSsl, pretrained: string | null = "c.pth") =>
+    adviseRates({ ssl }, { lr: [...lr], pretrained });
+  assertEquals([of("moco"), of("dino", null)], [undefined, undefined]);
+  assertStringIncludes(of("swav")!, "SWAV's authors take 0.3. Try several side by side: --lr 0.03,0.3,3");
 });
 
 Deno.test("runLinearEvaluation() saves the encoder that it began with, where its file is replaced or removed", async () => {
