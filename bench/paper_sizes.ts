@@ -72,7 +72,10 @@ const ABLATIONS = {
   mixups: [0, 1],
 } as const;
 
-/** MoCo-v2 as MoCo's notebook for CIFAR-10 has it; there it is a ResNet-18 for 200 epochs, in batches of 512. */
+/**
+ * MoCo with the numbers of MoCo's notebook for CIFAR-10, where it is a ResNet-18 for 200 epochs, in batches of 512. Head and
+ * augmentation are MoCo-v2's: the notebook has a head of one layer, crops of 0.08 to 1 of the area, and no blur.
+ */
 const NOTEBOOK: Partial<PretrainInput> = {
   lr: 0.06,
   weightDecay: 5e-4,
