@@ -621,7 +621,7 @@ const MODELS: readonly Mutant[] = [
   mutant("actors/load_encoder.ts", "encoder, head, normalization });", "encoder, head });", [
     "methods/encoder_views_test.ts",
   ]),
-  mutant("models/locate_encoder.ts", "Number(isSlow(b)) - Number(isSlow(a))", "0", [
+  mutant("models/locate_encoder.ts", "Number(isTaken(b)) - Number(isTaken(a))", "0", [
     "models/locate_encoder_test.ts",
   ]),
   mutant("models/knn.ts", "if (place >= 0 && ", "if (place > 0 && ", ["models/knn_test.ts"]),
