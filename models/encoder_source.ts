@@ -25,7 +25,7 @@ import {
   type Stem,
 } from "./encoder.ts";
 import { chooseFeature, featureLeftOpen } from "./features.ts";
-import { findEncoder, stemNameOf } from "./registry.ts";
+import { encodersNamed, findEncoder, stemNameOf } from "./registry.ts";
 import { hasFixedPositions, openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
 
@@ -138,6 +138,7 @@ export async function openEncoderSource(
     const isIgnored = (key: string) => encoder.ignores?.test(key) === true && !unused.has(key);
     requireStem(path, encoder, input);
     if (tensors.has("conv1.weight")) requirePooling(path, encoder, state.maxPool);
+    requirePlainHalving(path, encoder, said ?? config?.architecture);
     const isLikelyStem = input?.stem === undefined && stemNameOf(encoder) === likelyStem;
     if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
     if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
@@ -254,6 +255,22 @@ function requirePooling(path: string, encoder: Encoder, said: boolean | undefine
       `${own}, and would give other features; use an encoder that begins ${
         said ? "with" : "without"
       } max pooling (--arch, --plugin)`,
+  );
+}
+
+/** timm's ResNets that are blurred or averaged where they halve a map, by its names: `resnetblur50`, `resnetaa50.a1h_in1k`. */
+const BLURRED = /^resnet(?:blur|aa)(\d+)(?:\.|$)/;
+
+/** Fails where a file names a ResNet that halves maps otherwise than the plain one, which has its tensors: no shape tells. */
+function requirePlainHalving(path: string, encoder: Encoder, said: string | undefined): void {
+  const [, depth] = BLURRED.exec(said ?? "") ?? [];
+  if (depth === undefined || !encodersNamed(`resnet${depth}`).includes(encoder)) return;
+  throw new CheckpointError(
+    path,
+    `is of timm's ${
+      quote(said!)
+    }, which has the tensors of a ${encoder.name}, but blurs or averages where it halves a map, ` +
+      "and would give other features; use a checkpoint of another encoder, or load your own with --plugin",
   );
 }
 

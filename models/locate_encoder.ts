@@ -98,13 +98,17 @@ function withImages(
   };
 }
 
-/** What transformers or timm says beside the file of a vision transformer or ConvNeXt, where the width is that of its weights. */
+/** What transformers or timm says beside a file, where the width is that of its weights. */
 export async function configOf(
   { file, tensors }: Pick<StateDict, "file" | "tensors">,
 ): Promise<TransformersConfig | undefined> {
-  if (!tensors.has("norm.weight")) return undefined;
   const config = await readTransformersConfig(file.path);
-  return config?.width === tensors.get("norm.weight")?.shape[0] ? config : undefined;
+  return config !== undefined && config.width === widthOf(tensors) ? config : undefined;
+}
+
+/** Length of the feature. A vision transformer's is read off its last norm: it may not be known before its heads are. */
+function widthOf(tensors: ReadonlyMap<string, TensorRef>): number | undefined {
+  return tensors.get("norm.weight")?.shape[0] ?? recognizeEncoders(tensors, "backbone")[0]?.features;
 }
 
 /** Numbers of a table of positions that is looked at; those of learned ones that are longer have other marks. */

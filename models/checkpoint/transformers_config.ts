@@ -1,7 +1,7 @@
 /**
- * What Hugging Face transformers keeps beside `model.safetensors`: `config.json`, which says what no tensor's shape does, and
- * `preprocessor_config.json`, which has the mean and deviation of its images, and the filter that resizes them. timm has these in
- * its `config.json`.
+ * What Hugging Face transformers keeps beside `model.safetensors` or `pytorch_model.bin`: `config.json`, which says what no
+ * tensor's shape does, and `preprocessor_config.json`, which has the mean and deviation of its images, and the filter that resizes
+ * them. timm has these in its `config.json`.
  */
 import { dirname, join } from "node:path";
 import type { ResizeFilter } from "../../kernels/image/resize_table.ts";
@@ -11,6 +11,8 @@ import type { ByChannel } from "./saved_input.ts";
 export interface TransformersConfig {
   /** Length of the feature, by which it is told that they are of these weights. */
   readonly width: number;
+  /** timm's name of the encoder, `architecture`. */
+  readonly architecture?: string;
   /** Attention heads, `num_attention_heads`. */
   readonly heads?: number;
   /** Base of the periods of rotary positions, `rope_theta`. */
@@ -28,13 +30,14 @@ export interface TransformersConfig {
 /** Numbers of Pillow's filters. */
 const FILTERS: Readonly<Record<number, ResizeFilter>> = { 2: "bilinear", 3: "bicubic" };
 
-const SAFETENSORS = /\.safetensors(\.index\.json)?$/;
+/** Files that such ones lie beside. */
+const OF_HUGGING_FACE = /\.safetensors(\.index\.json)?$|(^|[\\/])pytorch_model\.bin$/;
 /** These files take a few kilobytes. */
 const MAX_BYTES = 2 ** 20;
 
-/** Paths of the two files for a checkpoint; none where it is of another container. */
+/** Paths of the two files for a checkpoint; none where its name is of another program. */
 export function configsBeside(path: string): string[] {
-  if (!SAFETENSORS.test(path)) return [];
+  if (!OF_HUGGING_FACE.test(path)) return [];
   return ["config.json", "preprocessor_config.json"].map((name) => join(dirname(path), name));
 }
 
@@ -54,8 +57,10 @@ export async function readTransformersConfig(path: string): Promise<Transformers
   const interpolation = images?.do_center_crop === true
     ? FILTERS[Number(images.resample)]
     : Object.values(FILTERS).find((filter) => filter === entry(config.pretrained_cfg, "interpolation"));
+  const { architecture } = config;
   return {
     width,
+    ...typeof architecture === "string" && { architecture },
     heads: count(config.num_attention_heads),
     ...typeof rope === "number" && rope > 0 && { ropeTheta: rope },
     ...isUsable && { mean, std },

@@ -222,10 +222,12 @@ Deno.test("a checkpoint that is cut into several files needs their folder", asyn
     assertEquals((await permissionsOf("inspect", [`/models/${name}`])).read, ["/models"]);
   }
   // Beside a whole file Hugging Face has what its tensors do not say.
-  assertEquals((await permissionsOf("inspect", ["/models/a.safetensors"])).read, [
-    "/models/a.safetensors",
-    "/models/config.json",
-    "/models/preprocessor_config.json",
-  ]);
+  for (const name of ["a.safetensors", "pytorch_model.bin"]) {
+    assertEquals((await permissionsOf("inspect", [`/models/${name}`])).read, [
+      `/models/${name}`,
+      "/models/config.json",
+      "/models/preprocessor_config.json",
+    ]);
+  }
   assertEquals((await permissionsOf("inspect", ["/models/a.pth"])).read, ["/models/a.pth"]);
 });
