@@ -21,6 +21,8 @@ import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import { readTransformersConfig, type TransformersConfig } from "./checkpoint/transformers_config.ts";
 import { toReleaseNames } from "./checkpoint/release_names.ts";
 import { gridOfTable, sineCosinePositions } from "./position_embedding.ts";
+import type { EncoderClues } from "./encoder_family.ts";
+import { explainFamily } from "./near_miss.ts";
 import { recognizeEncoders } from "./recognize.ts";
 
 /** An encoder among a file's tensors. */
@@ -199,11 +201,15 @@ function likelyStemOf(
   { prefix, tensors }: Located,
   listed: ReadonlyMap<string, TensorRef>,
 ): Stem | undefined {
-  const isBackbone = prefix === "backbone." || prefix === "momentum_backbone.";
-  if (!isBackbone || tensors.get("conv1.weight")?.shape[2] !== 3) return undefined;
+  const [, name] = /^(?:momentum_)?(backbone|encoder)\.$/.exec(prefix) ?? [];
+  if (name === undefined || tensors.get("conv1.weight")?.shape[2] !== 3) return undefined;
   const roots = new Set([...listed.keys()].map((key) => key.split(".")[0]));
-  // Its methods train a classifier beside their projector; `backbone` alone is many programs' name.
-  const isSoloLearn = roots.has("momentum_backbone") || (roots.has("projector") && roots.has("classifier"));
+  // Its methods train a classifier beside their projector; `backbone` alone is many programs' name, and so is `encoder` with
+  // `momentum_encoder`, its names of before June 2022.
+  const hasMomentum = roots.has(`momentum_${name}`);
+  const isSoloLearn = roots.has("classifier")
+    ? hasMomentum || roots.has("projector")
+    : hasMomentum && name === "backbone";
   return isSoloLearn ? "cifar_pad2" : undefined;
 }
 
@@ -253,8 +259,10 @@ function isUnder(prefix: string, weights: string): boolean {
   return want.length === 0 ? have.length === 0 : want.every((part, i) => have[i] === part);
 }
 
+/** Whether tensors are of an encoder here; of a vision transformer, however many heads it has, which no shape tells. */
 function isKnown(tensors: ReadonlyMap<string, TensorRef>): boolean {
-  return recognizeEncoders(tensors, "backbone").length > 0;
+  const isOfOne = (clues?: EncoderClues) => recognizeEncoders(tensors, "backbone", clues).length > 0;
+  return isOfOne() || (explainFamily(tensors, {}) !== undefined && isOfOne({ heads: 1 }));
 }
 
 /** Prefixes that are tried: far more than a file has encoders, and few enough that none takes long. */

@@ -415,6 +415,42 @@ Deno.test("fixed positions are MoCo-v3's where they are its whole table, not whe
   for (const positions of [mae, learned, mocov3.fill(0)]) assertEquals(await found(positions), ofOthers);
 });
 
+Deno.test("a vision transformer whose heads nothing tells is found under any prefix, and takes --heads", async (t) => {
+  const arch = "dino_vit_p16_w96_b1_h3_f384_r0_g4";
+  const parts = (prefix: string) => backbone(prefix, undefined, arch);
+  const head = (name: string) => [tensor(name, [64, 96])];
+  const layouts: [name: string, value: TorchValue, prefix: string][] = [
+    [
+      "DINO",
+      torchDict([
+        ["student", dict(parts("module.backbone."), head("module.head.mlp.0.weight"))],
+        ["teacher", dict(parts("backbone."), head("head.mlp.0.weight"))],
+      ]),
+      "teacher.backbone.",
+    ],
+    ["Lightning", lightning(dict(parts("backbone."), head("projector.0.weight"))), "backbone."],
+    ["MoCo", lightning(dict(parts("module.encoder_q."), parts("module.encoder_k."))), "encoder_q."],
+  ];
+  for (const [name, value, prefix] of layouts) {
+    await t.step(name, () =>
+      withCheckpoint(value, async (path) => {
+        for (const weights of [undefined, prefix]) {
+          using source = await openEncoderSource(path, { part: "encoder", heads: 3, weights });
+          assertEquals([source.encoder.name, source.prefix], [arch, prefix]);
+          const teacher = await resolveTeacher(path, { heads: 3, weights });
+          assertEquals(teacher, { arch, ssl: "dino" });
+          const { encoders } = await inspectCheckpoint(path, { heads: 3, weights });
+          assertEquals([encoders[0].name, encoders[0].recognized], [prefix.slice(0, -1), [arch]]);
+          const { message } = await assertRejects(
+            () => openEncoderSource(path, { part: "backbone", weights }),
+            CheckpointError,
+          );
+          assertStringIncludes(message, "is a vision transformer of width 96: say with --heads how many");
+        }
+      }));
+  }
+});
+
 Deno.test("a file of many convolutions of RGB is searched in a moment", () => {
   const many = Array.from({ length: 20_000 }, (_, i) => tensor(`a${i}.conv1.weight`, [1, 3, 1, 1]));
   return withCheckpoint(dict(many), async (path) => {

@@ -246,6 +246,28 @@ Deno.test("a ResNet of solo-learn's for CIFAR has padding 2 in its first convolu
       ["backbone", ["resnet18_cifar_pad2"]],
     ]);
   });
+  // Until June 2022 it called them encoders, as many programs do: they are its own beside a classifier.
+  const { more: heads } = soloLearn;
+  const sides = Object.fromEntries(
+    Object.entries(momentum).map(([key, shape]) => [key.replace("backbone", "encoder"), shape]),
+  );
+  const classifier = { "classifier.weight": heads["classifier.weight"] };
+  const cases: [more: Record<string, readonly number[]>, stem: string][] = [
+    [heads, "_pad2"],
+    [{ ...sides, ...classifier }, "_pad2"],
+    [sides, ""],
+    [classifier, ""],
+  ];
+  for (const [more, stem] of cases) {
+    await withShapes("resnet18_cifar", { prefix: "encoder.", without: isHead, more }, async (path) => {
+      const [name, note] = await nameOf(path);
+      assertEquals(
+        [name, note?.includes(said)],
+        [`resnet18_cifar${stem}`, stem !== ""],
+        Object.keys(more)[0],
+      );
+    });
+  }
   // Another program's, and solo-learn's for larger images.
   await withShapes("resnet18_cifar", { prefix: "backbone.", without: isHead }, async (path) => {
     assertEquals(await nameOf(path), ["resnet18_cifar", "the encoder is under backbone.*"]);
