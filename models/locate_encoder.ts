@@ -13,7 +13,9 @@ import {
   findStateDict,
   type Framework,
   listTensors,
+  SeveralDictsError,
   type StateDict,
+  unwrap,
 } from "./checkpoint/state_dict.ts";
 import type { Stem } from "./encoder.ts";
 import type { SavedInput } from "./checkpoint/saved_input.ts";
@@ -22,7 +24,7 @@ import { readTransformersConfig, type TransformersConfig } from "./checkpoint/tr
 import { toReleaseNames } from "./checkpoint/release_names.ts";
 import { gridOfTable, sineCosinePositions } from "./position_embedding.ts";
 import type { EncoderClues } from "./encoder_family.ts";
-import { explainFamily } from "./near_miss.ts";
+import { explainFamily, explainUnknown, isNear } from "./near_miss.ts";
 import { recognizeEncoders } from "./recognize.ts";
 
 /** An encoder among a file's tensors. */
@@ -159,8 +161,10 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
   const isTaken = (one: Located) => isOfNotebook(one, listed) ? one.prefix === "encoder_q.net." : isSlow(one);
   const [taken, ...rest] = wanted.toSorted((a, b) => Number(isTaken(b)) - Number(isTaken(a)));
   if (taken === undefined) {
-    if (named !== undefined) return named;
-    if (weights === undefined) throw problem;
+    if (named !== undefined) return nearestPart(named);
+    if (weights === undefined) {
+      throw problem instanceof SeveralDictsError ? explainDicts(problem, file) : problem;
+    }
     const known = found.map(({ prefix }) => prefix === "" ? "none (leave --weights out)" : quote(prefix));
     throw new CheckpointError(
       file.path,
@@ -218,6 +222,42 @@ function isOfNotebook({ prefix }: Located, listed: ReadonlyMap<string, TensorRef
   return /^encoder_[qk]\.net\.$/.test(prefix) && listed.has(`${prefix}3.0.conv1.weight`);
 }
 
+/** A dict of several, none of which holds a known encoder, is compared with the nearest one: of a pair the slow one. */
+function explainDicts({ path, what, dicts }: SeveralDictsError, file: CheckpointFile): CheckpointError {
+  const sorted = dicts.toSorted((a, b) => b.tensors.size - a.tensors.size);
+  const { name, tensors } = sorted.find(({ name }) => SLOW.test(name)) ?? sorted[0];
+  const { arch } = describeFile(file);
+  const explained = explainUnknown(withoutPrefix(tensors).tensors, "backbone", { arch });
+  return new CheckpointError(
+    path,
+    `${what}, nor is an encoder in them known. Of ${quote(name)}: ${explained}`,
+  );
+}
+
+/** Weights that are of no known encoder, without what stands before those that are like one. */
+function nearestPart(state: StateDict): StateDict {
+  const { prefix, tensors, formats } = withoutPrefix(state.tensors);
+  if (prefix === "") return state;
+  const rest = [...state.tensors].filter(([key]) => !key.startsWith(prefix));
+  return {
+    ...state,
+    prefix: state.prefix + prefix,
+    tensors,
+    formats,
+    beside: new Map([...state.beside, ...rest.map(([key, tensor]) => [state.prefix + key, tensor] as const)]),
+  };
+}
+
+/** Tensors under the longest prefix of the first convolution of RGB under which they are like an encoder; all where they are not. */
+function withoutPrefix(tensors: ReadonlyMap<string, TensorRef>): Located {
+  const [first] = [...tensors].find(([, tensor]) => isOfImages(tensor)) ?? [];
+  for (const prefix of first === undefined ? [] : prefixesOf(first)) {
+    const named = toReleaseNames(tensorsUnder(tensors, prefix));
+    if (isNear(named.tensors)) return { prefix, ...named };
+  }
+  return { prefix: "", tensors, formats: [] };
+}
+
 function withReleaseNames(state: StateDict): StateDict {
   return { ...state, ...toReleaseNames(state.tensors) };
 }
@@ -253,8 +293,7 @@ function isSlow({ prefix }: Located): boolean {
 
 /** Whether a prefix is the one that a person means: with or without the dot, and what stands before or behind it. */
 function isUnder(prefix: string, weights: string): boolean {
-  const parts = (text: string) =>
-    text.split(".").filter((part) => !["", "module", "_orig_mod"].includes(part));
+  const parts = (text: string) => unwrap(text).split(".").filter((part) => part !== "");
   const [have, want] = [parts(prefix), parts(weights)];
   return want.length === 0 ? have.length === 0 : want.every((part, i) => have[i] === part);
 }
@@ -272,8 +311,8 @@ const MOST_TRIED = 64;
 function locateAll(listed: ReadonlyMap<string, TensorRef>): Located[] {
   const found = new Map<string, Located>();
   const tried = new Set<string>();
-  for (const [key, { shape }] of listed) {
-    if (shape.length !== 4 || shape[1] !== 3) continue; // encoders begin with a convolution of RGB
+  for (const [key, tensor] of listed) {
+    if (!isOfImages(tensor)) continue;
     for (const prefix of prefixesOf(key)) {
       if (found.has(prefix)) break;
       if (tried.has(prefix) || tried.size >= MOST_TRIED) continue;
@@ -285,6 +324,11 @@ function locateAll(listed: ReadonlyMap<string, TensorRef>): Located[] {
     }
   }
   return [...found.values()];
+}
+
+/** Whether a tensor is a convolution of RGB, as encoders begin with. */
+function isOfImages({ shape }: TensorRef): boolean {
+  return shape.length === 4 && shape[1] === 3;
 }
 
 /** `a.b.conv1.weight` -> `a.b.conv1.`, `a.b.`, `a.`, and nothing. */

@@ -11,22 +11,46 @@ import { encodersNamed, FAMILIES, listedEncoders } from "./registry.ts";
 
 const OWN = "load your own with --plugin";
 
-/** torchvision's models of families that are known here by the original's files, told by the names of their blocks. */
-const TORCHVISION = [
-  { family: "MobileNetV3", file: "mobilenetv3.py", differs: "other keys and another epsilon", depth: 1 },
+/** Other programs' models of families that are known here by the original's files, each told by names that it has. */
+const OTHER_MODELS: readonly {
+  program: string;
+  family: string;
+  file: string;
+  differs: string;
+  marks: readonly RegExp[];
+}[] = [
   {
+    program: "torchvision",
+    family: "MobileNetV3",
+    file: "mobilenetv3.py",
+    differs: "other keys and another epsilon",
+    marks: [/^features\.\d+\.block\.0\.0\.weight$/],
+  },
+  {
+    program: "torchvision",
     family: "EfficientNet",
     file: "efficientnet.py",
     differs: "other keys and padding",
-    depth: 2,
+    marks: [/^features(\.\d+){2}\.block\.0\.0\.weight$/],
   },
-].map((model) => ({
-  ...model,
-  mark: new RegExp(`^features(\\.\\d+){${model.depth}}\\.block\\.0\\.0\\.weight$`),
-}));
+  {
+    program: "timm",
+    family: "MobileNetV3",
+    file: "mobilenetv3.py",
+    differs: "other keys and shapes",
+    marks: [/^conv_stem\.weight$/, /^blocks(\.\d+){2}\.conv_pw\.weight$/, /^conv_head\.bias$/],
+  },
+  {
+    program: "timm",
+    family: "EfficientNet",
+    file: "efficientnet.py",
+    differs: "other keys, and mostly other padding",
+    marks: [/^conv_stem\.weight$/, /^blocks(\.\d+){2}\.conv_pw\.weight$/, /^bn2\.weight$/],
+  },
+];
 
 /**
- * What weights are, where they are torchvision's of a family whose encoders here are the original's: a sentence without its
+ * What weights are, where they are another program's of a family whose encoders here are the original's: a sentence without its
  * subject, which says what to do.
  *
  * @param chosen the encoder that they are said to be, if any
@@ -36,14 +60,23 @@ export function describeOtherModel(
   tensors: ReadonlyMap<string, TensorRef>,
   chosen?: Encoder,
 ): string | undefined {
-  const model = TORCHVISION.find(({ mark }) => [...tensors.keys()].some((key) => mark.test(key)));
+  const isOf = (marks: readonly RegExp[], keys: readonly string[]) =>
+    marks.every((mark) => keys.some((key) => mark.test(key)));
+  const names = [...tensors.keys()];
+  const model = OTHER_MODELS.find(({ marks }) => isOf(marks, names));
   if (model === undefined) return undefined;
   const isExpected = chosen === undefined
     ? recognizeEncoders(tensors, "backbone").length > 0
-    : expectPart(chosen, tensors, "backbone").entries.some(({ key }) => model.mark.test(plainKey(key)));
+    : isOf(model.marks, expectPart(chosen, tensors, "backbone").entries.map(({ key }) => plainKey(key)));
   if (isExpected) return undefined;
-  return `is torchvision's ${model.family}, which differs from the original SEED's ${model.file} (${model.differs}): ` +
+  return `is ${model.program}'s ${model.family}, which differs from the original SEED's ${model.file} (${model.differs}): ` +
     `use a checkpoint of the latter, or ${OWN}`;
+}
+
+/** Whether anything can be said of weights that no encoder here fits, but that their names are like those of a format. */
+export function isNear(tensors: ReadonlyMap<string, TensorRef>): boolean {
+  return describeOtherModel(tensors) !== undefined || explainFamily(tensors, {}) !== undefined ||
+    nearestEncoder(tensors, "backbone") !== undefined;
 }
 
 /** The nearest encoder and how weights differ from it; `undefined` where none is near. */
@@ -132,13 +165,16 @@ export function explainHead(
     ? otherHeads(tensors)
     : expectPart(encoder, tensors, "backbone").otherHeads;
   const known = "(fc, or projection_head as SWAV has it)";
+  const explainBackbone = () => `nor is its backbone known; ${explainUnknown(tensors, "backbone", clues)}`;
   if (heads.length === 0) {
-    return `is a ${framework} checkpoint without a known projection head ${known}; an encoder gives no ` +
-      "embeddings without one; as a teacher, use it with --feature, which distils its pooled feature";
+    const rest = encoder === undefined
+      ? `, ${explainBackbone()}`
+      : "; an encoder gives no embeddings without one; as a teacher, use it with --feature, which distils its pooled feature";
+    return `is a ${framework} checkpoint without a known projection head ${known}${rest}`;
   }
   const what = heads.length === 1 ? `head ${heads[0]} is` : `heads ${heads.join(", ")} are`;
   const rest = encoder === undefined
-    ? `nor is its backbone known; ${explainUnknown(tensors, "backbone")}`
+    ? explainBackbone()
     : `as a teacher it can give its pooled feature (--feature), and its backbone, a ${encoder.name}, can be evaluated and ` +
       "exported (--part backbone)";
   return `is a ${framework} checkpoint whose ${what} of unknown kinds ${known}; ${rest}`;

@@ -71,7 +71,11 @@ const NEAR = 0.25;
 /** The format that most of some names are of, and how many of them it knows; `undefined` where none knows enough. */
 export function nearestFormat(names: readonly string[]): { title: string; known: number } | undefined {
   const counts = NAME_FORMATS.map((format) => {
-    const rules = RULES.get(format)!.filter((_, i) => format.names[i][1] !== "*");
+    // Rules that only drop a part of a name take those of many programs.
+    const rules = RULES.get(format)!.filter((_, i) => {
+      const [from, to] = format.names[i];
+      return to !== "*" && !(typeof from === "string" && from.includes("~"));
+    });
     return {
       title: format.title,
       known: names.filter((name) => rules.some((rule) => take(rule, name) !== undefined)).length,

@@ -305,15 +305,10 @@ function findWeights(file: CheckpointFile): TorchDict {
   // An encoder has convolutions; a dict of matrices alone is a head, a queue or statistics where there is another.
   const found = [4, 2].map((rank) => search(file.value, rank)).find((dicts) => dicts.length > 0) ?? [];
   if (found.length === 1) return found[0].dict;
+  if (found.length > 1) throw new SeveralDictsError(file.path, found);
   throw new CheckpointError(
     file.path,
-    found.length === 0
-      ? `holds no encoder: it has no dict of named weights (${describeContent(file.value)})`
-      : `holds ${found.length} dicts of weights (${
-        describeSome(found.map(({ path, dict }) =>
-          `${dict.size} ${dict.size === 1 ? "entry" : "entries"} in ${describePath(path)}`
-        ))
-      }), none of them called state_dict or model; save only the one to use`,
+    `holds no encoder: it has no dict of named weights (${describeContent(file.value)})`,
   );
 }
 
@@ -321,6 +316,26 @@ function findWeights(file: CheckpointFile): TorchDict {
 interface FoundDict {
   path: readonly string[];
   dict: TorchDict;
+}
+
+/** Several dicts hold weights, and none is in the usual place. */
+export class SeveralDictsError extends CheckpointError {
+  /** Which they are, in words. */
+  readonly what: string;
+  /** The dicts by the keys that lead to them, with dots between; their tensors without wrapping. */
+  readonly dicts: readonly { readonly name: string; readonly tensors: ReadonlyMap<string, TensorRef> }[];
+
+  constructor(path: string, found: readonly FoundDict[]) {
+    const sizes = found.map(({ path, dict }) =>
+      `${dict.size} ${dict.size === 1 ? "entry" : "entries"} in ${describePath(path)}`
+    );
+    const what = `holds ${found.length} dicts of weights (${
+      describeSome(sizes)
+    }), none of them called state_dict or model`;
+    super(path, `${what}; save only the one to use`);
+    this.what = what;
+    this.dicts = found.map(({ path, dict }) => ({ name: path.join("."), tensors: new Map(tensorsOf(dict)) }));
+  }
 }
 
 /**
@@ -429,10 +444,7 @@ function nameTensors(
   dict: TorchDict,
   path: string,
 ): Pick<StateDict, "framework" | "prefix" | "tensors" | "beside"> {
-  const named: [string, TensorRef][] = [];
-  for (const [key, value] of dict) {
-    if (typeof key === "string" && value instanceof TensorRef) named.push([unwrap(key), value]);
-  }
+  const named = tensorsOf(dict);
   const { framework, prefix, drop } = NAMINGS.find(({ mark }) => named.some(([key]) => mark.test(key)))!;
   const tensors = new Map<string, TensorRef>();
   const beside = new Map<string, TensorRef>();
@@ -448,7 +460,19 @@ function nameTensors(
   return { framework, prefix, tensors, beside };
 }
 
-/** Takes out what DataParallel, DistributedDataParallel and torch.compile put around a model or any layer of it. */
-function unwrap(key: string): string {
-  return key.split(".").filter((part) => part !== "module" && part !== "_orig_mod").join(".");
+/** The named tensors of a dict, without wrapping; of some a name may come twice. */
+function tensorsOf(dict: TorchDict): [string, TensorRef][] {
+  const named: [string, TensorRef][] = [];
+  for (const [key, value] of dict) {
+    if (typeof key === "string" && value instanceof TensorRef) named.push([unwrap(key), value]);
+  }
+  return named;
+}
+
+/** What (Distributed)DataParallel, torch.compile, FSDP and activation checkpointing put around a model or any layer of it. */
+const WRAPPERS = new Set(["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]);
+
+/** Takes wrapping out of a name. */
+export function unwrap(key: string): string {
+  return key.split(".").filter((part) => !WRAPPERS.has(part)).join(".");
 }

@@ -84,6 +84,19 @@ const LAYOUTS: readonly { name: string; value: TorchValue; prefix: string; other
     others: [],
   },
   {
+    name: "Lightning, FSDP with checkpointed activations",
+    value: lightning(
+      dict(
+        backbone(
+          "model._fsdp_wrapped_module.",
+          (key) => key.replace(/^(layer\d\.\d)/, "$1._fsdp_wrapped_module._checkpoint_wrapped_module"),
+        ),
+      ),
+    ),
+    prefix: "model.",
+    others: [],
+  },
+  {
     name: "BYOL",
     value: dict(
       backbone("online_backbone."),

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { dirname } from "node:path";
 import { examine } from "../../cli/commands/doctor.ts";
 import { UserError } from "../../errors.ts";
-import { torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
+import { OrderedDict, torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { EncoderPart } from "../../models/encoder_parts.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
@@ -221,25 +221,114 @@ Deno.test("of a network with another first convolution it says what differs, and
   });
 });
 
-Deno.test("torchvision's MobileNetV3 and EfficientNet are said to be other models than those known here", async () => {
+/** Nearly known encoders: with norms of another kind, other names of shortcuts, and torchvision's MobileNetV3. */
+const NEARLY: readonly ShapeOptions[] = [
+  { without: /^fc\.|running_|num_batches/ },
+  { without: /^fc\.|downsample/, more: { "layer2.0.shortcut.0.weight": [128, 64, 1, 1] } },
+  {
+    without: /./,
+    more: { "features.0.0.weight": [16, 3, 3, 3], "features.1.block.0.0.weight": [16, 1, 3, 3] },
+  },
+];
+
+Deno.test("what is nearly known is compared without what stands before its names", async () => {
+  for (const { more = {}, ...options } of NEARLY) {
+    const said: string[][] = [];
+    for (const prefix of ["", "backbone.", "module.model.encoder.", "module.encoder_q."]) {
+      const renamed = Object.fromEntries(Object.entries(more).map(([key, shape]) => [prefix + key, shape]));
+      const beside: ShapeOptions["more"] = prefix === "" ? {} : { "projector.0.weight": [64, 512] };
+      const wrap = (dict: TorchValue) => torchDict([["state_dict", dict]]);
+      await withShapes(
+        "resnet18",
+        { ...options, prefix, more: { ...renamed, ...beside }, wrap },
+        async (path) => {
+          const { encoders: [encoder] } = await inspectCheckpoint(path);
+          assertEquals(encoder.name, prefix.replace(/^module\./, "").slice(0, -1));
+          said.push([
+            await refused(path, "backbone"),
+            (await refused(path, "encoder")).replace("is a moco checkpoint", "is a torchvision checkpoint"),
+            encoder.nearest?.problems ?? encoder.otherModel!,
+          ]);
+        },
+      );
+    }
+    assert(
+      said[0].every((text) => /most similar is resnet18|is missing|are missing|is torchvision's/.test(text)),
+    );
+    for (const texts of said) assertEquals(texts, said[0]);
+  }
+});
+
+Deno.test("of several dicts with nothing that is known, the slow one or the largest is compared", async () => {
+  for (
+    const [sizes, compared] of [
+      [{ encoder: 108, target_encoder: 107 }, "target_encoder"],
+      [{ first: 50, second: 108 }, "second"],
+    ] as const
+  ) {
+    const wrap = (dict: OrderedDict) =>
+      torchDict([
+        ...Object.entries(sizes).map(([name, size]) =>
+          [name, new OrderedDict([...dict].slice(0, size))] as const
+        ),
+        ["epoch", 3],
+      ]);
+    await withShapes("resnet18", { without: /^(fc|layer4\.1)\./, wrap }, async (path) => {
+      const where = Object.entries(sizes).map(([name, size]) => `${size} entries in "${name}"`).join(", ");
+      const expected =
+        `holds 2 dicts of weights (${where}), none of them called state_dict or model, nor is an ` +
+        `encoder in them known. Of "${compared}": the most similar is resnet18: 10 keys are missing (layer4.1.`;
+      for (const part of ["backbone", "encoder"] as const) {
+        assertStringIncludes(await refused(path, part), expected);
+      }
+      assertStringIncludes((await inspectCheckpoint(path)).noEncoder!, expected);
+    });
+  }
+});
+
+Deno.test("without a head, --feature is advised where the backbone is known, and only there", async () => {
+  for (const [without, isKnown] of [[/^fc\./, true], [/^(fc|layer4\.1)\./, false]] as const) {
+    await withShapes("resnet18", { without }, async (path) => {
+      const { message } = await assertRejects(() => resolveTeacher(path), UserError);
+      assertStringIncludes(message, "is a torchvision checkpoint without a known projection head");
+      assertEquals(message.includes("use it with --feature"), isKnown);
+      assertEquals(message.includes("nor is its backbone known; the most similar is resnet18: "), !isKnown);
+    });
+  }
+});
+
+Deno.test("MobileNetV3 and EfficientNet of torchvision and timm are said to be other models than those known here", async () => {
+  const pointwise = { "conv_stem.weight": [16, 3, 3, 3], "blocks.1.0.conv_pw.weight": [72, 16, 1, 1] };
   const models = [
-    ["MobileNetV3", "mobilenetv3.py", "mobilenetv3_small", {
+    ["timm's MobileNetV3", "mobilenetv3.py", "mobilenetv3_small", {
+      ...pointwise,
+      "conv_head.weight": [1024, 576, 1, 1],
+      "conv_head.bias": [1024],
+      "classifier.weight": [1000, 1024],
+    }],
+    ["timm's EfficientNet", "efficientnet.py", "efficientnet_b0", {
+      ...pointwise,
+      "conv_head.weight": [1280, 320, 1, 1],
+      "bn2.weight": [1280],
+      "classifier.weight": [1000, 1280],
+    }],
+    ["torchvision's MobileNetV3", "mobilenetv3.py", "mobilenetv3_small", {
       "features.0.0.weight": [16, 3, 3, 3],
       "features.1.block.0.0.weight": [16, 1, 3, 3],
       "classifier.0.weight": [1024, 576],
       "classifier.3.weight": [1000, 1024],
     }],
-    ["EfficientNet", "efficientnet.py", "efficientnet_b0", {
+    ["torchvision's EfficientNet", "efficientnet.py", "efficientnet_b0", {
       "features.0.0.weight": [32, 3, 3, 3],
       "features.1.0.block.0.0.weight": [32, 1, 3, 3],
       "classifier.1.weight": [1000, 1280],
     }],
   ] as const;
-  for (const [family, file, arch, more] of models) {
+  for (const [model, file, arch, more] of models) {
     const wraps: ShapeOptions["wrap"][] = [undefined, (dict) => torchDict([["model", dict]])];
     for (const wrap of wraps) {
       await withShapes(arch, { without: /./, more, wrap }, async (path) => {
-        const expected = `is torchvision's ${family}, which differs from the original SEED's ${file}`;
+        const expected = `is ${model}, which differs from the original SEED's ${file}`;
         for (const name of [undefined, arch]) {
           for (const part of ["backbone", "encoder"] as const) {
             const message = await refused(path, part, name);
