@@ -10,11 +10,12 @@ import { describeForeignFile } from "./foreign_file.ts";
 import { findShards, isOfShards, joinShards } from "./safetensors_shards.ts";
 import { looksLikeSafetensors, readSafetensors, type SafetensorsContent } from "./safetensors.ts";
 import { TensorRef } from "./tensor_ref.ts";
-import { describeRefusal, SkippedObject } from "./torch_globals.ts";
+import { describeRefusal, SkippedObject, textOfType } from "./torch_globals.ts";
 import { looksLikeTorchLegacy, readTorchLegacy } from "./torch_legacy.ts";
 import { INPUT_KEY, parseInputJson } from "./saved_input.ts";
 import { OrderedDict, torchDict, type TorchValue } from "./torch_value.ts";
 import { looksLikeZip, readTorchZip } from "./torch_zip.ts";
+import { PickleGlobal } from "./unpickle.ts";
 
 const MAX_DEPTH = 100;
 const MAX_TREE_VALUES = 1 << 22;
@@ -170,7 +171,10 @@ async function explainOpening<T>(path: string, open: () => Promise<T>): Promise<
   }
 }
 
-/** Refuses what is not a tree of plain data: values that contain themselves, too deep or too many, stray objects. */
+/**
+ * Refuses what is not a tree of plain data: values that contain themselves, too deep or too many, stray objects. Types that are
+ * values in it become their texts.
+ */
 function checkTree(value: unknown, fail: Fail): asserts value is TorchValue {
   const open = new Set<unknown>();
   let count = 0;
@@ -181,16 +185,24 @@ function checkTree(value: unknown, fail: Fail): asserts value is TorchValue {
     if (open.has(node)) throw fail("its pickle holds a list or dict that contains itself");
     if (open.size >= MAX_DEPTH) throw fail(`its pickle nests more than ${MAX_DEPTH} lists and dicts`);
     open.add(node);
-    if (Array.isArray(node)) { for (const item of node) check(item); }
-    else if (node instanceof Map) {
+    if (Array.isArray(node)) {
+      for (const [i, item] of node.entries()) {
+        node[i] = textOfType(item) ?? item;
+        check(node[i]);
+      }
+    } else if (node instanceof Map) {
       for (const [key, item] of node) {
         check(key);
-        check(item);
+        const text = textOfType(item);
+        if (text !== undefined) node.set(key, text);
+        check(text ?? item);
       }
       if (node instanceof OrderedDict && node.input !== undefined) check(node.input);
     } else {
       throw fail(
-        "its pickle holds something that is neither plain data nor a tensor, e.g. a class or a bare storage",
+        node instanceof PickleGlobal
+          ? describeRefusal(node.name)
+          : "its pickle holds something that is neither plain data nor a tensor, e.g. a bare storage",
       );
     }
     open.delete(node);

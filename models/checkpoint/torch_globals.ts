@@ -53,6 +53,13 @@ export class SkippedObject extends Map<never, never> {
   }
 }
 
+/** A class of such objects. */
+class SkippedClass extends PickleGlobal {
+  constructor(name: string) {
+    super(name, () => new SkippedObject(name));
+  }
+}
+
 /** Modules whose classes are passed over: LightlyTrain saves a whole model beside its state_dict. */
 const SKIPPED_MODULES = ["lightly_train.", "torch.nn.modules."];
 
@@ -99,6 +106,15 @@ export function describeRefusal(className: string): string {
     "run. If you trust the file, save only its weights with PyTorch: torch.save(model.state_dict(), path)";
 }
 
+/**
+ * The text of a type that is itself a value, as among the arguments of a program: the name of a class that is passed over, such as
+ * `torch.nn.modules.normalization.LayerNorm`, or numpy's code of a number type, such as `f4`. `undefined` of anything else.
+ */
+export function textOfType(value: unknown): string | undefined {
+  if (value instanceof SkippedClass) return value.name;
+  return value instanceof NumpyDtype ? value.code : undefined;
+}
+
 /** Functions of PyTorch that make a tensor of plain parts. */
 const TENSOR_MAKERS = /^torch\._utils\._rebuild_(tensor|parameter)/;
 
@@ -143,7 +159,7 @@ export class TorchHost implements PickleHost {
       );
     }
     if (SKIPPED_MODULES.some((skipped) => module.startsWith(skipped))) {
-      return new PickleGlobal(fullName, () => new SkippedObject(fullName));
+      return new SkippedClass(fullName);
     }
     throw this.#fail(describeRefusal(fullName));
   }

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
+import { torchDict } from "../../../models/checkpoint/torch_value.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import {
@@ -244,10 +245,34 @@ Deno.test("openCheckpointFile() says which tensors of PyTorch it does not read",
 
 Deno.test("openCheckpointFile() refuses classes and bare storages as values", async () => {
   assertStringIncludes(await refusePickle("ccollections\nOrderedDict\n."), "neither plain data nor a tensor");
+  for (const pickle of ["(ccollections\nOrderedDict\nl.", "(ctorch.nn.modules.linear\nLinear\nNd."]) {
+    const [, module, name] = /c(.*)\n(.*)\n/.exec(pickle)!;
+    assertStringIncludes(
+      await refusePickle(pickle),
+      `its pickle uses "${module}.${name}", which is neither plain data nor a tensor; it was refused, and nothing was run`,
+    );
+  }
   const storage = `(${pickleText("storage")}ctorch\nFloatStorage\n${pickleText("0")}${
     pickleText("cpu")
   }K\x04tQ.`;
   assertStringIncludes(await refusePickle(storage, [FOUR_FLOATS]), "neither plain data nor a tensor");
+});
+
+Deno.test("openCheckpointFile() reads types among a program's arguments as their names", async () => {
+  const layerNorm = "ctorch.nn.modules.normalization\nLayerNorm\n";
+  const float32 = `cnumpy\ndtype\n(${pickleText("f4")}\x89\x88tR(K\x03${
+    pickleText("<")
+  }NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb`;
+  const args = `(${pickleText("norm")}${layerNorm}${pickleText("layers")}(${layerNorm}l${
+    pickleText("dtype")
+  }${float32}d`;
+  await withFolder(async (folder) => {
+    const path = `${folder}/args.pth`;
+    Deno.writeFileSync(path, buildZip([{ name: "a/data.pkl", data: pickleBytes(0x80, 2, args, ".") }]));
+    using file = await openCheckpointFile(path);
+    const name = "torch.nn.modules.normalization.LayerNorm";
+    assertEquals(file.value, torchDict([["norm", name], ["layers", [name]], ["dtype", "f4"]]));
+  });
 });
 
 Deno.test("openCheckpointFile() keeps nothing of modules that were saved whole, and refuses a file that is one", async () => {
