@@ -153,7 +153,7 @@ export async function openEncoderSource(
       path,
       framework: state.framework,
       prefix,
-      others: state.others,
+      others: which === "teacher" ? undefined : state.others,
       ...isLikelyStem && { likelyStem },
       stem: stemNameOf(encoder),
       likelyInput,

@@ -262,16 +262,20 @@ function withReleaseNames(state: StateDict): StateDict {
   return { ...state, ...toReleaseNames(state.tensors) };
 }
 
-/** Momentum encoders of MoCo, which lie beside the encoder that is loaded. */
-const MOMENTUM_SIDES: Readonly<Partial<Record<Framework, string>>> = {
+/** Encoders that lie beside the one that is loaded: MoCo's momentum encoders, and a teacher beside a student. */
+const OTHER_SIDES: Readonly<Partial<Record<Framework, string>>> = {
   moco: "encoder_k",
   mocov3: "momentum_encoder",
+  seed: "teacher",
 };
 
-/** A checkpoint that says which encoders of its file were left out: MoCo's momentum encoder, or averaged weights beside. */
+/** A checkpoint that says which encoders of its file were left out: the other one of a pair, or averaged weights beside. */
 function withOthers(state: StateDict): StateDict {
   const { framework, file } = state;
-  const side = MOMENTUM_SIDES[framework];
+  // Of a distillation by SEED it is known that the student is meant; other programs have students and teachers too.
+  const isSeed = state.isOurs || state.teacherInput !== undefined || state.beside.has("queue");
+  if (framework === "seed" && isSeed) return state;
+  const side = OTHER_SIDES[framework];
   if (side !== undefined) {
     return isKnown(encoderBeside(state, side)) ? { ...state, others: [`${side}.`] } : state;
   }

@@ -342,6 +342,32 @@ Deno.test("the teacher of a distillation's checkpoint has its own words, by --we
   });
 });
 
+Deno.test("of another program's student and teacher side by side, a note says that the student is taken", async () => {
+  const pair = [...backbone("student."), ...backbone("teacher.")];
+  const read = async (value: TorchValue, which?: "teacher") => {
+    let found: unknown[] = [];
+    await withCheckpoint(value, async (path) => {
+      using source = await openEncoderSource(path, { part: "backbone", which });
+      const { note } = chooseInput(source, { imageSize: 32 });
+      const { encoders } = await inspectCheckpoint(path);
+      assertEquals(encoders.map(({ name, recognized }) => [name, recognized[0]]), [
+        ["student", "resnet18"],
+        ["teacher", "resnet18"],
+      ]);
+      found = [source.prefix, note?.slice(path.length + 2)];
+    });
+    return found;
+  };
+  const note = "the encoder is under student.*; ignored teacher., which --weights can select";
+  assertEquals(await read(lightning(dict(pair))), ["student.", note]);
+  assertEquals(await read(lightning(dict(pair)), "teacher"), ["teacher.", undefined]);
+  // SEED's own say which is meant by what lies beside them.
+  const queue = [tensor("queue", [64, 8])];
+  assertEquals(await read(lightning(dict(pair, queue))), ["student.", undefined]);
+  const resumed = torchDict([["state_dict", dict(pair)], ["seed_resume", torchDict([])]]);
+  assertEquals(await read(resumed), ["student.", undefined]);
+});
+
 Deno.test("a student that no plugin has registered is refused by its name, and the teacher is not taken for it", async (t) => {
   const layers = ["stem", "mix", "last"].map((layer, i) =>
     tensor(`module.student.${layer}.weight`, [8, i === 0 ? 3 : 8, 4, 4])
