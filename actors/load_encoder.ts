@@ -4,6 +4,7 @@ import { fingerprintWeights } from "../models/checkpoint/fingerprint_weights.ts"
 import type { EncoderPart } from "../models/encoder_parts.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder, type FrozenEncoderOptions } from "../models/inference.ts";
+import { IMAGENET_NORMALIZATION } from "../models/images.ts";
 import { initialize } from "../models/initialize.ts";
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
 import type { EncoderRole } from "../models/encoder.ts";
@@ -62,7 +63,8 @@ export async function loadFrozenEncoder(
   const values = "seed" in choice
     ? initialize(summarize(encoder, head, 64).state, choice.seed)
     : new Map(choice.values);
-  const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head });
+  const normalization = "seed" in choice ? IMAGENET_NORMALIZATION : choice.normalization;
+  const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head, normalization });
   await frozen.load((key) => values.get(key)!);
   return frozen;
 }

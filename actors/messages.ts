@@ -10,6 +10,7 @@
 import type { PackedImages } from "../data/pack.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import type { EncoderRole } from "../models/encoder.ts";
+import type { Normalization } from "../models/images.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import type { ActorRef, Message } from "./runtime/mod.ts";
 
@@ -177,8 +178,8 @@ export type EvaluatedEncoder =
   | { arch: string; path: string; which?: EncoderRole; weights?: string }
   /** Fresh weights. */
   | { arch: string; seed: number }
-  /** Values, with a head of which nothing is used. */
-  | { arch: string; values: NamedValues };
+  /** Values, with a head of which nothing is used, and what pixels are normalised by. */
+  | { arch: string; values: NamedValues; normalization: Normalization };
 
 /** Nearest neighbours in a probe set, by the features of one encoder. */
 export interface ProbeSetNeighbours {

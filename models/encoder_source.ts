@@ -10,7 +10,7 @@ import type { StateEntry } from "./encoder_layers.ts";
 import { type InputSource, stemOf } from "./encoder_input.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type HeadOptions } from "./heads.ts";
-import { IMAGENET_NORMALIZATION, type Normalization } from "./images.ts";
+import { type Normalization, normalizationOf } from "./images.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
 import { completeEntries, isUsual, unusedEntries } from "./complete_entries.ts";
@@ -165,10 +165,7 @@ export async function openEncoderSource(
       input,
       feature: encoder.feature,
       inputIsOfRun: state.inputIsOfRun,
-      normalization: {
-        mean: input?.mean ?? IMAGENET_NORMALIZATION.mean,
-        deviation: input?.std ?? IMAGENET_NORMALIZATION.deviation,
-      },
+      normalization: normalizationOf(input),
       epoch,
       files: state.file.files,
       state: entries,

@@ -4,6 +4,7 @@ import {
   normalizePixels,
   type NormalizePixelsAttributes,
 } from "../kernels/ops/normalize_pixels/normalize_pixels.ts";
+import type { SavedInput } from "./checkpoint/saved_input.ts";
 
 /** `pixels`: packed RGBA8, normalised by the first kernel; `normalized`: float32 [n, h, w, 3], as tests have it. */
 export type ImageInput = "pixels" | "normalized";
@@ -16,6 +17,12 @@ export const IMAGENET_NORMALIZATION = {
 
 /** Per channel, in units of [0, 1]: an encoder takes pixels less the mean, divided by the deviation. */
 export type Normalization = NormalizePixelsAttributes;
+
+/** Returns what pixels are normalised by where a checkpoint says this of its images: ImageNet's for what it leaves out. */
+export function normalizationOf({ mean, std }: Pick<SavedInput, "mean" | "std"> = {}): Normalization {
+  const { mean: usualMean, deviation: usualStd } = IMAGENET_NORMALIZATION;
+  return { mean: mean ?? usualMean, deviation: std ?? usualStd };
+}
 
 /** The tensor that the host writes, and the images [n, h, w, 3] made of it. */
 export function traceImages(

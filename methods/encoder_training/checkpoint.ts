@@ -12,6 +12,7 @@ import type { CheckpointFile } from "../../models/checkpoint/checkpoint_file.ts"
 import {
   buildInput,
   INPUT_KEY,
+  readInput,
   type SavedInput,
   TEACHER_INPUT_KEY,
 } from "../../models/checkpoint/saved_input.ts";
@@ -117,6 +118,8 @@ export interface SavedTraining {
   readonly momentum: ReadonlyMap<string, TensorRef>;
   /** Where the optimizer is AdamW. */
   readonly adamw?: SavedAdamW;
+  /** What it says of the encoder's images. */
+  readonly input?: SavedInput;
   /** What was saved beside the original's content. */
   readonly resume?: TorchValue;
 }
@@ -238,6 +241,7 @@ export function readTrainingCheckpoint(layout: CheckpointLayout, file: Checkpoin
     queue: rest.get("queue"),
     smallQueue: rest.get("small_queue"),
     queuePointer: rest.get("queue_ptr"),
+    input: readInput(INPUT_KEY, root.get(INPUT_KEY), (problem) => new CheckpointError(file.path, problem)),
     resume: root.get(RESUME),
   };
   const found = { epoch: epoch as number, arch, encoder, beside, ...optional };

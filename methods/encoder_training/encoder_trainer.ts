@@ -29,6 +29,7 @@ import type { SavedInput } from "../../models/checkpoint/saved_input.ts";
 import type { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import { LOSS_LAYER } from "../../models/heads.ts";
+import { IMAGENET_NORMALIZATION, type Normalization } from "../../models/images.ts";
 import { initialize, type StateValues } from "../../models/initialize.ts";
 import { learningRateAt } from "../../models/optim/schedule.ts";
 import { isLast, lastingBuffers } from "../../models/training_step.ts";
@@ -69,6 +70,8 @@ export interface EncoderTrainerConfig<Options> {
   batchesPerEpoch: number;
   /** See `StepCount`. */
   extraSteps?: number;
+  /** What pixels are normalised by; ImageNet's where it is left out. */
+  normalization?: Normalization;
   /** Settings and origin of the run, which checkpoints record: a resumed run is compared with them. */
   identity?: RunIdentity;
   /** This process's part in a run of several. */
@@ -189,7 +192,7 @@ export class EncoderTraining<
       exchange: DeviceExchange | undefined,
     ) => Promise<Omit<TrainerDuties<Options, Batch, Step>, "method">>,
   ): Promise<EncoderTraining<Options, Batch, Step>> {
-    const { options, queue, ranks } = config;
+    const { options, queue, ranks, normalization } = config;
     const saved = await readProgress(method, options);
     const encoder = method.encoder(options);
     const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange, options.compress);
@@ -201,6 +204,7 @@ export class EncoderTraining<
       ranks: ranks?.size,
       syncBn: options.syncBn,
       imageSize: options.imageSize,
+      normalization,
       queueSize: method.queue(options).size,
       checkpointActivations: options.checkpointActivations,
       ...optimized,
@@ -241,6 +245,10 @@ export class EncoderTraining<
     };
   }
 
+  get #normalization(): Normalization {
+    return this.#config.normalization ?? IMAGENET_NORMALIZATION;
+  }
+
   #tell(event: TrainerEvent): Promise<void> {
     return this.#config.monitor.tell("event", event);
   }
@@ -251,12 +259,14 @@ export class EncoderTraining<
     if (exchange === undefined) return;
     const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize, resume } } =
       this.#config;
+    const { mean, deviation } = this.#normalization;
     const { totalSteps } = this.#config.ranks!;
     await requireSame(this.#config.ranks!, {
       ...factsOf(identity?.terms),
       "--batch-size": batchSize,
       "its batches": [batchesPerEpoch, totalSteps],
       "where it begins": [epoch, batch],
+      "what pixels are normalised by": [...mean, ...deviation],
       "the checkpoint that it goes on from": resume && await fingerprintFile(resume),
     });
     const lasting = lastingBuffers(this.#step.parameters);
@@ -436,10 +446,9 @@ export class EncoderTraining<
       shape: [head.dimension, this.#queue.size],
       data: transpose(keys, this.#queue.size, head.dimension),
     });
-    const input = inputOf(findEncoder(arch), {
-      imageSize: options.imageSize,
-      ...resizedBy(options.evalResize),
-    });
+    const { mean, deviation: std } = this.#normalization;
+    const views = { imageSize: options.imageSize, ...resizedBy(options.evalResize) };
+    const input = inputOf(findEncoder(arch), views, { mean, std });
     const beside = await this.#duties.beside((values) => this.#named(values));
     if (Array.isArray(beside.tensors)) {
       this.#steps.requireFinite(

@@ -22,6 +22,7 @@ import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { sampleRows } from "../../data/sample_rows.ts";
+import type { Normalization } from "../../models/images.ts";
 import type { HeldOutRows } from "../held_out.ts";
 import { ReadingProgress } from "../reading_progress.ts";
 import type { RunIdentity } from "../terms.ts";
@@ -73,6 +74,8 @@ export interface EvaluationsSetup<Options extends EncoderTrainingOptions> extend
   options: OnAdapter<Options>;
   /** How views are made of images. */
   evalResize: EvaluationResize;
+  /** What the trained encoder's pixels are normalised by. */
+  normalization: Normalization;
   /** The images to learn from. */
   train: DataFacts;
   /** The images to be classified, where there are any. */
@@ -193,9 +196,9 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
 
   /** Evaluates the trained encoder as it was after so many steps. @returns nothing where there are no images to classify */
   async student(step: number, values: NamedValues, wishes: Wishes = {}): Promise<Accuracy | undefined> {
-    const { method, options } = this.#setup;
+    const { method, options, normalization } = this.#setup;
     const { arch } = method.encoder(options);
-    return await this.#evaluateOnce("student", step, { arch, values }, wishes);
+    return await this.#evaluateOnce("student", step, { arch, values, normalization }, wishes);
   }
 
   /** What is known is looked up in the probe set alone, where there is one. */

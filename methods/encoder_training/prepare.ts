@@ -9,6 +9,8 @@ import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { findAugmentation } from "../../kernels/image/augmentations.ts";
+import { describeInput } from "../../models/encoder_input.ts";
+import type { Normalization } from "../../models/images.ts";
 import { groupOf } from "../../models/training_step.ts";
 import { HELD_OUT, holdOut, warnOfSameImages } from "../held_out.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
@@ -20,7 +22,7 @@ import { openInitialCheckpoint } from "./initial_weights.ts";
 import type { EncoderMethod } from "./method.ts";
 import type { TrainedEncoder } from "./trained_encoder.ts";
 import type { EncoderTrainingOptions, OnAdapter } from "./options.ts";
-import { findStart, identifyRun } from "./start.ts";
+import { findNormalization, findStart, identifyRun } from "./start.ts";
 import type { Start } from "./training_pipeline.ts";
 
 /** The loss of a step. */
@@ -54,6 +56,8 @@ export interface PreparedRun<Options> {
   train: DataFacts;
   test: ClassifiedImages | null;
   evalResize: EvaluationResize;
+  /** What the trained encoder's pixels are normalised by. */
+  normalization: Normalization;
   start: Start;
   batchesPerEpoch: number;
   /** Steps done before. */
@@ -126,6 +130,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
     ...inputs,
     ...settings,
   ];
+  const normalization = await finish(findNormalization(method, options));
   const identity = await finish(identifyRun(method, options, terms, emit));
   // What comes after the checkpoint is made again.
   const isBefore = ({ step }: { step: number }) => step <= firstStep;
@@ -135,6 +140,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
     train: images,
     test,
     evalResize,
+    normalization,
     start,
     batchesPerEpoch,
     firstStep,
@@ -261,6 +267,10 @@ async function checkInit(noun: string, encoder: TrainedEncoder, emit: Emit<Notic
     : init.hasHead
     ? "with a new head, as the checkpoint's differs"
     : "with a new head, as the checkpoint has none";
-  const text = `the ${noun} starts from ${encoder.init} (a ${init.framework} checkpoint), ${head}`;
+  const { mean, std } = init.input ?? {};
+  const own = describeInput({ mean, std });
+  const normalized = own === "" ? "" : `; its images are normalised by ${own}`;
+  const text =
+    `the ${noun} starts from ${encoder.init} (a ${init.framework} checkpoint), ${head}${normalized}`;
   emit({ type: "note", text });
 }

@@ -197,8 +197,9 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     this.#prepared = prepared;
     this.#emit = emit;
     this.#profile = profile;
-    const { method, options, train, test, evalResize, start, batchesPerEpoch, totalSteps, identity } =
+    const { method, options, train, test, evalResize, normalization, start, batchesPerEpoch, totalSteps } =
       prepared;
+    const { identity } = prepared;
     this.#stepsReported = prepared.firstStep;
     this.#losses = new LossEnds(batchesPerEpoch, prepared.losses);
     this.#epochsEnded = start.epoch;
@@ -221,13 +222,23 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       path: train.path,
       rowCount: train.rowCount,
       caches,
+      normalization,
       identity,
       monitor,
       onRestart: describeRestart(emit),
       returnTo: () => this.#returnTo(),
     });
     const { extraSteps } = start;
-    const evaluated = { method, options, evalResize, train, test, batchesPerEpoch, extraSteps };
+    const evaluated = {
+      method,
+      options,
+      evalResize,
+      normalization,
+      train,
+      test,
+      batchesPerEpoch,
+      extraSteps,
+    };
     this.#evaluations = Evaluations.spawn(system, { ...evaluated, caches, monitor, emit });
     emit({ type: "actors", actors: system.actors });
   }

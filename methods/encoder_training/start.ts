@@ -8,6 +8,7 @@ import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import { compareTerms, describeOtherRun, type Term } from "../../models/checkpoint/run_terms.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
+import { IMAGENET_NORMALIZATION, type Normalization, normalizationOf } from "../../models/images.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { sampleSize } from "../../models/encoder.ts";
 import { encoderByFlags } from "../../models/encoder_by_flags.ts";
@@ -51,6 +52,24 @@ async function fingerprintInit(encoder: TrainedEncoder): Promise<string | null> 
   if (encoder.init === null) return null;
   using init = await openInitialCheckpoint(encoder);
   return await fingerprintWeights(init.tensors);
+}
+
+/**
+ * Finds out what the trained encoder's pixels are normalised by: as the checkpoint says that it starts from or is resumed from, and
+ * else by ImageNet's mean and deviation.
+ */
+export async function findNormalization<Options extends EncoderTrainingOptions>(
+  method: TrainedBy<Options>,
+  options: Options,
+): Promise<Normalization> {
+  if (options.resume !== null) {
+    using file = await openCheckpointFile(options.resume);
+    return normalizationOf(readTrainingCheckpoint(method.layout, file).input);
+  }
+  const encoder = method.encoder(options);
+  if (encoder.init === null) return IMAGENET_NORMALIZATION;
+  using init = await openInitialCheckpoint(encoder);
+  return init.normalization;
 }
 
 /** The entries of an encoder. */

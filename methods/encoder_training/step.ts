@@ -3,6 +3,7 @@ import type { Program } from "../../kernels/program.ts";
 import type { Encoder } from "../../models/encoder.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import type { HeadOptions } from "../../models/heads.ts";
+import type { Normalization } from "../../models/images.ts";
 import type { StateValues } from "../../models/initialize.ts";
 import type { ParameterStore, ReadEntry } from "../../models/parameter_store.ts";
 import type { BatchInGroup } from "../../models/training_step.ts";
@@ -21,6 +22,8 @@ export interface EncoderStepOptions extends OptimizedStepOptions {
   syncBn?: boolean;
   /** Side of the square images, in pixels. */
   imageSize: number;
+  /** What pixels are normalised by; ImageNet's where it is left out. */
+  normalization?: Normalization;
   /** Rows of the queue; a multiple of the batch. */
   queueSize: number;
   /** Compute activations again for the backward pass, block by block, instead of keeping them. */

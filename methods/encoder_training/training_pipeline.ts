@@ -10,6 +10,7 @@ import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "../
 import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
 import { rowsOf, shareOf } from "../../actors/ranks/ranks.ts";
 import { UserError } from "../../errors.ts";
+import type { Normalization } from "../../models/images.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { RankOfTraining } from "./encoder_trainer.ts";
 import type { TrainerEvent } from "./events.ts";
@@ -41,6 +42,8 @@ export interface TrainingSetup<Options extends EncoderTrainingOptions> {
   rowCount: number;
   /** Where decoded images are kept. */
   caches: ImageCaches;
+  /** What the trained encoder's pixels are normalised by. */
+  normalization: Normalization;
   /** What checkpoints say of the run. */
   identity: RunIdentity;
   /** This process's part in a run of several. */
@@ -99,6 +102,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         done: this.#position(),
         batchesPerEpoch,
         extraSteps: setup.start.extraSteps,
+        normalization: setup.normalization,
         identity,
         ranks,
         monitor,

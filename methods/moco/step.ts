@@ -88,7 +88,7 @@ function traceStep(options: MocoStepOptions): TracedStep {
       devices: options.syncBn ? options.ranks : 1,
       dropPath: name === "query" ? dropPath : 0, // as DINO's teacher, the key encoder drops no branches
     });
-    const { source, images } = traceImages(graph, input, batch, imageSize);
+    const { source, images } = traceImages(graph, input, batch, imageSize, options.normalization);
     const outputs = traceOutputs(encoder, builder, images, head);
     requireAllUsed(encoder, builder, [outputs.feature, outputs.embedding]);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});

@@ -120,7 +120,7 @@ function traceStep(options: StudentStepOptions): TracedStep {
   // The student runs once over each set of views, so that batch norm sees batches of their own.
   const traceSet = (name: string, views: number, size: number, share?: EncoderBuilder): TracedSet => {
     const rows = batch * views;
-    const { source, images } = traceImages(graph, input, rows, size);
+    const { source, images } = traceImages(graph, input, rows, size, options.normalization);
     const teacher = graph.source(`teacher embeddings${name}`, [rows, 1, 1, head.dimension]);
     const queue = graph.source(`queue${name}`, [1, 1, padTo4(queueSize), head.dimension]);
     const builder = new EncoderBuilder(graph, "train", { ...withDropout, share, dropPath, devices });

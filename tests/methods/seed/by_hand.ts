@@ -14,6 +14,7 @@ import { type Augmentation, sampleView } from "../../../kernels/image/view_param
 import type { LossScale } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import type { HeadOptions } from "../../../models/heads.ts";
 import { FrozenEncoder, mapShape } from "../../../models/inference.ts";
+import type { Normalization } from "../../../models/images.ts";
 import { initialize, initializeQueue } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
 import { groupOf } from "../../../models/training_step.ts";
@@ -28,6 +29,8 @@ export interface HandRun {
   seed: number;
   batch: number;
   imageSize: number;
+  /** What the student's pixels are normalised by; ImageNet's where it is left out. */
+  normalization?: Normalization;
   /** Side of the same views for the teacher, if it is another one. */
   teacherSize?: number;
   /** Alpha of mixup. */
@@ -100,6 +103,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     head,
     batch,
     imageSize,
+    normalization: run.normalization,
     queueSize: run.queue,
     temperature: run.temperature,
     teacherTemperature: run.teacherTemperature,

@@ -18,7 +18,8 @@ import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { withGpu } from "../../kernels/check_op.ts";
 import { type HandResult, trainByHand } from "./by_hand.ts";
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
-import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { PLAIN_PIXELS, RunFolder, TINY_ENCODER, withInput } from "../../actors/small_run.ts";
+import { knn } from "../../../mod.ts";
 import { hear } from "../../actors/hear.ts";
 
 const DROPPING = new URL("../../actors/fixtures/dropping_encoder.ts", import.meta.url).href;
@@ -272,3 +273,63 @@ for (const [teacherSize, imageSize, loss] of [[24, 16, "tokens"], [16, 24, "seed
       assertEquals(source.input?.imageSize, teacherSize);
     }));
 }
+
+Deno.test("a run normalises pixels as the checkpoint that its student starts from, in its evaluations and when it is resumed too", () =>
+  withGpu(async (gpu) => {
+    using folder = new RunFolder(ROWS, 60);
+    const [distill, drawn] = ["teacher", "drawn"].map((name) => join(folder.path, `${name}.pth.tar`));
+    const teacher = await drawTeacher(distill, "tiny_convnet", TEACHER_HEAD, 6);
+    await drawTeacher(drawn, "tiny_convnet", TEACHER_HEAD, 12);
+    const studentInit = await withInput(drawn, join(folder.path, "init.pth.tar"), PLAIN_PIXELS);
+    const settings = {
+      ...{ batchSize: 4, epochs: 2, cos: false, schedule: [1], lr: 0.04, scaleLr: false, seed: 12, dim: 20 },
+      ...{ queue: 12, temp: 0.3, distillT: 0.08, momentum: 0.5, weightDecay: 0.01, imageSize: 24 },
+      ...{ smallViews: 2, smallSize: 12, distill, studentInit, augmentation: "plain" },
+    };
+    const learningRates = [0.04, 0.004];
+    const expected = await trainByHand(gpu, {
+      ...{ data: join(folder.data, "train.tsv"), teacher, seed: 12, batch: 4, imageSize: 24, queue: 12 },
+      ...{ augmentation: plainAugmentation(24), loss: "seed", firstEpoch: 0, learningRates },
+      normalization: { mean: [0, 0, 0], deviation: [1, 1, 1] },
+      local: { views: 2, imageSize: 12, augmentation: swavLocalAugmentation(12) },
+      ...{ student: "tiny_convnet", head: TEACHER_HEAD },
+      ...{ temperature: 0.3, teacherTemperature: 0.08, momentum: 0.5, weightDecay: 0.01 },
+    });
+    await assertSame(folder.options("run", settings), expected, learningRates);
+
+    const testData = join(folder.data, "test.tsv");
+    const losses: number[] = [];
+    const notes: string[] = [];
+    const part = (changes: Partial<DistillOptions>) =>
+      runDistillation(
+        folder.options(changes.resume === undefined ? "first" : "rest", {
+          ...settings,
+          testData,
+          ...changes,
+        }),
+        hear({ step: ({ loss }) => losses.push(loss), note: ({ text }) => notes.push(text) }),
+      );
+    const first = await part({ limitSteps: 2 });
+    assertEquals(
+      notes.filter((note) => note.includes("starts from")),
+      [
+        `the student starts from ${studentInit} (a moco checkpoint), with its head; its images are normalised by ` +
+        "mean 0 0 0, std 1 1 1",
+      ],
+    );
+    // Its checkpoint says it, not the file that the run began with.
+    const rest = await part({ resume: first.checkpoint, studentInit: null });
+    assertEquals(losses, expected.losses);
+    const views = { imageSize: 24, data: folder.data, plugins: [TINY_ENCODER] };
+    for (
+      const [pretrained, found] of [[studentInit, first.knn!.before], [
+        rest.checkpoint,
+        rest.knn!.after,
+      ]] as const
+    ) {
+      const [{ top1, top5 }] = await knn({ ...views, pretrained, arch: "tiny_convnet", knnK: [5] }).result;
+      assertEquals(found, { top1, top5 });
+    }
+    using source = await openEncoderSource(rest.checkpoint, { part: "encoder" });
+    assertEquals(source.normalization, { mean: [0, 0, 0], deviation: [1, 1, 1] });
+  }));
