@@ -7,7 +7,7 @@ import { FrozenEncoder, type FrozenEncoderOptions } from "../models/inference.ts
 import { IMAGENET_NORMALIZATION } from "../models/images.ts";
 import { initialize } from "../models/initialize.ts";
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
-import type { EncoderRole } from "../models/encoder.ts";
+import { type EncoderRole, sampleSize } from "../models/encoder.ts";
 import type { EvaluatedEncoder } from "./messages.ts";
 
 /** An encoder: from a checkpoint, or with random weights. */
@@ -61,7 +61,7 @@ export async function loadFrozenEncoder(
   const encoder = findEncoder(choice.arch);
   const head = usualHead(encoder);
   const values = "seed" in choice
-    ? initialize(summarize(encoder, head, 64).state, choice.seed)
+    ? initialize(summarize(encoder, head, sampleSize(encoder)).state, choice.seed)
     : new Map(choice.values);
   const normalization = "seed" in choice ? IMAGENET_NORMALIZATION : choice.normalization;
   const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head, normalization });
