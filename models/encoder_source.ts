@@ -24,7 +24,7 @@ import {
   SSL_TITLES,
   type Stem,
 } from "./encoder.ts";
-import { chooseFeature, featureLeftOpen } from "./features.ts";
+import { chooseFeature, featureLeftOpen, featureOf } from "./features.ts";
 import { encodersNamed, findEncoder, stemNameOf } from "./registry.ts";
 import { hasFixedPositions, openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
@@ -130,6 +130,7 @@ export async function openEncoderSource(
     const encoder = named === undefined
       ? chooseFeature(recognize(path, tensors, part, clues), feature ?? input?.feature)
       : chooseFeature(named, feature ?? (isAsked ? featureLeftOpen(named, input?.feature) : undefined));
+    if (part === "encoder" && findHead(tensors) !== undefined) requireFeatureOfHead(path, encoder, input);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const found = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
@@ -224,6 +225,16 @@ function recognize(
     path,
     `holds no ${part} of a known encoder${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
       explainUnknown(tensors, part, clues),
+  );
+}
+
+/** Fails where an encoder gives another feature than its head was trained on, which takes as many numbers of any. */
+function requireFeatureOfHead(path: string, { feature }: Encoder, input: SavedInput | undefined): void {
+  const own = featureOf(input);
+  if (feature === undefined || feature === own) return;
+  throw new UserError(
+    `${path}: its head takes the feature ${own}, but ${feature} is asked for; use the encoder without its head ` +
+      `(--part backbone), or leave --feature ${feature} out`,
   );
 }
 

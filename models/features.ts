@@ -3,6 +3,7 @@ import { UserError } from "../errors.ts";
 import type { Tensor } from "../kernels/graph.ts";
 import { concatenateChannels } from "../kernels/ops/concatenate_channels/concatenate_channels.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
+import type { SavedInput } from "./checkpoint/saved_input.ts";
 import { type Encoder, type FeatureKind, FEATURES } from "./encoder.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 
@@ -55,6 +56,11 @@ export function traceFeature(
     case "cls+mean":
       return graph.apply(concatenateChannels, [cls(), mean()], {});
   }
+}
+
+/** Returns the feature that a checkpoint's encoder was trained with, by what the file says: the class token where it says none. */
+export function featureOf({ feature = "cls" }: Pick<SavedInput, "feature"> = {}): FeatureKind {
+  return feature;
 }
 
 /**

@@ -2,6 +2,7 @@
 import type { NamedValues } from "../../actors/messages.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
+import { featureOf } from "../../models/features.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import type { TrainedEncoder } from "./trained_encoder.ts";
@@ -26,7 +27,7 @@ export async function openInitialCheckpoint(
   const backbone = await openEncoderSource(path, { arch, isAsked: true, feature, part: "backbone" });
   const { kind, dimension, hidden } = backbone.head;
   const takesHead = backbone.hasHead && kind === wanted.kind && dimension === wanted.dimension &&
-    (hidden ?? features) === features;
+    (hidden ?? features) === features && (feature === undefined || feature === featureOf(backbone.input));
   if (!takesHead) return { ...backbone, takesHead };
   backbone[Symbol.dispose]();
   return { ...await openEncoderSource(path, { arch, part: "encoder" }), takesHead };

@@ -20,7 +20,9 @@ import { FrozenEncoder } from "../../models/inference.ts";
 import type { ReadEntry } from "../../models/parameter_store.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
-import { RunFolder } from "../actors/small_run.ts";
+import { openInitialCheckpoint } from "../../methods/encoder_training/initial_weights.ts";
+import { drawTeacher } from "../actors/drawn_teacher.ts";
+import { RunFolder, withInput } from "../actors/small_run.ts";
 import { hostPrograms } from "../cli/run_program.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
@@ -247,6 +249,40 @@ vitTest("a feature is part of an encoder's name, and encoders without tokens hav
     UserError,
     "resnet18 has no --feature mean: it has one pooled feature",
   );
+});
+
+Deno.test("a head is put behind the feature that it was trained on, and behind no other", async () => {
+  using folder = new RunFolder(1);
+  const arch = "dino_vit_p4_w64_b1_h1_f64_r0_g2";
+  const head = { kind: "mlp", dimension: 8 } as const;
+  const [cls, mean] = ["cls", "mean"].map((name) => join(folder.path, `${name}.pth`));
+  await drawTeacher(cls, arch, head, 1);
+  await withInput(cls, mean, { feature: "mean", heads: 1 });
+  const open = async (path: string, options: { arch: string; isAsked?: boolean; feature?: FeatureKind }) => {
+    using source = await openEncoderSource(path, { ...options, part: "encoder" });
+    return source.encoder.name;
+  };
+  assertEquals(await open(cls, { arch }), arch);
+  assertEquals(await open(mean, { arch, isAsked: true }), `${arch}_mean`);
+  assertEquals(await open(mean, { arch: `${arch}_mean` }), `${arch}_mean`);
+  for (
+    const [path, options, problem] of [
+      [cls, { arch, feature: "mean" }, "takes the feature cls, but mean is asked for"],
+      [cls, { arch: `${arch}_mean` }, "takes the feature cls, but mean is asked for"],
+      [mean, { arch, feature: "cls" }, "takes the feature mean, but cls is asked for"],
+    ] as const
+  ) {
+    await assertRejects(() => open(path, options), UserError, `${path}: its head ${problem}`);
+  }
+  using backbone = await openEncoderSource(cls, { arch, feature: "mean", part: "backbone" });
+  assertEquals(backbone.encoder.name, `${arch}_mean`);
+
+  const takesHead = async (init: string, arch: string) => {
+    using source = await openInitialCheckpoint({ arch, head, init });
+    return source.takesHead;
+  };
+  assertEquals([await takesHead(cls, arch), await takesHead(mean, `${arch}_mean`)], [true, true]);
+  assertEquals([await takesHead(cls, `${arch}_mean`), await takesHead(mean, arch)], [false, false]);
 });
 
 vitTest(
