@@ -5,7 +5,7 @@ import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { type EncoderSourceOptions, openEncoderSource } from "../models/encoder_source.ts";
 import { chooseFeature } from "../models/features.ts";
-import { freshEncoder } from "../models/registry.ts";
+import { askedSize, freshEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "./encoder_views.ts";
 
 /** Images and views, as far as they are said. */
@@ -41,7 +41,8 @@ export async function resolveLabelledInput(
     throw new UserError(`${data} has no test images: expected them there or at testData`);
   }
   const images = { data: await resolveDataset(data, "train", findingListener(emit)), testData: found };
-  const { note, ...chosen } = chooseViews(source, views, images.data);
+  const imageSize = source === null ? askedSize(named!, views.imageSize) : views.imageSize;
+  const { note, ...chosen } = chooseViews(source, { ...views, imageSize }, images.data);
   if (note !== undefined) emit({ type: "note", text: note });
   const arch = source?.encoder.name ??
     chooseFeature(freshEncoder(named!, stem, chosen.imageSize), feature).name;

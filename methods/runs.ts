@@ -7,7 +7,7 @@ import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
 import type { FeatureKind, Stem } from "../models/encoder.ts";
 import { chooseFeature } from "../models/features.ts";
-import { freshEncoder } from "../models/registry.ts";
+import { askedSize, freshEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
@@ -227,7 +227,8 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
       );
     }
     const images = await findVote({ data, testData, seed }, tell, earlySignal(signal, settings.ranks));
-    const { note, ...views } = chooseViews(source, input, images.bankData);
+    const imageSize = source === null ? askedSize(named, input.imageSize) : input.imageSize;
+    const { note, ...views } = chooseViews(source, { ...input, imageSize }, images.bankData);
     const encoder = pretrained === null
       ? { arch: chooseFeature(freshEncoder(named, stem, views.imageSize), feature).name, seed }
       : { arch: named, path: pretrained, which, weights };

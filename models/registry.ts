@@ -146,15 +146,39 @@ export function teacherNames(): string[] {
   return [...new Set([...teachers.map(({ name }) => name), ...short, ...released.map(({ name }) => name)])];
 }
 
+/** Returns the size that an encoder's name says, in pixels: 96 of `vit_tiny_96`. */
+function sizeSaid({ name, sizes, sizedFor }: Encoder): number | undefined {
+  return sizedFor !== undefined && name.split("_").includes(String(sizes?.usual)) ? sizes!.usual : undefined;
+}
+
+/**
+ * Returns the size of images that is asked for, in pixels: that of the flag, or else the one that the encoder's name says.
+ *
+ * @param name of an encoder that is to begin with fresh weights; see {@linkcode freshEncoder}
+ * @throws {UserError} as {@linkcode findEncoder}
+ */
+export function askedSize(name: string, imageSize: number | undefined): number | undefined {
+  return imageSize ?? sizeSaid(findEncoder(name));
+}
+
 /**
  * Returns the encoder of a name that is to begin with fresh weights: with the first layers that are asked for, and made for images
  * of a size where it is made for one.
  *
  * @param imageSize height and width of a view, in pixels
- * @throws {UserError} as {@linkcode findEncoder}, and where the encoder does not take images of that size
+ * @throws {UserError} as {@linkcode findEncoder}, and where the encoder does not take images of that size, or its name says another
  */
 export function freshEncoder(name: string, stem: Stem | undefined, imageSize: number): Encoder {
   const encoder = findEncoder(name, stem);
+  const said = sizeSaid(encoder);
+  if (said !== undefined && said !== imageSize) {
+    throw new UserError(
+      `${name} is made for images of ${said} x ${said} pixels, found ${imageSize} x ${imageSize} (--image-size); use ` +
+        `--image-size ${said}, or name it ${
+          name.replace(`_${said}`, "")
+        }, which is made for the size that is given`,
+    );
+  }
   requireSize(encoder, imageSize, imageSize, "--image-size");
   return encoder.sizedFor?.(imageSize) ?? encoder;
 }

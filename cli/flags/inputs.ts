@@ -18,7 +18,7 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { chooseFeature } from "../../models/features.ts";
-import { findEncoder, freshEncoder } from "../../models/registry.ts";
+import { askedSize, findEncoder, freshEncoder } from "../../models/registry.ts";
 import { resolveTeacherOf } from "./recipe_teacher.ts";
 import {
   describeOtherHeads,
@@ -96,7 +96,8 @@ export async function checkDistillInputs(
   const asked = { arch: teacherArch, ssl: teacherSsl, weights, heads, feature };
   const { arch, ssl } = await resolveTeacherOf(recipe, distill, asked, (text) => warnings?.push(text));
   using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
-  const views = await resolveResize(chooseDistillViews(source, request, images), images);
+  const imageSize = askedSize(request.studentArch, request.imageSize);
+  const views = await resolveResize(chooseDistillViews(source, { ...request, imageSize }, images), images);
   return {
     ...request,
     ...views,
@@ -217,7 +218,8 @@ async function resolveEncoder(
 ) {
   const { arch, stem, feature } = choice;
   if (path === null) {
-    const views = await resolveViews(null, asked, images);
+    const imageSize = askedSize(arch!, asked.imageSize);
+    const views = await resolveViews(null, { ...asked, imageSize }, images);
     return { arch: chooseFeature(freshEncoder(arch!, stem, views.imageSize), feature).name, ...views };
   }
   using source = await openEncoderSource(path, { ...choice, isAsked: true, part: "backbone" });

@@ -13,7 +13,7 @@ import {
 } from "../../methods/moco/defaults.ts";
 import { PRETRAIN_DEFAULT_NOTES, PRETRAIN_RETIRED, pretrainFlags } from "../../methods/moco/flags.ts";
 import type { Stem } from "../../models/encoder.ts";
-import { findEncoder } from "../../models/registry.ts";
+import { askedSize, findEncoder } from "../../models/registry.ts";
 import { checkSplits } from "../../methods/moco/splits.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
@@ -108,7 +108,9 @@ export function parsePretrainFlags(args: readonly string[], context: PretrainFla
   const { choices: shown, rest: own } = takeRunFlags<Given>(given, late);
   const defaults = given.data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   const { options: shared, rest, choices } = readTraining("pretrain", own, defaults.cache, { folder, now });
-  const settings: PretrainRequest = { ...defaults, ...rest, ...shared };
+  const { arch = defaults.arch } = rest;
+  const imageSize = askedSize(arch, rest.imageSize) ?? defaults.imageSize;
+  const settings: PretrainRequest = { ...defaults, ...rest, ...shared, imageSize };
   const encoder = withoutDropPath(findEncoder(settings.arch));
   const adamw = given.data === undefined ? PRETRAIN_SAMPLE_ADAMW : PRETRAIN_ADAMW;
   const options = chooseOptimizer(settings, encoder, rest, adamw);

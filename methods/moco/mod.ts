@@ -1,7 +1,7 @@
 /** MoCo: momentum contrast (He et al., CVPR 2020; MoCo-v2: Chen et al., arXiv 2003.04297). */
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
-import { encoderNames, freshEncoder } from "../../models/registry.ts";
+import { askedSize, encoderNames, freshEncoder } from "../../models/registry.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
 import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
@@ -58,13 +58,15 @@ async function resolvePretrainInput(
   const defaults = isSample ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   requireImagesReader(input);
   requireSaveInterval(input.saveEvery);
-  const { arch = defaults.arch, imageSize = defaults.imageSize } = input;
+  const { arch = defaults.arch } = input;
+  const imageSize = askedSize(arch, input.imageSize) ?? defaults.imageSize;
   const encoder = freshEncoder(arch, stem, imageSize);
   const resolved = {
     ...defaults,
     ...NOT_ASKED_FOR,
     ...input,
     arch: encoder.name,
+    imageSize,
     testData: await testDataOfTraining(input),
   };
   const options = withOptimizer(

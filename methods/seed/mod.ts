@@ -2,7 +2,7 @@
 import { rowsOf } from "../../actors/ranks/ranks.ts";
 import { UserError } from "../../errors.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
-import { freshEncoder, studentNames, teacherNames } from "../../models/registry.ts";
+import { askedSize, freshEncoder, studentNames, teacherNames } from "../../models/registry.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Stem } from "../../models/encoder.ts";
@@ -72,9 +72,11 @@ async function resolveDistillInput(
     weights: input.weights,
     part: teacherPart(input),
   });
-  const { note, ...views } = chooseDistillViews(source, input, input.data);
+  const { studentArch = defaults.studentArch } = input;
+  const imageSize = askedSize(studentArch, input.imageSize);
+  const { note, ...views } = chooseDistillViews(source, { ...input, imageSize }, input.data);
   if (note !== undefined) emit({ type: "note", text: note });
-  const encoder = freshEncoder(input.studentArch ?? defaults.studentArch, stem, views.imageSize);
+  const encoder = freshEncoder(studentArch, stem, views.imageSize);
   const options = {
     ...defaults,
     ...NOT_ASKED_FOR,

@@ -9,8 +9,11 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
-import { distill, finetune, pretrain } from "../../methods/runs.ts";
+import { distill, finetune, knn, pretrain } from "../../methods/runs.ts";
 import { type CheckpointLayout, readTrainingCheckpoint } from "../../methods/encoder_training/checkpoint.ts";
+import { moco } from "../../methods/moco/mod.ts";
+import { METHODS } from "../../methods/registry.ts";
+import { type DistillInput, seed } from "../../methods/seed/mod.ts";
 import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { readFinetuneCheckpoint } from "../../methods/finetune/checkpoint.ts";
 import { MOCO_CHECKPOINT } from "../../methods/moco/encoders.ts";
@@ -24,7 +27,7 @@ import type { TorchDict } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { drawTeacher } from "../actors/drawn_teacher.ts";
-import { digestFile, RunFolder } from "../actors/small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 const ARCH = "dino_vit_p4_w64_b2_h1_f64_r0_g2";
 const BATCHES = 3;
@@ -188,6 +191,40 @@ Deno.test("a run of vision transformers is profiled, looked into and measured", 
   const [snapshot] = all("snapshot");
   assertEquals([snapshot.views.size, snapshot.similarities.keys], [8, 16]);
   assertEquals([...new Set(all("neighbours").map(({ of }) => of))].toSorted(), ["student", "teacher"]);
+});
+
+Deno.test("the size in an encoder's name is that of its images, in every task that begins with fresh weights", async () => {
+  using folder = new RunFolder(8, 8);
+  const { data } = folder;
+  const output = folder.makeOutput("run");
+  const teacher = {
+    data,
+    output,
+    distill: TINY_TEACHER,
+    plugins: [TINY_ENCODER],
+    studentArch: "vit_tiny_48",
+  };
+  const sizesOf = async (input: Partial<DistillInput>) => {
+    const { studentArch, imageSize, teacherSize } = await seed.resolve({ ...teacher, ...input }, () => {});
+    return [studentArch, imageSize, teacherSize];
+  };
+  assertEquals(await sizesOf({}), ["vit_tiny_48", 48, undefined]);
+  assertEquals(await sizesOf({ teacherSize: 32 }), ["vit_tiny_48", 48, 32]);
+  assertEquals(await sizesOf({ studentArch: "vit_tiny", imageSize: 64 }), ["vit_tiny_64", 64, undefined]);
+  await assertRejects(() => sizesOf({ imageSize: 64 }), UserError, "images of 48 x 48 pixels, found 64 x 64");
+  const { arch, imageSize } = await moco.resolve({ data, output, arch: "vit_tiny_48" }, () => {});
+  assertEquals([arch, imageSize], ["vit_tiny_48", 48]);
+
+  const probed = await METHODS.linear_probe.resolve(
+    { data, output, pretrained: null, arch: "vit_tiny_48" },
+    () => {},
+  );
+  assertEquals([probed.arch, probed.imageSize], ["vit_tiny_48", 48]);
+  const sizes: number[] = [];
+  for await (const event of knn({ data, arch: "vit_tiny_16", knnK: [3] })) {
+    if (event.type === "plan") sizes.push(event.imageSize);
+  }
+  assertEquals(sizes, [16]);
 });
 
 Deno.test("withOptimizer() gives a vision transformer AdamW and its settings, but for what is asked for", () => {

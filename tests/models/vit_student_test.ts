@@ -5,6 +5,7 @@ import { stemOf } from "../../models/encoder_input.ts";
 import { initialize } from "../../models/initialize.ts";
 import { recognizeEncoders } from "../../models/recognize.ts";
 import {
+  askedSize,
   encoderNames,
   findEncoder,
   freshEncoder,
@@ -62,6 +63,23 @@ Deno.test("a vision transformer with fresh weights is made for the size of its i
     () => freshEncoder("vit_tiny", undefined, 100),
     UserError,
     "found 100 x 100; the nearest to 100 are 96 and 112 (--image-size)",
+  );
+  // A name that says a size is not overruled.
+  assertEquals([askedSize("vit_tiny_96", undefined), askedSize("vit_tiny_96_cifar_mean", undefined)], [
+    96,
+    96,
+  ]);
+  assertEquals(["vit_tiny", "vit_tiny_cifar", "resnet18"].map((name) => askedSize(name, undefined)), [
+    undefined,
+    undefined,
+    undefined,
+  ]);
+  assertEquals([askedSize("vit_tiny_96", 224), askedSize("vit_tiny", 96)], [224, 96]);
+  assertThrows(
+    () => freshEncoder("vit_tiny_96_cifar", undefined, 224),
+    UserError,
+    "vit_tiny_96_cifar is made for images of 96 x 96 pixels, found 224 x 224 (--image-size); use --image-size 96, or name it " +
+      "vit_tiny_cifar, which is made for the size that is given",
   );
   for (const wrong of ["vit_tiny_100", "vit_tiny_224", "vit_huge", "vit_tiny_0", "vit_tiny_cifar_64"]) {
     assertThrows(() => findEncoder(wrong), UserError);

@@ -1,10 +1,13 @@
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { type DistillRequest, parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
-import { checkDistillInputs } from "../../../cli/flags/inputs.ts";
+import { parseLinclsFlags } from "../../../cli/flags/lincls_flags.ts";
+import { parsePretrainFlags } from "../../../cli/flags/pretrain_flags.ts";
+import { checkDistillInputs, checkLinclsInputs, checkPretrainInputs } from "../../../cli/flags/inputs.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { HELD_OUT } from "../../../methods/held_out.ts";
 import { UserError } from "../../../errors.ts";
+import { encoderNames } from "../../../models/registry.ts";
 import { TestFolder } from "../../data/folder.ts";
 
 /** The bundled images, named. */
@@ -35,6 +38,20 @@ Deno.test("checkDistillInputs() evaluates on held-out labels where there are no 
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("the size in the name of an encoder with fresh weights is that of the images", async () => {
+  const context = { encoders: encoderNames(), folder: "/" };
+  const distilled = await checkDistillInputs(parse("-a", "vit_tiny_96"));
+  assertEquals([distilled.studentArch, distilled.imageSize], ["vit_tiny_96", 96]);
+  const pretrain = parsePretrainFlags(["-a", "vit_tiny_96"], context);
+  assert(pretrain.help === undefined);
+  const pretrained = await checkPretrainInputs(pretrain.options);
+  assertEquals([pretrained.arch, pretrained.imageSize], ["vit_tiny_96", 96]);
+  const lincls = parseLinclsFlags(["-a", "vit_tiny_96"], context);
+  assert(lincls.help === undefined && lincls.method === "linear_probe");
+  const evaluated = await checkLinclsInputs(lincls.options);
+  assertEquals([evaluated.arch, evaluated.imageSize], ["vit_tiny_96", 96]);
 });
 
 Deno.test("checkDistillInputs() names the flag and the path of what is missing", async () => {
