@@ -25,6 +25,7 @@ import {
   type Stem,
 } from "./encoder.ts";
 import { chooseFeature, featureLeftOpen, featureOf } from "./features.ts";
+import { gridOfTable } from "./position_embedding.ts";
 import { encodersNamed, findEncoder, stemNameOf } from "./registry.ts";
 import { hasFixedPositions, openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
@@ -38,6 +39,8 @@ export interface EncoderSourceOptions {
    * `feature` nor the name does, and must not say other heads.
    */
   isAsked?: boolean;
+  /** Whether the file may have it for images of another size, which is the encoder that is opened then. */
+  ofAnySize?: boolean;
   /** First layers of the encoder; those that fit and that the file says where it is left out. */
   stem?: Stem;
   /** In a checkpoint that holds both; the student by default. */
@@ -106,7 +109,8 @@ export function describeOtherHeads(
  */
 export async function openEncoderSource(
   path: string,
-  { arch, isAsked = false, stem, heads, feature, which, weights, part, dimension }: EncoderSourceOptions,
+  { arch, isAsked = false, ofAnySize = false, stem, heads, feature, which, weights, part, dimension }:
+    EncoderSourceOptions,
 ): Promise<EncoderSource> {
   const state = await openEncoder(path, weights);
   try {
@@ -119,7 +123,8 @@ export async function openEncoderSource(
     const input = which === "teacher" ? state.teacherInput : state.input ?? likelyInput;
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
     const clues = cluesOf({ arch: said, input, likelyStem, fixedPositions, config }, { stem, heads });
-    const named = arch === undefined ? undefined : findEncoder(arch, stem);
+    const wanted = arch === undefined ? undefined : findEncoder(arch, stem);
+    const named = wanted && ofAnySize ? sizedAs(wanted, tensors) : wanted;
     const other = describeOtherModel(tensors, named);
     if (other !== undefined) throw new CheckpointError(path, other);
     if (named !== undefined) {
@@ -226,6 +231,15 @@ function recognize(
     `holds no ${part} of a known encoder${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
       explainUnknown(tensors, part, clues),
   );
+}
+
+/** The encoder for the size of images that a table of positions is for, of one that is made for a size. */
+function sizedAs(encoder: Encoder, tensors: ReadonlyMap<string, TensorRef>): Encoder {
+  const { sizes, sizedFor } = encoder;
+  const rows = tensors.get("pos_embed")?.shape[1];
+  if (sizes === undefined || sizedFor === undefined || rows === undefined) return encoder;
+  const side = gridOfTable(rows);
+  return side === undefined ? encoder : sizedFor(side * sizes.multiple);
 }
 
 /** Fails where an encoder gives another feature than its head was trained on, which takes as many numbers of any. */

@@ -4,6 +4,7 @@ import type { StateEntry } from "../../models/encoder_layers.ts";
 import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import { featureOf } from "../../models/features.ts";
 import { initialize } from "../../models/initialize.ts";
+import { DINO_RESIZING, gridOfTable, resizePositions } from "../../models/position_embedding.ts";
 import { findEncoder } from "../../models/registry.ts";
 import type { TrainedEncoder } from "./trained_encoder.ts";
 
@@ -24,13 +25,19 @@ export async function openInitialCheckpoint(
   const path = init!;
   const { feature, features } = findEncoder(arch);
   // The file does not choose what is trained, but must not be of an encoder with other heads.
-  const backbone = await openEncoderSource(path, { arch, isAsked: true, feature, part: "backbone" });
+  const backbone = await openEncoderSource(path, {
+    arch,
+    isAsked: true,
+    feature,
+    part: "backbone",
+    ofAnySize: true,
+  });
   const { kind, dimension, hidden } = backbone.head;
   const takesHead = backbone.hasHead && kind === wanted.kind && dimension === wanted.dimension &&
     (hidden ?? features) === features && (feature === undefined || feature === featureOf(backbone.input));
   if (!takesHead) return { ...backbone, takesHead };
   backbone[Symbol.dispose]();
-  return { ...await openEncoderSource(path, { arch, part: "encoder" }), takesHead };
+  return { ...await openEncoderSource(path, { arch, part: "encoder", ofAnySize: true }), takesHead };
 }
 
 /**
@@ -46,8 +53,20 @@ export async function initialWeights(
   const values = initialize(state, seed);
   if (encoder.init === null) return [...values];
   using init = await openInitialCheckpoint(encoder);
-  for (const key of values.keys()) {
-    if (init.tensors.has(key)) values.set(key, await init.tensors.get(key)!.read());
+  for (const { key, shape } of state) {
+    const tensor = init.tensors.get(key);
+    if (tensor === undefined || !values.has(key)) continue;
+    const read = await tensor.read();
+    values.set(key, key === "pos_embed" ? resizedTo(read, shape) : read);
   }
   return [...values];
+}
+
+/** A table of positions [1, 1 + side * side, width] for another side. */
+function resizedTo(
+  table: Float32Array<ArrayBuffer>,
+  [, rows, width]: readonly number[],
+): Float32Array<ArrayBuffer> {
+  const side = gridOfTable(rows)!;
+  return Float32Array.from(resizePositions(table, width, [side, side], DINO_RESIZING));
 }

@@ -11,6 +11,7 @@ import { UserError } from "../../errors.ts";
 import { findAugmentation } from "../../kernels/image/augmentations.ts";
 import { describeInput } from "../../models/encoder_input.ts";
 import type { Normalization } from "../../models/images.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { groupOf } from "../../models/training_step.ts";
 import { HELD_OUT, holdOut, warnOfSameImages } from "../held_out.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
@@ -269,8 +270,10 @@ async function checkInit(noun: string, encoder: TrainedEncoder, emit: Emit<Notic
     : "with a new head, as the checkpoint has none";
   const { mean, std } = init.input ?? {};
   const own = describeInput({ mean, std });
+  const [from, to] = [init.encoder, findEncoder(encoder.arch)].map(({ sizes }) => sizes?.usual);
+  const resized = from === to ? "" : `; its positions are resized from ${from} to ${to} pixels`;
   const normalized = own === "" ? "" : `; its images are normalised by ${own}`;
   const text =
-    `the ${noun} starts from ${encoder.init} (a ${init.framework} checkpoint), ${head}${normalized}`;
+    `the ${noun} starts from ${encoder.init} (a ${init.framework} checkpoint), ${head}${resized}${normalized}`;
   emit({ type: "note", text });
 }

@@ -14,6 +14,7 @@ import { type CheckpointLayout, readTrainingCheckpoint } from "../../methods/enc
 import { moco } from "../../methods/moco/mod.ts";
 import { METHODS } from "../../methods/registry.ts";
 import { type DistillInput, seed } from "../../methods/seed/mod.ts";
+import { initialWeights } from "../../methods/encoder_training/initial_weights.ts";
 import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { readFinetuneCheckpoint } from "../../methods/finetune/checkpoint.ts";
 import { MOCO_CHECKPOINT } from "../../methods/moco/encoders.ts";
@@ -25,7 +26,8 @@ import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { TorchDict } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
-import { findEncoder } from "../../models/registry.ts";
+import { DINO_RESIZING, resizePositions } from "../../models/position_embedding.ts";
+import { findEncoder, summarize } from "../../models/registry.ts";
 import { drawTeacher } from "../actors/drawn_teacher.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
@@ -225,6 +227,31 @@ Deno.test("the size in an encoder's name is that of its images, in every task th
     if (event.type === "plan") sizes.push(event.imageSize);
   }
   assertEquals(sizes, [16]);
+});
+
+Deno.test("a vision transformer starts from weights for images of another size, with resized positions", async () => {
+  using folder = new RunFolder(4);
+  const init = join(folder.path, "vit_tiny_32.pth");
+  const head = { kind: "mlp", dimension: 8 } as const;
+  const { values } = await drawTeacher(init, "vit_tiny_32", head, 1);
+  const { state } = summarize(findEncoder("vit_tiny_48"), head, 48);
+  const weights = new Map(await initialWeights({ arch: "vit_tiny_48", head, init }, 2, state));
+  const table = resizePositions(values.get("pos_embed")!, 192, [3, 3], DINO_RESIZING);
+  assertEquals(weights.get("pos_embed"), Float32Array.from(table));
+  for (const [key, own] of values) if (key !== "pos_embed") assertEquals(weights.get(key), own, key);
+
+  const notes: string[] = [];
+  const run = distill({
+    ...{ data: folder.data, testData: null, output: folder.makeOutput("run"), distill: TINY_TEACHER },
+    ...{ plugins: [TINY_ENCODER], studentArch: "vit_tiny", studentInit: init, imageSize: 48, dim: 128 },
+    ...{ batchSize: 4, queue: 16, limitSteps: 1, epochs: 1, workers: 1, insight: false },
+  });
+  for await (const event of run) if (event.type === "note") notes.push(event.text);
+  await run.result;
+  assert(
+    notes.some((note) => note.endsWith("; its positions are resized from 32 to 48 pixels")),
+    notes.join(),
+  );
 });
 
 Deno.test("withOptimizer() gives a vision transformer AdamW and its settings, but for what is asked for", () => {
