@@ -216,8 +216,9 @@ export function findEncoder(name: string, stem?: Stem): Encoder {
 
 /** Returns which of its stems an encoder has. */
 export function stemNameOf(encoder: Encoder): Stem {
-  const usual = encodersNamed(encoder.name.replace(/_cifar(_pad2)?$/, ""));
-  return STEMS.slice(1).find((stem) => usual.some((one) => stemsOf(one).get(stem) === encoder)) ?? "imagenet";
+  const plain = encoder.withFeature?.("cls") ?? encoder; // its name ends with the stem
+  const usual = encodersNamed(plain.name.replace(/_cifar(_pad2)?$/, ""));
+  return STEMS.slice(1).find((stem) => usual.some((one) => stemsOf(one).get(stem) === plain)) ?? "imagenet";
 }
 
 /** What a table of encoders shows. */
