@@ -3,7 +3,7 @@ import { resolve, sep } from "node:path";
 import type { EvaluationResizeChoice } from "../actors/evaluation_resize.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import { CROP_RATIOS, RESIZE_RULES, type SavedInput } from "../models/checkpoint/saved_input.ts";
-import { chooseInput, type InputSource } from "../models/encoder_input.ts";
+import { chooseInput, type InputSource, PAPER_IMAGE_SIZE } from "../models/encoder_input.ts";
 
 /** Requested view settings; those omitted come from the checkpoint. */
 export interface AskedViews {
@@ -27,11 +27,14 @@ export interface ChosenViews {
 const SAMPLE_IMAGE_SIZE = 32;
 const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the size of the bundled images" };
 
+/** What `--help` says of the size of images where no file says one. */
+export const USUAL_SIZE_NOTE: string = `${PAPER_IMAGE_SIZE} (DINOv3: 256)`;
+
 /** What `--help` says of the two flags where they are not given; `checkpoint` is the one that is asked. */
 export function viewDefaultNotes(checkpoint: string): { imageSize: string; evalResize: string } {
   return {
     imageSize:
-      `default: from ${checkpoint}, else 224; ${SAMPLE_IMAGE_SIZE} for the bundled images and stems for CIFAR`,
+      `default: from ${checkpoint}, else ${USUAL_SIZE_NOTE}; ${SAMPLE_IMAGE_SIZE} for the bundled images and stems for CIFAR`,
     evalResize:
       `default: from ${checkpoint}, else auto; auto-bicubic for DINO, DINOv2 and DINOv3; none for stems for CIFAR`,
   };

@@ -22,6 +22,7 @@ import {
   WEIGHTS_DEFAULT_NOTE,
   weightsFlag,
 } from "../../methods/shared_flags.ts";
+import { USUAL_SIZE_NOTE } from "../../methods/encoder_views.ts";
 import { type FlagsContext, helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -175,7 +176,7 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
       format: "default: the extension of --output, else pth",
       names:
         "default: plain for a backbone, for encoders of SimCLR and SWAV and for those without a head; else moco",
-      imageSize: "default: from the checkpoint, else 224; 32 for stems for CIFAR",
+      imageSize: `default: from the checkpoint, else ${USUAL_SIZE_NOTE}; 32 for stems for CIFAR`,
       evalResize:
         "default: from the checkpoint, else torchvision; torchvision-bicubic for DINO, DINOv2 and DINOv3; none for stems " +
         "for CIFAR",
