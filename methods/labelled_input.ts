@@ -4,8 +4,7 @@ import { findingListener } from "../actors/notices.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { type EncoderSourceOptions, openEncoderSource } from "../models/encoder_source.ts";
-import { chooseFeature } from "../models/features.ts";
-import { askedSize, freshEncoder } from "../models/registry.ts";
+import { askedSize, chooseFresh } from "../models/registry.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "./encoder_views.ts";
 
 /** Images and views, as far as they are said. */
@@ -29,7 +28,7 @@ export async function resolveLabelledInput(
   { data, testData, ...views }: LabelledInput,
   emit: Emit<NoticeEvent>,
 ): Promise<{ arch: string; data: string; testData: string } & Omit<ChosenViews, "note">> {
-  const { arch: named, stem, feature } = choice;
+  const { arch: named } = choice;
   using source = path === null || path === undefined
     ? null
     : await openEncoderSource(path, { ...choice, isAsked: true, part: "backbone" });
@@ -45,6 +44,6 @@ export async function resolveLabelledInput(
   const { note, ...chosen } = chooseViews(source, { ...views, imageSize }, images.data);
   if (note !== undefined) emit({ type: "note", text: note });
   const arch = source?.encoder.name ??
-    chooseFeature(freshEncoder(named!, stem, chosen.imageSize), feature).name;
+    chooseFresh({ ...choice, arch: named! }, chosen.imageSize).name;
   return { arch, ...images, ...chosen };
 }

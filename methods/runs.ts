@@ -6,8 +6,7 @@ import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
 import type { FeatureKind, Stem } from "../models/encoder.ts";
-import { chooseFeature } from "../models/features.ts";
-import { askedSize, freshEncoder } from "../models/registry.ts";
+import { askedSize, chooseFresh } from "../models/registry.ts";
 import { type AskedViews, chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
@@ -230,7 +229,7 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
     const imageSize = source === null ? askedSize(named, input.imageSize) : input.imageSize;
     const { note, ...views } = chooseViews(source, { ...input, imageSize }, images.bankData);
     const encoder = pretrained === null
-      ? { arch: chooseFeature(freshEncoder(named, stem, views.imageSize), feature).name, seed }
+      ? { arch: chooseFresh({ ...choice, arch: named }, views.imageSize).name, seed }
       : { arch: named, path: pretrained, which, weights };
     for (const text of [source && describeOtherHeads(pretrained!, source), note]) {
       if (text) tell({ type: "note", text });

@@ -7,10 +7,19 @@ import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { DINOV3_CONVNEXT } from "./dinov3_convnext.ts";
 import { efficientNet } from "./efficientnet.ts";
-import { type Encoder, type EncoderRole, nameWithStem, requireSize, type Stem, STEMS } from "./encoder.ts";
+import {
+  type Encoder,
+  type EncoderRole,
+  type FeatureKind,
+  nameWithStem,
+  requireSize,
+  type Stem,
+  STEMS,
+} from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
+import { chooseFeature } from "./features.ts";
 import type { HeadOptions } from "./heads.ts";
 import { mobileNetV3 } from "./mobilenet_v3.ts";
 import { mocoWideResNet50, resnet } from "./resnet.ts";
@@ -181,6 +190,48 @@ export function freshEncoder(name: string, stem: Stem | undefined, imageSize: nu
   }
   requireSize(encoder, imageSize, imageSize, "--image-size");
   return encoder.sizedFor?.(imageSize) ?? encoder;
+}
+
+/** An encoder that is chosen by its name, and begins with fresh weights. */
+export interface FreshChoice {
+  arch: string;
+  stem?: Stem;
+  feature?: FeatureKind;
+  /** As flags choose them in a checkpoint, which there is none of. */
+  heads?: number;
+  weights?: string;
+}
+
+/**
+ * Returns an encoder that begins with fresh weights, see {@linkcode freshEncoder}, with the feature that is asked for.
+ *
+ * @throws {UserError} as that, and for what only a checkpoint's encoder could have
+ */
+export function chooseFresh(
+  { arch, stem, feature, heads, weights }: FreshChoice,
+  imageSize: number,
+): Encoder {
+  const encoder = freshEncoder(arch, stem, imageSize);
+  if (weights !== undefined) {
+    throw new UserError(
+      `--weights ${weights} selects an encoder in a checkpoint, but ${arch} has random weights; leave it out, or give ` +
+        "--pretrained",
+    );
+  }
+  if (heads !== undefined) requireHeads(encoder, heads);
+  return chooseFeature(encoder, feature);
+}
+
+/**
+ * Fails where an encoder has other attention heads than those that are asked for, or none.
+ *
+ * @throws {UserError}
+ */
+export function requireHeads({ name, heads }: Pick<Encoder, "name" | "heads">, asked: number): void {
+  if (heads === asked) return;
+  throw new UserError(
+    `--heads ${asked} contradicts ${name}, which has ${heads ?? "no attention heads"}; leave it out`,
+  );
 }
 
 /**

@@ -9,7 +9,7 @@ import { type EncoderClues, requireSameHeads, type Shapes } from "./encoder_fami
 import { cluesOf, fits, isHeadless, methodOf, recognizeEncoders } from "./recognize.ts";
 import { type Encoder, type FeatureKind, FEATURES, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
 import { chooseFeature, featureLeftOpen } from "./features.ts";
-import { encodersNamed, findEncoder } from "./registry.ts";
+import { encodersNamed, findEncoder, requireHeads } from "./registry.ts";
 
 /** Features of a teacher, `--feature` of a distillation. `pooled`: the usual one of its encoder. */
 export type TeacherFeature = "pooled" | FeatureKind;
@@ -60,6 +60,7 @@ export async function resolveTeacher(path: string, request: TeacherRequest = {})
   using state = await openEncoder(path, request.weights);
   const teacher = recognizeTeacher(path, state, request);
   const encoder = findEncoder(teacher.arch);
+  if (request.heads !== undefined) requireHeads(encoder, request.heads);
   const saved = state.input?.feature;
   const said = request.arch ? featureLeftOpen(encoder, saved) : saved;
   const { feature = "pooled" } = request;

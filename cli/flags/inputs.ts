@@ -17,8 +17,7 @@ import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { chooseFeature } from "../../models/features.ts";
-import { askedSize, findEncoder, freshEncoder } from "../../models/registry.ts";
+import { askedSize, chooseFresh, findEncoder, freshEncoder } from "../../models/registry.ts";
 import { resolveTeacherOf } from "./recipe_teacher.ts";
 import {
   describeOtherHeads,
@@ -216,11 +215,11 @@ async function resolveEncoder(
   images: string,
   says = true,
 ) {
-  const { arch, stem, feature } = choice;
   if (path === null) {
-    const imageSize = askedSize(arch!, asked.imageSize);
+    const arch = choice.arch!;
+    const imageSize = askedSize(arch, asked.imageSize);
     const views = await resolveViews(null, { ...asked, imageSize }, images);
-    return { arch: chooseFeature(freshEncoder(arch!, stem, views.imageSize), feature).name, ...views };
+    return { arch: chooseFresh({ ...choice, arch }, views.imageSize).name, ...views };
   }
   using source = await openEncoderSource(path, { ...choice, isAsked: true, part: "backbone" });
   if (says) noteOtherHeads(path, source);

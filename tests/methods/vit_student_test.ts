@@ -28,6 +28,7 @@ import type { TorchDict } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { DINO_RESIZING, resizePositions } from "../../models/position_embedding.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
+import { resolveTeacher } from "../../models/teacher.ts";
 import { drawTeacher } from "../actors/drawn_teacher.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
@@ -227,6 +228,31 @@ Deno.test("the size in an encoder's name is that of its images, in every task th
     if (event.type === "plan") sizes.push(event.imageSize);
   }
   assertEquals(sizes, [16]);
+});
+
+Deno.test("every task refuses --heads and --weights that an encoder with fresh weights does not have", async () => {
+  using folder = new RunFolder(8, 8);
+  const { data } = folder;
+  const shared = {
+    data,
+    output: folder.makeOutput("run"),
+    pretrained: null,
+    arch: "vit_tiny",
+    imageSize: 32,
+  };
+  const tasks = (changes: { heads?: number; weights?: string }) => [
+    () => METHODS.linear_probe.resolve({ ...shared, ...changes }, () => {}),
+    () => METHODS.finetune.resolve({ ...shared, ...changes }, () => {}),
+    () => knn({ data, arch: "vit_tiny", imageSize: 32, knnK: [3], ...changes }).result,
+  ];
+  for (const task of tasks({ heads: 12 })) {
+    await assertRejects(task, UserError, "--heads 12 contradicts vit_tiny_32");
+  }
+  for (const task of tasks({ weights: "teacher" })) {
+    await assertRejects(task, UserError, "--weights teacher selects");
+  }
+  // Of a distillation they are the teacher's.
+  await assertRejects(() => resolveTeacher(TINY_TEACHER, { heads: 3 }), UserError, "has no attention heads");
 });
 
 Deno.test("a vision transformer starts from weights for images of another size, with resized positions", async () => {

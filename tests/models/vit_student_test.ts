@@ -6,8 +6,10 @@ import { initialize } from "../../models/initialize.ts";
 import { recognizeEncoders } from "../../models/recognize.ts";
 import {
   askedSize,
+  chooseFresh,
   encoderNames,
   findEncoder,
+  type FreshChoice,
   freshEncoder,
   stemNameOf,
   studentNames,
@@ -85,6 +87,24 @@ Deno.test("a vision transformer with fresh weights is made for the size of its i
   );
   for (const wrong of ["vit_tiny_100", "vit_tiny_224", "vit_huge", "vit_tiny_0", "vit_tiny_cifar_64"]) {
     assertThrows(() => findEncoder(wrong), UserError);
+  }
+});
+
+Deno.test("chooseFresh() refuses what only an encoder of a checkpoint could have", () => {
+  const choose = (choice: Omit<FreshChoice, "arch">, arch = "vit_small") =>
+    chooseFresh({ arch, ...choice }, 32).name;
+  assertEquals(choose({ feature: "mean", heads: 6 }), "vit_small_32_mean");
+  const refusals: [Omit<FreshChoice, "arch">, string, string][] = [
+    [{ heads: 12 }, "vit_small", "--heads 12 contradicts vit_small_32, which has 6; leave it out"],
+    [{ heads: 6 }, "resnet18", "--heads 6 contradicts resnet18, which has no attention heads; leave it out"],
+    [
+      { weights: "teacher" },
+      "vit_small",
+      "--weights teacher selects an encoder in a checkpoint, but vit_small has random",
+    ],
+  ];
+  for (const [choice, arch, message] of refusals) {
+    assertThrows(() => choose(choice, arch), UserError, message);
   }
 });
 

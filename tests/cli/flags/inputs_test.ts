@@ -3,7 +3,12 @@ import { join } from "node:path";
 import { type DistillRequest, parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
 import { parseLinclsFlags } from "../../../cli/flags/lincls_flags.ts";
 import { parsePretrainFlags } from "../../../cli/flags/pretrain_flags.ts";
-import { checkDistillInputs, checkLinclsInputs, checkPretrainInputs } from "../../../cli/flags/inputs.ts";
+import {
+  checkDistillInputs,
+  checkFinetuneInputs,
+  checkLinclsInputs,
+  checkPretrainInputs,
+} from "../../../cli/flags/inputs.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { HELD_OUT } from "../../../methods/held_out.ts";
 import { UserError } from "../../../errors.ts";
@@ -52,6 +57,17 @@ Deno.test("the size in the name of an encoder with fresh weights is that of the 
   assert(lincls.help === undefined && lincls.method === "linear_probe");
   const evaluated = await checkLinclsInputs(lincls.options);
   assertEquals([evaluated.arch, evaluated.imageSize], ["vit_tiny_96", 96]);
+});
+
+Deno.test("checkFinetuneInputs() refuses --heads that fresh weights do not have", async () => {
+  const context = { encoders: encoderNames(), folder: "/" };
+  const command = parseLinclsFlags(["-a", "vit_tiny", "--finetune", "--heads", "12"], context);
+  assert(command.help === undefined && command.method === "finetune");
+  await assertRejects(
+    () => checkFinetuneInputs(command.options),
+    UserError,
+    "--heads 12 contradicts vit_tiny_32, which has 3",
+  );
 });
 
 Deno.test("checkDistillInputs() names the flag and the path of what is missing", async () => {
