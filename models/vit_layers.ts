@@ -12,7 +12,13 @@ import { reshape } from "../kernels/ops/reshape/reshape.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Convolution, Initial } from "./encoder_layers.ts";
 import type { FeatureTokens } from "./features.ts";
-import { DINO_RESIZING, type PatchGrid, REGISTERS_RESIZING, resizePositions } from "./position_embedding.ts";
+import {
+  DINO_RESIZING,
+  type PatchGrid,
+  REGISTERS_RESIZING,
+  resizePositions,
+  sineCosinePositions,
+} from "./position_embedding.ts";
 import { PERIODS_KEY, ropePeriods, ropeTables } from "./rotary_embedding.ts";
 import type { VitMethod, VitShape } from "./vit_shape.ts";
 
@@ -60,13 +66,20 @@ export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): Fe
   };
 }
 
+/** Initial values of the table of positions: MoCo-v3's is fixed in its pretraining, and the others' are learned. */
+function initialPositions({ method, width, grid }: VitShape): Initial {
+  return method === "mocov3"
+    ? { draw: "given", values: [...sineCosinePositions(width, [grid, grid])] }
+    : INITIAL;
+}
+
 /** Declares the class token, registers, and positions; returns what puts them to patches [n, rows, columns, width]. */
 function declareTokens(b: EncoderBuilder, shape: VitShape, grid: PatchGrid): (patches: Tensor) => Tensor {
   const { method, width, registers, grid: table } = shape;
   const first = 1 + registers; // tokens before the patches
   const registersKey = method === "dinov3" ? "storage_tokens" : "register_tokens";
   b.value("cls_token", [1, 1, width], INITIAL);
-  if (table > 0) b.value("pos_embed", [1, 1 + table ** 2, width], INITIAL);
+  if (table > 0) b.value("pos_embed", [1, 1 + table ** 2, width], initialPositions(shape));
   if (registers > 0) b.value(registersKey, [1, registers, width], INITIAL);
   if (b.mode === "train") return trainedTokens(b, shape, grid, registersKey);
   const tokens = b.made("tokens", [first, width], {

@@ -14,6 +14,7 @@ import type { EncoderClues } from "../../models/encoder_family.ts";
 import { chooseInput } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
+import { hasFixedPositions } from "../../models/locate_encoder.ts";
 import { explainHead, explainUnknown } from "../../models/near_miss.ts";
 import { recognizeEncoders } from "../../models/recognize.ts";
 import { FAMILIES, findEncoder, summarize, usualHead } from "../../models/registry.ts";
@@ -283,4 +284,13 @@ Deno.test("a vision transformer whose patch does not divide its authors' usual s
       assertEquals((await inspectCheckpoint(file)).encoders[0].recognized, [arch]);
     });
   }
+});
+
+Deno.test("an encoder of MoCo-v3 with fresh weights has its table of positions, and is told by it", async () => {
+  const encoder = findEncoder("mocov3_vit_p16_w96_b1_h12_f384_r0_g3");
+  const { state } = summarize(encoder, usualHead(encoder));
+  const values = initialize(state, 1);
+  const tensors = new Map(state.map(({ key, shape }) => [key, TensorRef.of(values.get(key)!, shape)]));
+  assert(await hasFixedPositions(tensors));
+  assertEquals(initialize(state, 2).get("pos_embed"), values.get("pos_embed"));
 });
