@@ -188,6 +188,7 @@ export type { NamedEncoder, Term, TermValue } from "./models/checkpoint/run_term
 export type { FeatureKind, Stem } from "./models/encoder.ts";
 export type { TeacherFeature } from "./models/teacher.ts";
 export type { EncoderPart } from "./models/encoder_parts.ts";
+export type { Normalization } from "./models/images.ts";
 export type { LayerNorms, StepStats } from "./models/step_stats.ts";
 export type { QueueView, SimilarityMap } from "./models/similarity_map.ts";
 export * from "./actors/runtime/mod.ts";
@@ -220,6 +221,7 @@ export { type PackableImage, type PackedImages, packImages, TABLE_STRIDE } from 
 export { SAMPLE_DATA, SAMPLE_TEACHER } from "./data/sample.ts";
 export { UserError } from "./errors.ts";
 export type { LossScale } from "./kernels/ops/loss_scale/loss_scale.ts";
+export type { NormalizePixelsAttributes } from "./kernels/ops/normalize_pixels/normalize_pixels.ts";
 export type { KernelTime } from "./kernels/profiler.ts";
 export type { Work } from "./kernels/schedule.ts";
 export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";

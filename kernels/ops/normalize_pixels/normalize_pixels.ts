@@ -5,7 +5,9 @@ import wgsl from "./normalize_pixels.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode normalizePixels}: per channel, in units of [0, 1] as torchvision's `Normalize`. */
 export interface NormalizePixelsAttributes {
+  /** What is subtracted from red, green and blue. */
   mean: readonly [number, number, number];
+  /** What they are divided by. */
   deviation: readonly [number, number, number];
 }
 
