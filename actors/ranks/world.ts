@@ -149,29 +149,41 @@ export class World implements Ranks {
    * Leaves in good order, when all have come to this. The first rank comes last, as it evaluates and reports when the others are done:
    * those that do not come soon then never will.
    *
+   * @param code the exit code of this process; 0 where that of another one is to be its own
+   * @returns the largest one of all
    * @throws {UserError} in the first rank, where others do not come
    */
-  async leave(): Promise<void> {
-    if (!await this.#haveAllLeft()) {
+  async leave(code: number = 0): Promise<number> {
+    const most = await this.#haveAllLeft(code);
+    if (most === undefined) {
       const within = `within ${LAST_MS / 1000} s of the first one's`;
       throw new UserError(`not all ranks came to their end ${within}; what it wrote is whole`);
     }
     clearInterval(this.#hearing);
     for (const tag of [BEAT_TAG, STOP_TAG]) this.#mpi.takeAll(1, tag); // what nobody waited for, since its receiver had ended
     this.#mpi.finalize();
+    return most;
   }
 
   /**
    * Tells the first process that this one has come to its end, and waits until it says that all have. No call of all: that would be
    * taken for the next exchange of one that is still in the run.
+   *
+   * @returns the largest exit code; nothing where not all came in time
    */
-  async #haveAllLeft(): Promise<boolean> {
+  async #haveAllLeft(code: number): Promise<number | undefined> {
     const mpi = this.#mpi;
     const others = this.rank > 0 ? [0] : Array.from({ length: this.size - 1 }, (_, i) => i + 1);
-    const tell = () => others.map((rank) => mpi.send([0], rank, LEAVE_TAG));
-    const hear = () => others.map((rank) => mpi.receive(1, rank, LEAVE_TAG));
-    if (this.rank > 0) return await this.#areDone([...tell(), ...hear()]);
-    return await this.#areDone(hear(), LAST_MS) && await this.#areDone(tell());
+    const tell = (code: number) => others.map((rank) => mpi.send([code], rank, LEAVE_TAG));
+    const heard = others.map((rank) => mpi.receive(1, rank, LEAVE_TAG));
+    if (this.rank > 0) {
+      await this.#areDone([...tell(code), ...heard]);
+      return heard[0].data[0];
+    }
+    if (!await this.#areDone(heard, LAST_MS)) return undefined;
+    const most = Math.max(code, ...heard.map(({ data }) => data[0]));
+    await this.#areDone(tell(most));
+    return most;
   }
 
   /** Ends all processes, this one too. */

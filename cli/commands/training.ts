@@ -27,7 +27,13 @@ import { findTuning } from "../output/run_tuning.ts";
 import { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { watchRun } from "../output/watched_run.ts";
 import { formatDuration } from "../terminal/duration.ts";
-import { howToGoOn, Interrupted, interruptSignal, type ResumeFlags } from "../terminal/interrupt.ts";
+import {
+  asInterrupted,
+  howToGoOn,
+  Interrupted,
+  interruptSignal,
+  type ResumeFlags,
+} from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 import { reportError } from "../terminal/run_main.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
@@ -362,8 +368,9 @@ async function lead<Event extends { type: string }, Result extends object, Befor
       shown.notice(error.message);
       return shown.tell("end", { status: "finished" }); // a program waits for a last line
     }
-    watched.noteError(error);
-    end = endOf(error);
+    const noted = asInterrupted(error);
+    watched.noteError(noted);
+    end = endOf(noted);
     shown.tell("end", { status: end.status, error: end.error });
     throw error;
   } finally {

@@ -1,7 +1,7 @@
 /** Ctrl-C and its kin: the first one asks the run to stop in good order, the second one ends it. */
 
 import { readVariable } from "../../actors/ranks/launcher.ts";
-import type { StoppedByRank } from "../../actors/ranks/ranks.ts";
+import { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { UserError } from "../../errors.ts";
 import { shellWord } from "../../methods/permissions.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
@@ -36,6 +36,11 @@ export class Interrupted extends UserError {
     super("interrupted");
     this.code = code;
   }
+}
+
+/** Returns an error as what ended this process: the stop of another rank as one of this rank. */
+export function asInterrupted(error: unknown): unknown {
+  return error instanceof StoppedByRank ? new Interrupted(error.code) : error;
 }
 
 /** What a command line has of the flags that a run is resumed with. */

@@ -4,7 +4,7 @@ import { readVariable } from "../../actors/ranks/launcher.ts";
 import { abandonJob } from "../../actors/ranks/mpi.ts";
 import { StoppedByRank } from "../../actors/ranks/ranks.ts";
 import { joinWorld, type World } from "../../actors/ranks/world.ts";
-import { Interrupted, outliveSignals } from "./interrupt.ts";
+import { asInterrupted, Interrupted, outliveSignals } from "./interrupt.ts";
 import { reportError, runMain } from "./run_main.ts";
 
 /** How long the others leave it to the first rank to say what is wrong with all of them, in ms. */
@@ -68,12 +68,13 @@ export function onRanks(
     if (world.rank > 0) speakAs(world);
     else if (stop !== "together") world.hearStops();
     let code: number | void;
+    let isStoppedElsewhere = false;
     try {
       await world.findNeighbours();
       await chooseAdapter(world.launched);
       code = await main(world);
     } catch (caught) {
-      const error = caught instanceof StoppedByRank ? new Interrupted() : caught;
+      const error = asInterrupted(caught);
       const report = reportError(error);
       const isStopped = error instanceof Interrupted;
       if (!isStopped || (typeof stop === "string" ? stop : stop()) === "at once") {
@@ -86,11 +87,13 @@ export function onRanks(
       }
       if (world.rank === 0) console.error(report.text);
       code = report.code;
+      isStoppedElsewhere = caught instanceof StoppedByRank;
     }
     // The launcher ends all where a signal ends one, and the first rank may still write, or evaluate: it stops by its own signal.
     if (world.rank > 0) outliveSignals();
     try {
-      await world.leave();
+      const most = await world.leave(isStoppedElsewhere ? 0 : code ?? 0);
+      if (isStoppedElsewhere && most > 0) return most;
     } catch (error) {
       console.error(reportError(error).text);
       world.abort(1);

@@ -15,6 +15,11 @@ async function runRanks(launcher: string, task: string, args: readonly string[])
   return await ended(launch(launcher, 2, [...taskFlags(path).slice(1), path, ...args]));
 }
 
+/** How a run ended, as its record says. */
+function statusOf(output: string): string {
+  return JSON.parse(Deno.readTextFileSync(join(output, "run.json"))).status;
+}
+
 /** Waits for the first step of an epoch. */
 async function untilIn(epoch: number, output: string): Promise<void> {
   const isThere = async () =>
@@ -99,9 +104,11 @@ mpiTest(
     const args = [...TINY, "--finetune", "--output", output, "-b", "4", "-j", "1", "-p", "1", folder.data];
     const ended = runRanks(launcher, "lincls", [...args, "--epochs", "100"]);
     await untilIn(0, output);
-    Deno.kill(pidOf(1, output)!, "SIGTERM");
+    Deno.kill(pidOf(1, output)!, "SIGUSR2");
     const { code, stdout, stderr } = await ended;
-    assertEquals(code, 130, stderr);
+    assertEquals(code, 140, stderr); // of both ranks: a launcher may mix two codes
+    assertEquals(statusOf(output), "interrupted");
+    assertMatch(stdout, /^to resume, rerun the same command with --resume auto$/m);
     const [, epoch] = /^checkpoint saved to finetune_checkpoint_0*(\d+)\.pth\.tar/m.exec(stdout)!;
     const more = ["--epochs", `${Number(epoch) + 1}`, "--resume", "auto", "--resume-anyway"];
     const alone = await runProgram(program("lincls"), ...args, ...more);

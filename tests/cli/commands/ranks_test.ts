@@ -43,6 +43,8 @@ mpiTest("two ranks distil: one writes and speaks; ended, they go on to the same 
   if (signal === "SIGTERM") {
     // The other one is told with the next step, saves with it, and ends with the signal's exit code.
     assertEquals(code, 130);
+    assertEquals(JSON.parse(Deno.readTextFileSync(join(output, "run.json"))).status, "interrupted");
+    assertMatch(stdout, /^to resume, rerun the same command with --resume auto$/m);
     assert(stdout.match(/^checkpoint saved to/gm)!.length > 1, stdout);
   } else assert(code !== 0);
   const resumed = await distillBy(launcher, folder, "ended", { "--resume": "auto" });
