@@ -235,10 +235,10 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     for (const text of notes) shown.say(text);
     // Where they are not by the same images and settings, the beginning is evaluated again, and epochs of before are no
     // longer compared with.
-    const isRepeated = ({ by }: ScoreRow) => !isKnown && by === "knn";
+    const isSuperseded = ({ by }: ScoreRow) => !isKnown && by === "knn";
     const facts = { images: plan.images, stepsPerEpoch, extraSteps, totalSteps, firstStep, knn: plan.knn };
     const evaluations = expectEvaluations(options, plan, isKnown, wording.hasTeacher);
-    stage.begin(facts, { printFreq, evaluations }, isRepeated);
+    stage.begin(facts, { printFreq, evaluations }, { isSuperseded });
   }
 
   function score({ of, step, top1, top5 }: Extract<EncoderTrainingEvent, { type: "knn" }>): void {

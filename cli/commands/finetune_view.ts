@@ -114,7 +114,7 @@ export function showFinetune(
           besideTraining: false,
         },
       },
-      isRepeated,
+      { isRepeated },
     );
   }
 

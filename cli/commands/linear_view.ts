@@ -133,7 +133,7 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
           besideTraining: false,
         },
       },
-      isRepeated,
+      { isRepeated },
     );
   }
 

@@ -17,7 +17,7 @@ import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
 import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
 import type { RunChoices } from "../flags/run_flags.ts";
-import { OutputFolder } from "../output/output_folder.ts";
+import { OutputFolder, SUPERSEDED_SCORES } from "../output/output_folder.ts";
 import { describeStart, gatherFacts, type RankFacts } from "../output/rank_facts.ts";
 import { type RankEvent, RankFiles } from "../output/rank_files.ts";
 import { RankRate } from "../output/rank_rate.ts";
@@ -83,12 +83,13 @@ export interface Stage {
    * Records what the run will be, and begins to show its steps. Of a run that goes on in its folder, rows of the steps to come are
    * dropped; before any other one, all rows are.
    *
-   * @param isRepeated tells which scores of steps up to the first one are made again too
+   * @param earlier tells which scores of steps up to the first one are made again too, and which ones are set aside, as those to come
+   * are not to be compared with them
    */
   begin(
     plan: Plan,
     how: { printFreq: number; evaluations: ExpectedEvaluations },
-    isRepeated: (row: ScoreRow) => boolean,
+    earlier: { isRepeated?(row: ScoreRow): boolean; isSuperseded?(row: ScoreRow): boolean },
   ): void;
   /**
    * Records what an evaluation of a checkpoint will be, which has no steps of its own. Rows of an earlier use of the folder are
@@ -323,11 +324,16 @@ async function lead<Event extends { type: string }, Result extends object, Befor
       for (const row of rows) recorder.score(row);
       shown.tell("evaluation", event);
     },
-    begin(facts, { printFreq, evaluations }, isRepeated) {
+    begin(facts, { printFreq, evaluations }, { isRepeated, isSuperseded }) {
       const { epochs, batchSize } = options;
       const { firstStep, stepsPerEpoch, extraSteps = 0 } = facts;
       recorder.plan(recordOf(facts, epochs));
       const firstEpoch = Math.floor((firstStep - extraSteps) / stepsPerEpoch);
+      if (goesOnHere && isSuperseded !== undefined && folder.setScoresAside(isSuperseded) > 0) {
+        shown.say(
+          `accuracies so far may be of other images or settings; they are now in ${SUPERSEDED_SCORES}`,
+        );
+      }
       if (goesOnHere) folder.dropMetricsFrom(firstEpoch, firstStep, isRepeated);
       else folder.dropRows();
       shown.start({ ...facts, epochs, batchSize, printFreq, evaluations });

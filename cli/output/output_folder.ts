@@ -26,6 +26,9 @@ const METRICS = "metrics.jsonl";
 /** A line for each encoder or classifier that was evaluated. */
 const SCORES = "scores.jsonl";
 
+/** Where such lines go that are not comparable with those of the run as it goes on. */
+export const SUPERSEDED_SCORES: string = `${SCORES}.superseded`;
+
 /** A line for each step that tells of itself. */
 const STATS = "stats.jsonl";
 
@@ -258,6 +261,25 @@ export class OutputFolder implements Disposable {
       skipped_steps,
     });
     this.#must(() => this.#append(METRICS, text + "\n"));
+  }
+
+  /**
+   * Moves rows of `scores.jsonl` that those of a resumed run are not to be compared with to the end of
+   * {@linkcode SUPERSEDED_SCORES}. Returns how many.
+   *
+   * @param isSuperseded tells which ones
+   */
+  setScoresAside(isSuperseded: (row: ScoreRow) => boolean): number {
+    const path = join(this.path, SCORES);
+    const rows = [...linesOf(path)].filter((line) => {
+      const { value } = parseRecord(SCORE_ROW, line);
+      return value !== undefined && isSuperseded(value);
+    });
+    if (rows.length === 0) return 0;
+    const aside = join(this.path, SUPERSEDED_SCORES);
+    attemptWrite(aside, () => Deno.writeTextFileSync(aside, rows.join(""), { append: true }));
+    dropRows(path, SCORE_ROW, (row) => !isSuperseded(row));
+    return rows.length;
   }
 
   /**

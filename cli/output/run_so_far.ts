@@ -4,18 +4,15 @@ import { type GenericSchema, pick } from "valibot";
 import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
 import { HELD_OUT } from "../../methods/held_out.ts";
 import type { KnownLoss, RunSoFar } from "../../methods/encoder_training/prepare.ts";
-import { fingerprintDataset } from "../../data/fingerprint.ts";
+import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { readLinesSync } from "../../data/read_lines.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { RunRecord } from "../../ui/records.ts";
 import { snakeCase } from "./snake_case.ts";
 
-/** The options that an evaluation by kNN depends on. */
+/** The options that an evaluation by kNN depends on, besides images and teacher, which are compared by content. */
 const KNN_OPTIONS = [
-  "data",
-  "testData",
-  "distill",
   "teacherArch",
   "studentArch",
   "arch",
@@ -145,7 +142,7 @@ export async function readRunSoFar(
   const isUnfinished = record.status !== "finished";
   const known: Record<string, unknown> = { fast_decode: false, ...config }; // runs of before have no such setting
   const isSameKnn = KNN_OPTIONS.every((name) => known[snakeCase(name)] === options[name]) &&
-    await hasSameImages(record, options, known.seed);
+    await hasSameTeacher(record, options, known) && await hasSameImages(record, options, known);
   const scores = isSameKnn ? readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
   return {
@@ -157,10 +154,26 @@ export async function readRunSoFar(
 }
 
 /**
- * Whether the images to classify, and those that vote, are those of the record; where it was killed before it had looked at them,
- * they may be.
+ * Whether the teacher is that of the record. Its weights are compared with the checkpoint's before the run goes on, unless it does
+ * so whatever differs.
  *
- * @param knownSeed the seed of the record
+ * @param known the options of the record
+ */
+async function hasSameTeacher(
+  { inputs }: RunRecord,
+  { distill, resumeAnyway = false }: Pick<EncoderTrainingOptions, "resumeAnyway"> & NamedEncoders,
+  known: Record<string, unknown>,
+): Promise<boolean> {
+  if (distill === known.distill || distill === undefined || !resumeAnyway) return true;
+  const fingerprint = inputs.find(({ role }) => role === "teacher")?.fingerprint;
+  return fingerprint !== undefined && await fingerprintFile(distill) === fingerprint;
+}
+
+/**
+ * Whether the images to classify, and those that vote, are those of the record, whatever their paths; where it was killed before
+ * it had looked at them, those of the same path may be.
+ *
+ * @param known the options of the record
  */
 async function hasSameImages(
   { inputs }: RunRecord,
@@ -168,17 +181,18 @@ async function hasSameImages(
     EncoderTrainingOptions,
     "data" | "testData" | "knnImages" | "seed"
   >,
-  knownSeed: unknown,
+  known: Record<string, unknown>,
 ): Promise<boolean> {
-  if (testData === null) return true;
   const isHeldOut = testData === HELD_OUT;
-  const isSame = async (role: string, path: string) => {
+  if (testData === null || known.test_data === null) return testData === known.test_data;
+  if (isHeldOut !== (known.test_data === HELD_OUT)) return false;
+  const isSame = async (role: string, path: string, isSamePath: boolean) => {
     using dataset = await openDataset(path);
     // The seed chooses whose labels are held out, and the images of a sample.
-    if (seed !== knownSeed && (isHeldOut || dataset.rowCount > knnImages)) return false;
-    const known = inputs.find((input) => input.role === role)?.fingerprint;
-    return known === undefined || await fingerprintDataset(dataset) === known;
+    if (seed !== known.seed && (isHeldOut || dataset.rowCount > knnImages)) return false;
+    const fingerprint = inputs.find((input) => input.role === role)?.fingerprint;
+    return fingerprint === undefined ? isSamePath : await fingerprintDataset(dataset) === fingerprint;
   };
-  return await isSame("images", await resolveDataset(data, "train")) &&
-    (isHeldOut || await isSame("test images", testData));
+  return await isSame("images", await resolveDataset(data, "train"), data === known.data) &&
+    (isHeldOut || await isSame("test images", testData, testData === known.test_data));
 }

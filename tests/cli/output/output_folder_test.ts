@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { OutputFolder } from "../../../cli/output/output_folder.ts";
+import { OutputFolder, SUPERSEDED_SCORES } from "../../../cli/output/output_folder.ts";
 import { UserError } from "../../../errors.ts";
 import { IS_LONG } from "../../long.ts";
 import { statsOf } from "../../ui/recorded_run.ts";
@@ -175,6 +175,31 @@ Deno.test(
     assertEquals(steps(), [0, 2]);
     second.score(score(4));
     assertEquals(steps(), [0, 2, 4]);
+  }),
+);
+
+Deno.test(
+  "OutputFolder sets scores aside that others are not to be compared with, and loses none",
+  inFolder((path) => {
+    const score = (step: number, by: "knn" | "linear") =>
+      ({ of: "student", by, step, top1: 1, top5: 2 }) as const;
+    const steps = (name: string) =>
+      Deno.readTextFileSync(join(path, name)).split("\n").slice(0, -1).map((line) => JSON.parse(line).step);
+    const setAside = () => {
+      using folder = OutputFolder.open(path, "auto");
+      return folder.setScoresAside(({ by }) => by === "knn");
+    };
+    const add = (...rows: ReturnType<typeof score>[]) => {
+      using folder = OutputFolder.open(path, "auto");
+      for (const row of rows) folder.score(row);
+    };
+    assertEquals(setAside(), 0);
+    add(score(0, "knn"), score(2, "linear"), score(4, "knn"));
+    assertEquals(setAside(), 2);
+    assertEquals([steps("scores.jsonl"), steps(SUPERSEDED_SCORES)], [[2], [0, 4]]);
+    add(score(6, "knn"));
+    assertEquals(setAside(), 1);
+    assertEquals([steps("scores.jsonl"), steps(SUPERSEDED_SCORES)], [[2], [0, 4, 6]]);
   }),
 );
 

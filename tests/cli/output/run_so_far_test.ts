@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { SAMPLE_DATA } from "../../../data/sample.ts";
-import { fingerprintDataset } from "../../../data/fingerprint.ts";
+import { fingerprintDataset, fingerprintFile } from "../../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../../data/open_dataset.ts";
 import { HELD_OUT } from "../../../methods/held_out.ts";
 import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
@@ -151,6 +151,49 @@ Deno.test("evaluations are made again where a resumed run would make others", as
     run.write("run.json", { ...recordOf(), inputs: [{ role, path: options.data, fingerprint }] });
     assertEquals(await known({}), [], role);
   }
+});
+
+Deno.test("a resumed run knows its evaluations where the same images and teacher lie at another path", async () => {
+  using run = new RecordedRun();
+  using elsewhere = new RecordedRun();
+  const score = { of: "student", by: "knn", step: 8, top1: 30, top5: 90 };
+  Deno.writeTextFileSync(join(run.path, "scores.jsonl"), JSON.stringify(score) + "\n");
+  const options = { ...optionsOf(run), data: SAMPLE_DATA, testData: join(SAMPLE_DATA, "test.tsv") };
+  const write = (changes: Partial<DistillOptions> = {}) =>
+    run.write(
+      "config.json",
+      Object.fromEntries(
+        Object.entries({ ...options, ...changes }).map(([name, value]) => [snakeCase(name), value]),
+      ),
+    );
+  write();
+  for (const name of ["train.tsv", "train.lineidx", "test.tsv", "test.lineidx"]) {
+    Deno.symlinkSync(join(SAMPLE_DATA, name), join(elsewhere.path, name));
+  }
+  const distill = join(elsewhere.path, "teacher.pth.tar");
+  Deno.symlinkSync(options.distill, distill);
+  const moved = { data: elsewhere.path, testData: join(elsewhere.path, "test.tsv"), distill };
+  const known = async (changes: Partial<DistillOptions>) =>
+    (await readRunSoFar("distill", { ...options, ...changes }))!.accuracies as unknown[];
+  const images = { role: "images", path: options.data, fingerprint: await fingerprintOf(options.data) };
+  const tests = { role: "test images", path: "", fingerprint: await fingerprintOf(options.testData) };
+  const teacher = { role: "teacher", path: "", fingerprint: await fingerprintFile(distill) };
+  run.write("run.json", { ...recordOf(), inputs: [images, tests, teacher] });
+  assertEquals(await known(moved), [score]);
+  assertEquals(await known({ ...moved, resumeAnyway: true }), [score]);
+  assertEquals(await known({ distill: join(SAMPLE_DATA, "test.tsv"), resumeAnyway: true }), []);
+  assertEquals(await known({ testData: HELD_OUT }), []);
+  assertEquals(await known({ testData: null }), []);
+  write({ testData: null });
+  assertEquals(await known({}), []);
+  write();
+  // Of images whose content is not known the path has to do.
+  run.write("run.json", { ...recordOf(), inputs: [] });
+  assertEquals(await known({}), [score]);
+  assertEquals(await known({ distill }), [score]);
+  assertEquals(await known({ distill, resumeAnyway: true }), []);
+  assertEquals(await known({ data: moved.data }), []);
+  assertEquals(await known({ testData: moved.testData }), []);
 });
 
 Deno.test("a run that is resumed in another folder keeps the losses of its beginning, and scores are made again", async () => {
