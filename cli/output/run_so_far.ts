@@ -145,8 +145,10 @@ export async function readRunSoFar(
     await hasSameTeacher(record, options, known) && await hasSameImages(record, options, known);
   const scores = isSameKnn ? readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
+  const { knn_every: knnEvery } = config;
   return {
     accuracies: scores.filter(({ by }) => by === "knn"),
+    ...isSameKnn && typeof knnEvery === "number" && { knnEvery },
     losses,
     isUnfinished,
     ...isUnfinished && isSameLimit && { end: record.plan?.total_steps },

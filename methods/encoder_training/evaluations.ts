@@ -21,6 +21,7 @@ import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messa
 import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import type { CheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { sampleRows } from "../../data/sample_rows.ts";
 import type { Normalization } from "../../models/images.ts";
 import type { HeldOutRows } from "../held_out.ts";
@@ -29,7 +30,7 @@ import type { RunIdentity } from "../terms.ts";
 import type { EncoderTrainingEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { type EncoderTrainingOptions, hasProbeSet, type OnAdapter } from "./options.ts";
-import { originalWeights, savedWeights, weightsAfterEpoch } from "./start.ts";
+import { openAfterEpoch, originalWeights, savedWeights, weightsIn } from "./start.ts";
 
 /** Epochs whose weights are kept in memory until they are evaluated, at most. */
 const MOST_IN_MEMORY = 3;
@@ -89,10 +90,20 @@ export interface EvaluationsSetup<Options extends EncoderTrainingOptions> extend
 /** An evaluation that is already in the run's records. */
 export type KnownAccuracy = { of: "teacher" | "student"; step: number } & Accuracy;
 
-/** The student after an epoch, from 0, that has not been evaluated. */
+/** What is known of the run before it goes on. */
+export interface EvaluatedSoFar {
+  identity: RunIdentity;
+  /** Its evaluations. */
+  accuracies: readonly KnownAccuracy[];
+  /** Its `knnEvery`; nothing where it was evaluated otherwise, or not at all. */
+  knnEveryBefore: number | undefined;
+}
+
+/** The student after an epoch, from 0, whose evaluation had not come when the run ended. */
 export interface LostEpoch {
   epoch: number;
-  weights: NamedValues;
+  /** Reads its weights; a checkpoint that cannot be read is a note, and no weights. */
+  read(): Promise<NamedValues | undefined>;
 }
 
 /** What is wanted of one encoder. */
@@ -239,10 +250,14 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
    * Evaluates the student after an epoch, from 0: by kNN where that is due, by the probe set as often as it keeps up. One epoch
    * is evaluated after the other.
    *
-   * @param weights of the student, or the path of a checkpoint with them, which is read when it is their turn
+   * @param weights of the student, or the path of a checkpoint with them or what reads them, when it is their turn
    * @param after what it waits for besides
    */
-  async epoch(epoch: number, weights: NamedValues | string, after?: Promise<unknown>): Promise<void> {
+  async epoch(
+    epoch: number,
+    weights: NamedValues | string | LostEpoch["read"],
+    after?: Promise<unknown>,
+  ): Promise<void> {
     const { options: { knnEvery } } = this.#setup;
     const isKnnDue = knnEvery > 0 && (epoch + 1) % knnEvery === 0;
     if (!isKnnDue && this.#epochsUnderWay > 0) return;
@@ -253,7 +268,11 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     try {
       await before;
       await after;
-      const values = typeof weights === "string" ? await this.#read(epoch, weights) : weights;
+      const values = typeof weights === "function"
+        ? await weights()
+        : typeof weights === "string"
+        ? await this.#read(epoch, weights)
+        : weights;
       if (values !== undefined) {
         await this.student(this.#stepsBefore(epoch + 1), values, { knn: isKnnDue });
       }
@@ -314,29 +333,64 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
   }
 
   /**
-   * Reads the student as it was after the last whole epoch before the run goes on, if the run ended before that was evaluated. It is
-   * to be read before training begins, which may replace the checkpoint or remove it.
+   * Finds the epochs before the run goes on whose evaluations had not come when it ended: those behind the newest one that had, as one
+   * comes after the other. Of a run of other images or settings, it is the last epoch alone. Their checkpoints are opened before
+   * training begins, which may replace or remove them.
    *
+   * @param before what is known
    * @param epochs whole ones before the run goes on
+   * @param totalSteps of the whole run, whose end is evaluated anyway
+   * @param held closes the checkpoints
    */
-  async readLostEpoch(
-    { origin }: RunIdentity,
-    accuracies: readonly KnownAccuracy[],
+  async openLostEpochs(
+    { identity: { origin }, accuracies, knnEveryBefore }: EvaluatedSoFar,
     epochs: number,
-  ): Promise<LostEpoch | undefined> {
-    const { method, options, test, emit } = this.#setup;
+    totalSteps: number,
+    held: DisposableStack,
+  ): Promise<LostEpoch[]> {
+    const { method, options, test, extraSteps = 0, emit } = this.#setup;
     const { knnEvery, resume } = options;
-    if (resume === null || test === null || knnEvery === 0 || epochs % knnEvery !== 0) return undefined;
-    if (epochs === (origin?.epoch ?? 0)) return undefined;
-    const step = this.#stepsBefore(epochs);
-    if (accuracies.some((row) => row.of === "student" && row.step === step)) return undefined;
-    const epoch = epochs - 1;
-    const weights = await weightsAfterEpoch(method, { ...options, resume }, epoch);
-    if (weights !== undefined) return { epoch, weights };
-    const text =
-      `the ${method.noun} after epoch ${epoch} is not evaluated: no checkpoint of that epoch's end is left`;
-    emit({ type: "note", text });
-    return undefined;
+    if (resume === null || test === null) return [];
+    const begun = origin?.epoch ?? 0;
+    const newest = Math.max(-1, ...accuracies.filter(({ of }) => of === "student").map(({ step }) => step));
+    // Steps of earlier epochs of another batch size are not known.
+    const first = knnEveryBefore === undefined || extraSteps !== 0 ? epochs : begun + 1;
+    const isLost = (done: number) => {
+      const step = this.#stepsBefore(done);
+      const wasDue = done === epochs || done % knnEveryBefore! === 0;
+      return wasDue && done % knnEvery === 0 && step > newest && step < totalSteps;
+    };
+    const lost: LostEpoch[] = [];
+    const gone: number[] = [];
+    for (let done = Math.max(first, begun + 1); done <= epochs; done++) {
+      if (!isLost(done)) continue;
+      const epoch = done - 1;
+      const file = await openAfterEpoch(method, { ...options, resume }, epoch);
+      if (file === undefined) gone.push(epoch);
+      else lost.push({ epoch, read: () => this.#readLost(epoch, file) });
+      held.use(file);
+    }
+    if (gone.length > 0) {
+      const [epochs, left] = gone.length === 1
+        ? [`epoch ${gone[0]}`, "no checkpoint of that epoch's end is left"]
+        : [`epochs ${gone.join(", ")}`, "no checkpoints of their ends are left"];
+      emit({ type: "note", text: `the ${method.noun} after ${epochs} is not evaluated: ${left}` });
+    }
+    return lost;
+  }
+
+  async #readLost(epoch: number, file: CheckpointFile): Promise<NamedValues | undefined> {
+    const { method, emit } = this.#setup;
+    try {
+      return await weightsIn(method, file);
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error;
+      emit({
+        type: "note",
+        text: `the ${method.noun} after epoch ${epoch} is not evaluated: ${error.message}`,
+      });
+      return undefined;
+    }
   }
 
   async #tell(

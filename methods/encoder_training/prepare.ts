@@ -38,6 +38,8 @@ export interface KnownLoss {
 export interface RunSoFar {
   /** Its evaluations with the current images and settings, which are not repeated. */
   accuracies: readonly KnownAccuracy[];
+  /** Epochs from one evaluation to the next, where they were made with the current images and settings. */
+  knnEvery?: number;
   /** Losses of its steps, in order. */
   losses: readonly KnownLoss[];
   /** Whether the run did not finish. If all its steps are done, only its end is repeated. */
@@ -68,6 +70,7 @@ export interface PreparedRun<Options> {
   identity: RunIdentity;
   /** Evaluations that are known, and the losses of the steps done before. */
   accuracies: readonly KnownAccuracy[];
+  knnEveryBefore: number | undefined;
   losses: readonly KnownLoss[];
 }
 
@@ -148,6 +151,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
     totalSteps: Math.max(firstStep, lastStep),
     identity,
     accuracies: soFar.accuracies.filter(isBefore),
+    knnEveryBefore: soFar.knnEvery,
     losses: soFar.losses.filter(isBefore),
   };
 }

@@ -261,8 +261,9 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     const untrained = options.resume === null && evaluations !== undefined
       ? this.#pipeline.weights()
       : undefined;
-    const { identity, accuracies, start } = this.#prepared;
-    const lost = await evaluations?.readLostEpoch(identity, accuracies, start.epoch);
+    using held = new DisposableStack();
+    const { start } = this.#prepared;
+    const lost = await evaluations?.openLostEpochs(this.#prepared, start.epoch, totalSteps, held);
     // Next to training, not before it.
     const before = evaluations && this.#evaluateBeginning(evaluations, untrained, lost);
     before?.catch(() => {}); // awaited below
@@ -295,14 +296,14 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   async #evaluateBeginning(
     evaluations: Evaluations<Options>,
     untrained: Promise<NamedValues> | undefined,
-    lost: LostEpoch | undefined,
+    lost: readonly LostEpoch[] = [],
   ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
     const { identity, accuracies, firstStep } = this.#prepared;
     const beginning = evaluations.beginning(identity, accuracies, firstStep, untrained);
     // Asked for now, so that it comes before those of later epochs.
     const [first] = await Promise.all([
       beginning,
-      lost && evaluations.epoch(lost.epoch, lost.weights, beginning),
+      ...lost.map(({ epoch, read }) => evaluations.epoch(epoch, read, beginning)),
     ]);
     return first;
   }
@@ -447,9 +448,12 @@ async function finishRun<Options extends EncoderTrainingOptions>(
     signal,
     save: () => Promise.resolve(null),
   });
+  using held = new DisposableStack();
   const knn = await training.untilAborted(async () => {
     if (evaluations === undefined) return null;
+    const lost = await evaluations.openLostEpochs(prepared, prepared.start.epoch, totalSteps, held);
     const first = await evaluations.beginning(identity, accuracies, firstStep, undefined);
+    for (const { epoch, read } of lost) await evaluations.epoch(epoch, read);
     const known = accuracies.find(({ of, step }) => of === "student" && step === totalSteps);
     return knnOf(
       first,

@@ -1,7 +1,7 @@
 /** Where a training begins: fresh, or where a checkpoint left off; and whether that is a checkpoint of this run. */
 import { dirname } from "node:path";
 import { CheckpointError, type Fail } from "../../models/checkpoint/checkpoint_error.ts";
-import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import { extraStepsOf, readResumeState, type RunOrigin } from "../../models/checkpoint/resume_state.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
@@ -99,10 +99,18 @@ export async function originalWeights(
 
 /** The trained encoder in a checkpoint, in the form that it is evaluated in. */
 export async function savedWeights(
-  { layout }: Pick<TrainedBy<never>, "layout">,
+  method: Pick<TrainedBy<never>, "layout">,
   path: string,
 ): Promise<NamedValues> {
   using file = await openCheckpointFile(path);
+  return await weightsIn(method, file);
+}
+
+/** {@linkcode savedWeights} of a file that is open. */
+export async function weightsIn(
+  { layout }: Pick<TrainedBy<never>, "layout">,
+  file: CheckpointFile,
+): Promise<NamedValues> {
   const values: NamedValues = [];
   for (const [key, tensor] of readTrainingCheckpoint(layout, file).encoder) {
     if (!isCounter(key)) values.push([key, await tensor.read()]);
@@ -111,21 +119,25 @@ export async function savedWeights(
 }
 
 /**
- * The trained encoder as it was at the end of an epoch, from 0, in the form that it is evaluated in.
+ * Opens the checkpoint of an epoch's end, the epoch counted from 0.
  *
  * @param resume the checkpoint that a run goes on from: it, or another one of its folder, may be of that end
  * @returns `undefined` where none is, or it cannot be read
  */
-export async function weightsAfterEpoch<Options>(
+export async function openAfterEpoch<Options>(
   method: TrainedBy<Options>,
   options: Options & { resume: string },
   epoch: number,
-): Promise<NamedValues | undefined> {
+): Promise<CheckpointFile | undefined> {
   const { resume } = options;
   const others = (await listCheckpoints(dirname(resume))).filter((other) => other.epoch === epoch).reverse();
   for (const path of [resume, ...others.map(({ path }) => path)]) {
+    using opened = new DisposableStack();
     try {
-      if (await isAfterEpoch(method, options, path, epoch)) return await savedWeights(method, path);
+      const file = opened.use(await openCheckpointFile(path));
+      if (!isAfterEpoch(method, options, file, epoch)) continue;
+      opened.move(); // it stays open
+      return file;
     } catch (error) {
       if (!(error instanceof CheckpointError)) throw error; // damaged, or of something else
     }
@@ -133,15 +145,14 @@ export async function weightsAfterEpoch<Options>(
   return undefined;
 }
 
-async function isAfterEpoch<Options>(
+function isAfterEpoch<Options>(
   method: TrainedBy<Options>,
   options: Options,
-  path: string,
+  file: CheckpointFile,
   epoch: number,
-): Promise<boolean> {
-  using file = await openCheckpointFile(path);
+): boolean {
   const saved = readTrainingCheckpoint(method.layout, file);
-  const { batch } = readResumeState(saved.resume, (problem) => new CheckpointError(path, problem));
+  const { batch } = readResumeState(saved.resume, (problem) => new CheckpointError(file.path, problem));
   return saved.arch === method.encoder(options).arch && saved.epoch === epoch + 1 && batch === 0;
 }
 

@@ -112,10 +112,8 @@ function evaluatedFlags(folder: RunFolder, output: string): string[] {
 
 const readRecord = (output: string) => JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
 
-/** But for that of the first epoch, which may have been lost. */
 const readScores = (output: string) =>
-  Deno.readTextFileSync(join(output, "scores.jsonl")).trim().split("\n").toSorted()
-    .filter((row) => !row.includes('"step":4'));
+  Deno.readTextFileSync(join(output, "scores.jsonl")).trim().split("\n").toSorted();
 
 /** Every file of a folder, by name. */
 function contentOf(output: string): Record<string, Uint8Array> {

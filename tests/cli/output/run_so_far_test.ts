@@ -180,6 +180,8 @@ Deno.test("a resumed run knows its evaluations where the same images and teacher
   const teacher = { role: "teacher", path: "", fingerprint: await fingerprintFile(distill) };
   run.write("run.json", { ...recordOf(), inputs: [images, tests, teacher] });
   assertEquals(await known(moved), [score]);
+  assertEquals((await readRunSoFar("distill", { ...options, ...moved }))!.knnEvery, options.knnEvery);
+  assertEquals((await readRunSoFar("distill", { ...options, knnK: 3 }))!.knnEvery, undefined);
   assertEquals(await known({ ...moved, resumeAnyway: true }), [score]);
   assertEquals(await known({ distill: join(SAMPLE_DATA, "test.tsv"), resumeAnyway: true }), []);
   assertEquals(await known({ testData: HELD_OUT }), []);

@@ -304,6 +304,54 @@ Deno.test("an epoch that was not evaluated before the run ended is evaluated whe
   }
 });
 
+Deno.test("epochs whose evaluations still waited when the run ended are evaluated when it goes on, in training and at its end", async () => {
+  using folder = new RunFolder(16, 10);
+  const settings = { testData: join(folder.data, "test.tsv"), epochs: 5, knnEvery: 1 };
+  const begun = folder.options("begun", settings); // four steps an epoch
+  const first = await run(begun);
+  const ofStudent = ({ knn }: Told) =>
+    knn.filter(({ of, step }) => of === "student" && step > 0).map(({ step, top1 }) => [step, top1]);
+  const expected = ofStudent(first);
+  assertEquals(expected.map(([step]) => step), [4, 8, 12, 16, 20]);
+  const known = (last: number, knnEvery?: number) => ({
+    accuracies: first.knn.filter(({ step }) => step <= last)
+      .map((row) => ({ ...row, of: row.of as "teacher" | "student", top5: 100 })),
+    knnEvery,
+    losses: [],
+    isUnfinished: true,
+  });
+  const files = [...Deno.readDirSync(begun.output)].map(({ name }) => name)
+    .filter((name) => name.endsWith(".pth.tar")).toSorted();
+  const copy = (name: string, count: number) => {
+    const output = folder.makeOutput(name);
+    for (const file of files.slice(0, count)) {
+      Deno.copyFileSync(join(begun.output, file), join(output, file));
+    }
+    return { ...begun, output, resume: join(output, files[count - 1]) };
+  };
+  // Checkpoints that the first save removes are read all the same.
+  const kept = { ...copy("kept", 4), keep: 1 };
+  assertEquals(ofStudent(await run(kept, known(4, 1))), expected.slice(1));
+  assertEquals([...Deno.readDirSync(kept.output)].length, 1);
+  // Of every second epoch those that were due; of another evaluation the last one.
+  const ends = { ...copy("ends", 4), limitSteps: 1 };
+  const stepsOf = async (options: DistillOptions, soFar: ReturnType<typeof known>) =>
+    ofStudent(await run(options, soFar)).map(([step]) => step);
+  assertEquals(await stepsOf(ends, known(0, 2)), [8, 16, 17]);
+  assertEquals(await stepsOf({ ...copy("rarely", 3), knnEvery: 2, limitSteps: 1 }, known(0, 1)), [8, 13]);
+  assertEquals(await stepsOf({ ...copy("other", 4), limitSteps: 1 }, known(0)), [16, 17]);
+  // At the end too, and what is not there any more is said.
+  assertEquals(ofStudent(await run(copy("over", 5), known(4, 1))), expected.slice(1));
+  const gone = copy("gone", 5);
+  for (const file of files.slice(1, 3)) Deno.removeSync(join(gone.output, file));
+  const { notes, ...rest } = await run(gone, known(4, 1));
+  assertEquals(ofStudent({ notes, ...rest }), expected.slice(3));
+  assert(
+    notes.includes("the student after epochs 1, 2 is not evaluated: no checkpoints of their ends are left"),
+    notes.join("\n"),
+  );
+});
+
 Deno.test("the student before is known from --student-init as it was, and unknown without it", {
   ignore: !IS_LONG, // what is made again from the seed is in every run of the tests
 }, async () => {
