@@ -190,7 +190,7 @@ export default defineActor<GradientExchange, GradientExchangeConfig>((config, co
     handlers: {
       async agree(values) {
         const request = mpi.beginMax([...values]);
-        await heartbeat.exchange(() => context.wait(done(request, context)));
+        await heartbeat.exchange(() => context.waitOutside(done(request, context)));
         heartbeat.met();
         return request.data;
       },
@@ -203,7 +203,7 @@ export default defineActor<GradientExchange, GradientExchangeConfig>((config, co
       async sumHalves(values) {
         await heartbeat.exchange(async () => {
           const largest = mpi.beginMax([largestBits(values)]);
-          await context.wait(done(largest, context));
+          await context.waitOutside(done(largest, context));
           await context.work("sum", () => sumHalves(mpi, values, halfScale(largest.data[0], mpi.size)));
         });
         return values;

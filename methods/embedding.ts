@@ -30,7 +30,7 @@ import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { type WholeBatches, wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
 import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
-import type { ActorCrash } from "../actors/runtime/mod.ts";
+import type { ActorContext, ActorCrash } from "../actors/runtime/mod.ts";
 import { EVALUATION_ORDER } from "../actors/tsv_reader.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { fingerprintDataset } from "../data/fingerprint.ts";
@@ -247,7 +247,9 @@ export async function runEmbedding(
     const peers = spawnPeers(system, ranks, options.actors);
     const shared = peers && { ...wholeBatchesOf(dataset.rowCount, options.batchSize, peers), peers };
     using consumer = new Consumer(dataset, options, emitRows, shared);
-    const sink = system.listen<Sink>("sink", { consume: (batch) => consumer.consume(batch) });
+    const sink = system.listen<Sink>("sink", {
+      consume: (batch, context) => consumer.consume(batch, context),
+    });
     const supervisor = system.supervise({
       strategy: "one-for-all",
       prepare(restart) {
@@ -334,6 +336,9 @@ export async function runEmbedding(
   });
 }
 
+/** What the sink's handler is given. */
+type SinkContext = Pick<ActorContext<Sink>, "waitOutside">;
+
 /** Takes what is embedded, attempt by attempt. */
 class Consumer implements Disposable {
   /** From 0; grows with every restart. */
@@ -382,14 +387,14 @@ class Consumer implements Disposable {
   }
 
   /** Takes a batch, and gives its buffers back. */
-  consume(batch: EmbeddedBatch): Promise<void> {
-    return this.#consumed = this.#consume(batch);
+  consume(batch: EmbeddedBatch, context: SinkContext): Promise<void> {
+    return this.#consumed = this.#consume(batch, context);
   }
 
-  async #consume(batch: EmbeddedBatch): Promise<void> {
+  async #consume(batch: EmbeddedBatch, context: SinkContext): Promise<void> {
     if (batch.position.epoch !== this.attempt) return; // left over from before a restart
     const own = readRows(batch, this.#options.dimension);
-    for (const rows of await this.#gather(own)) await this.#take(rows);
+    for (const rows of await this.#gather(own)) await this.#take(rows, context);
     await this.#origins.giveBack(batch);
     this.#images += own.rows.length;
     this.#batches++;
@@ -414,14 +419,17 @@ class Consumer implements Disposable {
   }
 
   /** Takes rows behind those before. */
-  async #take(embedded: Rows): Promise<void> {
+  async #take(embedded: Rows, context?: SinkContext): Promise<void> {
     const { rows } = embedded;
     this.#allImages += rows.length;
     if ((this.#shared?.peers.rank ?? 0) > 0) return;
     if (rows.length > 0 && rows[0] > this.#lastRow) {
       this.#lastRow = rows.at(-1)!;
       // An event is the program's, which may change or transfer what is in it.
-      await this.#emit({ type: "rows", ...structuredClone(embedded), names: this.#dataset.readKeys(rows) });
+      const names = this.#dataset.readKeys(rows);
+      const taken = this.#emit({ type: "rows", ...structuredClone(embedded), names });
+      // A reader of the run may hold it back.
+      await (context === undefined ? taken : context.waitOutside(Promise.resolve(taken)));
     }
     await this.#search?.add(embedded);
   }

@@ -23,6 +23,11 @@ export interface ActorContext<P extends Protocol<P>> {
    */
   wait<T>(promise: Promise<T>): Promise<T>;
   /**
+   * Awaits something outside the system, such as another process, or a program that takes results slowly. The time counts as
+   * waiting; a watchdog takes it for progress, since no actor here can be the cause. Rejects when the actor must stop.
+   */
+  waitOutside<T>(promise: Promise<T>): Promise<T>;
+  /**
    * Begins work that continues after a handler has ended, such as a device's, and awaits it. The time counts as busy, from
    * the call of `begin` on, whatever else the actor waits for: a software device computes while that call goes on.
    *

@@ -64,6 +64,8 @@ export class ActorHost {
         else this.#hooks.push(hook);
       },
       wait: (promise) => waitAt(endpoint, "something to come back", unlessAborted(promise, signal)),
+      waitOutside: (promise) =>
+        waitAt(endpoint, "something outside the system", unlessAborted(promise, signal), true),
       async work(what, begin) {
         const start = performance.now();
         try {
@@ -75,6 +77,11 @@ export class ActorHost {
       fail: (error) => this.fail(error),
     };
     this.mailbox = new Mailbox(this, credits);
+  }
+
+  /** The actor's name. */
+  get name(): string {
+    return this.endpoint.name;
   }
 
   /** A reference for this very thread. */
@@ -102,6 +109,7 @@ export class ActorHost {
   // deno-lint-ignore no-explicit-any -- of whatever protocol
   async start(define: () => Promise<ActorDefinition<any, unknown>>, config: unknown): Promise<boolean> {
     const run = async () => {
+      this.endpoint.meter.enter();
       try {
         const { start } = await define();
         const behaviour: unknown = await start(config, this.context);
@@ -109,6 +117,8 @@ export class ActorHost {
         this.#behaviour = behaviour;
       } catch (error) {
         this.fail(error);
+      } finally {
+        this.endpoint.meter.leave();
       }
     };
     this.#starting = run();
@@ -184,6 +194,7 @@ export class ActorHost {
     return {
       name: this.endpoint.name,
       startMs: this.#startMs,
+      waitsOutside: this.endpoint.meter.waitsOutside,
       ...this.endpoint.meter.read(),
       ...this.mailbox.stats(),
       outgoing: [...this.endpoint.links].map((link) => link.stats()),

@@ -119,11 +119,20 @@ export function loseIncarnation({ links, ended }: Endpoint, incarnation: number,
   for (const link of links) if (link.incarnation === incarnation) link.lose(reason);
 }
 
-/** Awaits what another actor will bring about; the time counts as waiting. */
-export async function waitAt<T>({ meter, tracer }: Endpoint, what: string, promise: Promise<T>): Promise<T> {
+/**
+ * Awaits what another actor will bring about; the time counts as waiting.
+ *
+ * @param isOutside where it is none of the system's
+ */
+export async function waitAt<T>(
+  { meter, tracer }: Endpoint,
+  what: string,
+  promise: Promise<T>,
+  isOutside = false,
+): Promise<T> {
   const start = performance.now();
   try {
-    return await meter.wait(promise);
+    return await (isOutside ? meter.waitOutside(promise) : meter.wait(promise));
   } finally {
     tracer?.record("wait", what, start);
   }

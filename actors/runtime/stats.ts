@@ -24,7 +24,7 @@ export interface InboundLinkStats {
 export interface TimeStats {
   /** In a handler, computing or waiting for something other than an actor (a file, the GPU), or in `ctx.work`. */
   busyMs: number;
-  /** Not busy, but in a handler, waiting for another actor: for a credit, a reply, or in `ctx.wait`. */
+  /** Not busy, but in a handler, waiting for another actor or program: for a credit, a reply, or in `ctx.wait` and `ctx.waitOutside`. */
   waitingMs: number;
   /** Neither busy nor waiting. */
   idleMs: number;
@@ -36,6 +36,8 @@ export interface ActorStats extends TimeStats {
   name: string;
   /** Time from the start of the Worker until ready, in ms. */
   startMs: number;
+  /** Whether it waits for something outside the system, in `ctx.waitOutside`. */
+  waitsOutside: boolean;
   /** Messages in the mailbox, without the one being handled. */
   mailbox: number;
   /** Messages handled so far, by name. */
@@ -51,6 +53,7 @@ export class Meter {
   #handlers = 0;
   #waits = 0;
   #works = 0;
+  #outside = 0;
   #since: number;
   #busy = 0;
   #waiting = 0;
@@ -69,13 +72,13 @@ export class Meter {
     this.#busy = this.#waiting = this.#idle = 0;
   }
 
-  /** A handler begins. */
+  /** A handler, or the actor's start, begins. */
   enter(): void {
     this.#turn();
     this.#handlers++;
   }
 
-  /** A handler ends. */
+  /** A handler, or the actor's start, ends. */
   leave(): void {
     this.#turn();
     this.#handlers--;
@@ -91,6 +94,21 @@ export class Meter {
       this.#turn();
       this.#waits--;
     }
+  }
+
+  /** {@linkcode wait} for something outside the system. */
+  async waitOutside<T>(promise: Promise<T>): Promise<T> {
+    this.#outside++;
+    try {
+      return await this.wait(promise);
+    } finally {
+      this.#outside--;
+    }
+  }
+
+  /** Whether it waits for something outside the system. */
+  get waitsOutside(): boolean {
+    return this.#outside > 0;
   }
 
   /** Begins work and awaits it, also behind a handler; it counts as busy, whatever else the actor waits for. */

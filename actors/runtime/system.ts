@@ -91,7 +91,10 @@ export class ActorSystem {
     this.#graceMs = graceMs;
     this.#imports = imports;
     this.#oneThread = oneThread;
-    this.#watchdog = watchdog && new Watchdog(() => this.#actors.values(), watchdog);
+    this.#watchdog = watchdog && new Watchdog(
+      () => [...this.#actors.values(), ...this.#listeners.values()],
+      watchdog,
+    );
     this.#mayPass = mayPass;
     this.#onTrace = onTrace;
     this.#main = this.#host("main");

@@ -7,7 +7,7 @@ import { LONGEST_TIMER_MS } from "./timer.ts";
 export type StallKind =
   /** An actor does not even say how it is: it computes without ever awaiting, or its thread hangs. */
   | "silent"
-  /** Messages are under way, nobody handles any, and everybody waits for somebody else. */
+  /** Messages are under way, nobody handles any, and everybody waits for somebody else here. */
   | "deadlock"
   /** Somebody has been busy with one message for very long. */
   | "slow";
@@ -40,7 +40,7 @@ export interface Watched {
   /** The actor's name. */
   readonly name: string;
   /** How it is. */
-  stats(): Promise<ActorStats>;
+  stats(): ActorStats | Promise<ActorStats>;
 }
 
 const SLOW_FACTOR = 5;
@@ -51,7 +51,7 @@ interface Memory {
   answeredAt: number;
   stats?: ActorStats;
   handled: number;
-  /** When it last had handled something new, and when it was last busy. */
+  /** When it last had handled something new, and when it was last busy; until now where it waits for what is outside. */
   movedAt: number;
   busyAt: number;
   isAsked: boolean;
@@ -91,7 +91,7 @@ export class Watchdog {
     for (const [actor, memory] of this.#memories) {
       if (memory.isAsked) continue;
       memory.isAsked = true;
-      actor.stats().then((stats) => this.#note(memory, stats), () => {}); // it has ended
+      Promise.try(() => actor.stats()).then((stats) => this.#note(memory, stats), () => {}); // it has ended
     }
     const stall = this.#evaluate(now);
     const key = stall && `${stall.kind} ${stall.actors}`;
@@ -104,6 +104,7 @@ export class Watchdog {
     const handled = Object.values(stats.handled).reduce((sum, count) => sum + count, 0);
     if (handled !== memory.handled) memory.movedAt = now;
     if (memory.stats === undefined || stats.busyMs - memory.stats.busyMs > 1) memory.busyAt = now;
+    if (stats.waitsOutside) memory.movedAt = memory.busyAt = now;
     Object.assign(memory, { answeredAt: now, stats, handled, isAsked: false });
   }
 

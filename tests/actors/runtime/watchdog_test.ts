@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ActorSystem, type Stall } from "../../../actors/runtime/mod.ts";
 import type probe from "./fixtures/probe.ts";
 import type standstill from "./fixtures/standstill.ts";
+import type { Standstill } from "./fixtures/standstill.ts";
 import { fixture, sleep, until } from "./helpers.ts";
 
 const PATIENCE_MS = 600;
@@ -21,8 +22,8 @@ async function watch(
 
 const isDeadlock = ({ kind }: Stall) => kind === "deadlock";
 
-function spawn(system: ActorSystem, name: string) {
-  return system.spawn<typeof standstill>(name, fixture("standstill.ts"), undefined).ref;
+function spawn(system: ActorSystem, name: string, startMs?: number) {
+  return system.spawn<typeof standstill>(name, fixture("standstill.ts"), startMs).ref;
 }
 
 Deno.test("a watchdog names actors that wait for each other, once", async () => {
@@ -78,4 +79,29 @@ Deno.test("a watchdog says nothing where nothing is to be done", async () => {
     await sleep(3 * PATIENCE_MS);
   });
   assertEquals(stalls, []);
+});
+
+Deno.test("a watchdog says nothing of actors that wait for what is outside, or for one that starts or listens", async () => {
+  const patient = { timeoutMs: Infinity };
+  const [outside, starting, listening] = await Promise.all([
+    watch(async (system) => {
+      await spawn(system, "outside").ask("waitOutside", 6 * PATIENCE_MS, patient); // longer than a slow one may take
+    }),
+    watch(async (system) => {
+      const starting = spawn(system, "starting", 3 * PATIENCE_MS);
+      await spawn(system, "sender").ask("meet", starting, patient);
+    }),
+    watch(async (system) => {
+      const rest = () => sleep(3 * PATIENCE_MS);
+      await spawn(system, "sender").ask(
+        "meet",
+        system.listen<Standstill>("listener", {
+          ...{ meet: rest, compute: rest, rest, waitOutside: rest },
+        }),
+        patient,
+      );
+    }),
+  ]);
+  const kinds = (stalls: readonly Stall[]) => stalls.map(({ kind, text }) => `${kind}: ${text}`);
+  assertEquals([outside, starting, listening].map(kinds), [[], [], []]);
 });
