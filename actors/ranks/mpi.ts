@@ -21,7 +21,7 @@ const RTLD_NOW_GLOBAL = 0x102;
 const THREAD_MULTIPLE = 3;
 /** Tag of the messages that say that a rank lives. */
 export const BEAT_TAG = 7;
-/** Tag of the message that a rank was stopped by a signal. */
+/** Tag of the message that a rank was stopped by a signal, or has failed. */
 export const STOP_TAG = 8;
 /** Tag of the messages that a rank has come to its end, and that all have. */
 export const LEAVE_TAG = 9;

@@ -13,13 +13,20 @@ const POLL_MS = 5;
 /** How often the first rank asks whether another one was stopped, in ms. */
 const HEAR_MS = 200;
 
+/** Exit codes above it are those of signals. */
+const LAST_FAILURE = 128;
+
 /** The job that a launcher started, which this process has joined. */
 export class World implements Ranks {
   readonly rank: number;
   readonly size: number;
   readonly launched: LaunchedProcess;
+  /** Whether a run of this process has come to a step: where it fails, the first process has something to save. */
+  hasStepped = false;
   readonly #mpi: Mpi;
   readonly #stopped = new AbortController();
+  /** Kept while they are under way. */
+  readonly #answers: MpiRequest[] = [];
   #hearing: ReturnType<typeof setInterval> | undefined;
   #onMachine = 1;
   #name: string;
@@ -58,29 +65,45 @@ export class World implements Ranks {
     return { rank: this.rank, size: this.size, exchange, onMachine: this.#onMachine };
   }
 
-  /** Aborts with a {@linkcode StoppedByRank} where another process says that it was stopped, in one that hears it. */
+  /**
+   * Aborts where another process says that it has ended, in one that hears it: with a {@linkcode StoppedByRank} where it was stopped,
+   * or with a {@linkcode UserError} where it failed.
+   */
   get stopped(): AbortSignal {
     return this.#stopped.signal;
   }
 
-  /** Has the first process hear from now on whether others were stopped. */
-  hearStops(): void {
+  /**
+   * Has the first process hear from now on whether others were stopped, or have failed, and answer.
+   *
+   * @param isHeeded whether it is then stopped itself; else it finds out in the run
+   */
+  hearStops(isHeeded: () => boolean): void {
     this.#hearing = setInterval(() => {
-      const [told] = this.#mpi.takeAll(1, STOP_TAG);
-      if (told !== undefined) this.#stopped.abort(new StoppedByRank(told.from, told.values[0]));
+      const all = this.#mpi.takeAll(1, STOP_TAG);
+      this.#answers.push(...all.map(({ from }) => this.#mpi.send([0], from, STOP_TAG)));
+      if (all.length === 0 || !isHeeded()) return;
+      const { from, values: [code] } = all[0];
+      this.#stopped.abort(
+        code > LAST_FAILURE
+          ? new StoppedByRank(from, code)
+          : new UserError(`rank ${from} of the run failed; its own message says why`),
+      );
     }, HEAR_MS);
   }
 
   /**
-   * Tells the first process that this one was stopped, and waits for the end that it then makes.
+   * Tells the first process that this one was stopped or has failed, and waits for the end that it then makes.
    *
    * @param code the exit code of this process
    * @param withinMs how long
+   * @param unheardMs how long where the first process does not answer: it has ended, or cannot be reached
    */
-  async endByFirst(code: number, withinMs: number): Promise<void> {
+  async endByFirst(code: number, withinMs: number, unheardMs = withinMs): Promise<void> {
     const told = this.#mpi.send([code], 0, STOP_TAG);
+    const heard = this.#mpi.receive(1, 0, STOP_TAG);
     const last = performance.now() + withinMs;
-    await this.#done(told, withinMs);
+    if (!await this.#areDone([told, heard], unheardMs)) return;
     await new Promise<void>((resolve) => setTimeout(resolve, last - performance.now()));
   }
 

@@ -254,7 +254,10 @@ async function follow<Event extends { type: string }, Result extends object, Bef
   let how: RunEnd["status"] = "finished";
   try {
     await using running = run({ signal: interrupt.signal, ranks: world.settings }, before);
-    for await (const event of running) files.take(event as { type: string } as RankEvent);
+    for await (const event of running) {
+      world.hasStepped ||= event.type === "step";
+      files.take(event as { type: string } as RankEvent);
+    }
     await running.result;
   } catch (caught) {
     const error = caught instanceof StoppedError ? caught.cause : caught;

@@ -78,8 +78,8 @@ export interface InterruptSignal extends Disposable {
  * `SEED_NOHUP=1`, which `./seed` sets where `nohup` started it, the program goes on.
  *
  * @param say shows a line to the person, on stderr by default
- * @param elsewhere aborts with a {@linkcode StoppedByRank} where a signal came to another process of the run: it does as one to
- * this process
+ * @param elsewhere aborts with a {@linkcode StoppedByRank} where a signal came to another process of the run, which does as one to
+ * this process, or with the error of one that failed
  *
  * @example
  * ```ts ignore
@@ -104,9 +104,9 @@ export function interruptSignal(
   const onStopElsewhere = () => {
     if (controller.signal.aborted) return;
     firstAt = performance.now(); // the same signal may come to this process too
-    const { message, code } = elsewhere!.reason as StoppedByRank;
-    say(`stopping: ${message}`);
-    controller.abort(new Interrupted(code));
+    const { reason } = elsewhere!;
+    say(`stopping: ${reason.message}`);
+    controller.abort(asInterrupted(reason));
   };
   elsewhere?.addEventListener("abort", onStopElsewhere);
   if (elsewhere?.aborted) onStopElsewhere();

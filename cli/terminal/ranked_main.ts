@@ -18,6 +18,15 @@ const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 /** How long a rank that a signal stops leaves it to the first one, which it tells, to save what there is and to end all, in ms. */
 const SAVING_MS = 30_000;
 
+/**
+ * How long a rank that fails after a step leaves it to the first one to find out, to save and to end all, in ms: one that waits for
+ * a rank that has ended gives it up after 30 s.
+ */
+const FAILING_MS = 45_000;
+
+/** How long the first rank may take to answer, where it can: it asks more often, but may compute meanwhile, in ms. */
+const ANSWER_MS = 3000;
+
 /** How ranks end where a signal stops them. */
 export interface RankedOptions {
   /**
@@ -56,7 +65,7 @@ async function join(): Promise<World | undefined> {
 
 /**
  * Returns a command that is one of several ranks where a launcher started it. All end together: in good order when every rank has
- * come to its end, or at once where one fails.
+ * come to its end. Where one fails after a step, the first one ends all when it has saved what it has; else that rank does.
  */
 export function onRanks(
   main: (world: World | undefined) => Promise<number | void>,
@@ -65,8 +74,9 @@ export function onRanks(
   return async () => {
     const world = await join();
     if (world === undefined) return await main(undefined);
+    const endsAtOnce = () => (typeof stop === "string" ? stop : stop()) === "at once";
     if (world.rank > 0) speakAs(world);
-    else if (stop !== "together") world.hearStops();
+    else world.hearStops(endsAtOnce);
     let code: number | void;
     let isStoppedElsewhere = false;
     try {
@@ -77,12 +87,13 @@ export function onRanks(
       const error = asInterrupted(caught);
       const report = reportError(error);
       const isStopped = error instanceof Interrupted;
-      if (!isStopped || (typeof stop === "string" ? stop : stop()) === "at once") {
-        if (world.rank > 0) {
-          await (isStopped ? world.endByFirst(report.code, SAVING_MS) : sleep(FIRST_RANK_MS));
-        }
+      if (!isStopped || endsAtOnce()) {
+        if (world.rank > 0 && isStopped) await world.endByFirst(report.code, SAVING_MS);
+        else if (world.rank > 0) await sleep(FIRST_RANK_MS);
         console.error(report.text);
-        await sleep(READ_MS);
+        if (world.rank > 0 && !isStopped && world.hasStepped) {
+          await world.endByFirst(report.code, FAILING_MS, ANSWER_MS);
+        } else await sleep(READ_MS);
         world.abort(report.code);
       }
       if (world.rank === 0) console.error(report.text);

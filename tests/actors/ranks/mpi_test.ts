@@ -9,6 +9,7 @@ import { ended, launch, mpiTest } from "./launch.ts";
 
 const COLLECTIVES = fileURLToPath(import.meta.resolve("./collectives.ts"));
 const LAST_RANK = fileURLToPath(import.meta.resolve("./last_rank.ts"));
+const FAILING_RANK = fileURLToPath(import.meta.resolve("./failing_rank.ts"));
 const LIBRARYLESS = fileURLToPath(import.meta.resolve("./libraryless.ts"));
 const FLAGS = [
   "--quiet",
@@ -79,6 +80,26 @@ mpiTest(
   async (launcher) => {
     const { code, stdout, stderr } = await ended(launch(launcher, 2, [...FLAGS, "--allow-sys", LAST_RANK]));
     assertEquals([code, stdout, stderr], [0, "written\n", ""]);
+  },
+);
+
+mpiTest(
+  "a rank that fails leaves it to the first one to write what it has, and to end all",
+  async (launcher) => {
+    const run = async (stop: string) => {
+      const { code, stdout, stderr } = await ended(
+        launch(launcher, 2, [...FLAGS, "--allow-sys", FAILING_RANK, stop]),
+      );
+      // Beside what the launcher says of the end.
+      return [code, stdout, stderr.split("\n").filter((line) => line.includes("error: ")).toSorted()];
+    };
+    const [together, atOnce] = await Promise.all(["together", "at once"].map(run));
+    const own = "rank 1: error: the loss is NaN";
+    assertEquals(together, [1, "written\n", ["error: the loss is NaN", own]]);
+    assertEquals(atOnce, [1, "written\n", [
+      "error: rank 1 of the run failed; its own message says why",
+      own,
+    ]]);
   },
 );
 
