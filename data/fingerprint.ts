@@ -40,7 +40,7 @@ export function fingerprintRows(rows: Uint32Array<ArrayBuffer>): string {
 }
 
 /** SHA-256 of a file, hexadecimal: what `sha256sum` prints. */
-export async function fingerprintFile(path: string): Promise<string> {
+export async function fingerprintFile(path: string | URL): Promise<string> {
   using file = await Deno.open(path);
   const hash = createHash("sha256");
   const buffer = new Uint8Array(CHUNK);

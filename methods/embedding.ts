@@ -28,6 +28,7 @@ import { CANNOT_BEGIN_AGAIN, gatherRows, type RankPeers, requireSame } from "../
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { type WholeBatches, wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
+import { programFacts } from "./program_facts.ts";
 import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import type { ActorContext, ActorCrash } from "../actors/runtime/mod.ts";
@@ -311,6 +312,7 @@ export async function runEmbedding(
       });
       if (shared !== undefined) {
         await requireSame(shared.peers, {
+          ...await programFacts(options),
           "--batch-size": batchSize,
           "--image-size": [imageSize, leastSide],
           "--eval-resize": evalResize,

@@ -28,6 +28,7 @@ import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
 import { warnOfSameImages } from "./held_out.ts";
+import { programFacts } from "./program_facts.ts";
 import { earlySignal } from "./rank_shares.ts";
 import { ReadingProgress } from "./reading_progress.ts";
 
@@ -142,6 +143,7 @@ export async function runKnnEvaluation(
     const { accuracies, noAccuracies } = await abortable(signal, async () => {
       if (peers !== undefined) {
         await requireSame(peers, {
+          ...await programFacts(options),
           "--image-size": [imageSize, options.leastSide],
           "--eval-resize": evalResize,
           "--knn-k": options.ks,

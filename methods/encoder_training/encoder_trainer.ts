@@ -37,6 +37,7 @@ import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { similarityMap } from "../../models/similarity_map.ts";
 import { resizedBy } from "../encoder_views.ts";
+import { programFacts } from "../program_facts.ts";
 import { factsOf, type RunIdentity } from "../terms.ts";
 import { buildTrainingCheckpoint, readTrainingCheckpoint, transpose } from "./checkpoint.ts";
 import type { TrainerEvent } from "./events.ts";
@@ -257,12 +258,14 @@ export class EncoderTraining<
   async #joinRanks(): Promise<void> {
     const exchange = this.#exchange;
     if (exchange === undefined) return;
-    const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize, resume } } =
-      this.#config;
+    const { done: { epoch, batch }, batchesPerEpoch, identity, options } = this.#config;
+    const { batchSize, optimizer, resume } = options;
     const { mean, deviation } = this.#normalization;
     const { totalSteps } = this.#config.ranks!;
     await requireSame(this.#config.ranks!, {
+      ...await programFacts(options),
       ...factsOf(identity?.terms),
+      "--optimizer": optimizer,
       "--batch-size": batchSize,
       "its batches": [batchesPerEpoch, totalSteps],
       "where it begins": [epoch, batch],

@@ -45,6 +45,7 @@ import {
 import { initialLossScale, optimizedBy, resumedLossScale } from "../encoder_training/step_options.ts";
 import { TrainedSteps } from "../encoder_training/trained_steps.ts";
 import { resizedBy } from "../encoder_views.ts";
+import { programFacts } from "../program_facts.ts";
 import { factsOf } from "../terms.ts";
 import { buildFinetuneCheckpoint, readFinetuneCheckpoint } from "./checkpoint.ts";
 import type { FinetuneActorEvent } from "./events.ts";
@@ -226,12 +227,14 @@ class Finetuning {
   async joinRanks(): Promise<void> {
     const exchange = this.#exchange;
     if (exchange === undefined) return;
-    const { start, batchesPerEpoch, classes, terms, options: { batchSize, epochs, evaluate, resume } } =
-      this.#config;
+    const { start, batchesPerEpoch, classes, terms, options } = this.#config;
+    const { batchSize, epochs, evaluate, optimizer, resume } = options;
     await requireSame(this.#ranks!, {
+      ...await programFacts(options),
       ...factsOf(terms),
       "--epochs": epochs,
       "--batch-size": batchSize,
+      "--optimizer": optimizer,
       "--evaluate": evaluate,
       "its batches": batchesPerEpoch,
       "where it begins": start,

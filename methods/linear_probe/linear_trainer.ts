@@ -30,6 +30,7 @@ import { lastingBuffers } from "../../models/training_step.ts";
 import { findEncoder, usualHead } from "../../models/registry.ts";
 import { type BatchResult, classLabelsOf, scoreOf, Tally } from "../classification.ts";
 import { resizedBy } from "../encoder_views.ts";
+import { programFacts } from "../program_facts.ts";
 import { factsOf } from "../terms.ts";
 import { buildLinearCheckpoint, findProbes, readLinearCheckpoint, type SavedProbe } from "./checkpoint.ts";
 import type { LinearActorEvent } from "./events.ts";
@@ -472,6 +473,7 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
   if (ranks !== undefined) {
     const { batchSize, epochs, lr, evaluate } = options;
     await requireSame(ranks, {
+      ...await programFacts(options),
       ...factsOf(terms),
       "--epochs": epochs,
       "--batch-size": batchSize,

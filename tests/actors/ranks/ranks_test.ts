@@ -1,4 +1,6 @@
 /** A distillation by several ranks of one process takes the steps of one by itself. */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { isOneThread, setOneThread } from "../../../actors/one_thread.ts";
 import type { Run } from "../../../actors/run.ts";
@@ -272,6 +274,29 @@ Deno.test("ranks with other settings, or batches that cannot be shared, do not b
   const auto = startRanks({ ...folder.options("auto"), resume: "auto" }, 2);
   for (const error of await errorsOf(auto)) {
     assertStringIncludes((error as Error).message, "resume: expected a checkpoint's path or null");
+  }
+});
+
+Deno.test("ranks with another plugin file or optimizer do not begin, whatever the paths of equal files", async () => {
+  using folder = new RunFolder(24);
+  const options = folder.options("program");
+  const fileOf = (name: string, text: string) => {
+    const path = join(folder.path, name);
+    Deno.writeTextFileSync(path, text);
+    return { plugins: [...options.plugins!, pathToFileURL(path).href] };
+  };
+  const changes = [
+    fileOf("a.js", "export {};"),
+    fileOf("b.js", "export { };"),
+    { ...fileOf("c.js", "export {};"), optimizer: "adamw" as const },
+    fileOf("d.js", "export {};"),
+  ];
+  for (const error of await errorsOf(startRanks(options, 4, (rank) => changes[rank]))) {
+    assertStringIncludes(
+      (error as Error).message,
+      "the ranks do not do the same: rank 1 differs from rank 0 in the plugins' files (--plugin); " +
+        "rank 2 differs from rank 0 in --optimizer. Start all with",
+    );
   }
 });
 
