@@ -28,13 +28,12 @@ const SAMPLE_IMAGE_SIZE = 32;
 const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the size of the bundled images" };
 
 /** What `--help` says of the size of images where no file says one. */
-export const USUAL_SIZE_NOTE: string = `${PAPER_IMAGE_SIZE} (DINOv3: 256)`;
+export const USUAL_SIZE_NOTE: string = `${PAPER_IMAGE_SIZE} (DINOv3: 256, CIFAR: 32)`;
 
 /** What `--help` says of the two flags where they are not given; `checkpoint` is the one that is asked. */
 export function viewDefaultNotes(checkpoint: string): { imageSize: string; evalResize: string } {
   return {
-    imageSize:
-      `default: from ${checkpoint}, else ${USUAL_SIZE_NOTE}; ${SAMPLE_IMAGE_SIZE} for the bundled images and stems for CIFAR`,
+    imageSize: `default: from ${checkpoint}, else ${USUAL_SIZE_NOTE}; bundled images: ${SAMPLE_IMAGE_SIZE}`,
     evalResize:
       `default: from ${checkpoint}, else auto; auto-bicubic for DINO, DINOv2 and DINOv3; none for stems for CIFAR`,
   };

@@ -176,7 +176,7 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
       format: "default: the extension of --output, else pth",
       names:
         "default: plain for a backbone, for encoders of SimCLR and SWAV and for those without a head; else moco",
-      imageSize: `default: from the checkpoint, else ${USUAL_SIZE_NOTE}; 32 for stems for CIFAR`,
+      imageSize: `default: from the checkpoint, else ${USUAL_SIZE_NOTE}`,
       evalResize:
         "default: from the checkpoint, else torchvision; torchvision-bicubic for DINO, DINOv2 and DINOv3; none for stems " +
         "for CIFAR",

@@ -267,7 +267,7 @@ Deno.test("distillHelp() says that the teacher's checkpoint decides how large vi
   const help = distillHelp({ ...CONTEXT, extent: "all" }).replaceAll(/\s+/g, " ");
   for (
     const usual of [
-      "224 (DINOv3: 256); 32 for the bundled images and stems for CIFAR",
+      "224 (DINOv3: 256, CIFAR: 32); bundled images: 32",
       "auto; auto-bicubic for DINO, DINOv2 and DINOv3; none for stems for CIFAR",
     ]
   ) {
