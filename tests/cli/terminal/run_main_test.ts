@@ -251,11 +251,12 @@ Deno.test({
   ignore: !POSIX,
   async fn() {
     const { code, stdout, stderr } = await run(`
+      import { StoppedByRank } from "${new URL("../actors/ranks/ranks.ts", CLI)}";
       const elsewhere = new AbortController();
       await runMain(async () => {
         using interrupt = interruptSignal(undefined, elsewhere.signal);
         await new Promise((resolve) => setTimeout(resolve, 400)); // longer than two signals of one key press may lie apart
-        elsewhere.abort(Object.assign(new Error("rank 1 of the run was stopped"), { code: 140 }));
+        elsewhere.abort(new StoppedByRank(1, 140));
         Deno.kill(Deno.pid, "SIGUSR2");
         await new Promise((resolve) => setTimeout(resolve, 100));
         console.log("saved");
