@@ -11,7 +11,11 @@ import { UserError } from "../../errors.ts";
 import { RunFolder, sampleRows } from "./small_run.ts";
 import { hear } from "./hear.ts";
 
-const FILES = { train: ["train.tsv", "data_batch_1.bin"], test: ["test.tsv", "test_batch.bin"] } as const;
+/** The binary files of CIFAR-10. */
+const CIFAR_FILES = {
+  train: [1, 2, 3, 4, 5].map((number) => `data_batch_${number}.bin`),
+  test: ["test_batch.bin"],
+};
 
 /** Writes images of the sample, ordered by class, in three kinds; the keys are made the folder's. */
 async function writeKinds(folder: RunFolder): Promise<Record<"tsv" | "images" | "cifar", string>> {
@@ -19,10 +23,10 @@ async function writeKinds(folder: RunFolder): Promise<Record<"tsv" | "images" | 
     ["tsv", "images", "cifar"].map((kind) => [kind, folder.makeOutput(kind)]),
   ) as Record<"tsv" | "images" | "cifar", string>;
   for (const split of ["train", "test"] as const) {
-    const rows = sampleRows(FILES[split][0], 60).trim().split("\n").map((line) => line.split("\t"))
+    const rows = sampleRows(`${split}.tsv`, 60).trim().split("\n").map((line) => line.split("\t"))
       .sort((a, b) => Number(a[1]) - Number(b[1]));
     assertEquals(new Set(rows.map(([, label]) => label)).size, 10, "the folder must have every class");
-    const records: number[] = [];
+    const records: number[][] = [];
     for (const [i, [, label, image]] of rows.entries()) {
       const bytes = Uint8Array.fromBase64(image);
       const folderOfClass = join(kinds.images, split, `class${label}`);
@@ -30,16 +34,22 @@ async function writeKinds(folder: RunFolder): Promise<Record<"tsv" | "images" | 
       Deno.writeFileSync(join(folderOfClass, `${String(i).padStart(4, "0")}.png`), bytes);
       const { width, pixels } = await decodeImage(bytes);
       assertEquals(width, 32);
-      records.push(Number(label));
+      const record = [Number(label)];
       for (const channel of [0, 1, 2]) {
-        for (let pixel = 0; pixel < 1024; pixel++) records.push(pixels[4 * pixel + channel]);
+        for (let pixel = 0; pixel < 1024; pixel++) record.push(pixels[4 * pixel + channel]);
       }
+      records.push(record);
     }
     Deno.writeTextFileSync(
-      join(kinds.tsv, FILES[split][0]),
+      join(kinds.tsv, `${split}.tsv`),
       rows.map((row) => row.join("\t") + "\n").join(""),
     );
-    Deno.writeFileSync(join(kinds.cifar, FILES[split][1]), Uint8Array.from(records));
+    const batches = CIFAR_FILES[split];
+    const each = records.length / batches.length;
+    for (const [i, name] of batches.entries()) {
+      const bytes = Uint8Array.from(records.slice(i * each, (i + 1) * each).flat());
+      Deno.writeFileSync(join(kinds.cifar, name), bytes);
+    }
   }
   return kinds;
 }

@@ -618,9 +618,12 @@ const MODELS: readonly Mutant[] = [
   mutant("models/encoder_input.ts", "asked.imageSize ?? saved?.imageSize", "asked.imageSize", [
     "methods/encoder_views_test.ts",
   ]),
-  mutant("actors/load_encoder.ts", "encoder, head, normalization });", "encoder, head });", [
-    "methods/encoder_views_test.ts",
-  ]),
+  mutant(
+    "actors/load_encoder.ts",
+    "encoder, head, normalization });\n    await frozen.load(source.read);",
+    "encoder, head });\n    await frozen.load(source.read);",
+    ["methods/encoder_views_test.ts"],
+  ),
   mutant("models/locate_encoder.ts", "Number(isTaken(b)) - Number(isTaken(a))", "0", [
     "models/locate_encoder_test.ts",
   ]),
