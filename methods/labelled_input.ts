@@ -3,7 +3,11 @@ import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { findingListener } from "../actors/notices.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
-import { type EncoderSourceOptions, openEncoderSource } from "../models/encoder_source.ts";
+import {
+  type EncoderSource,
+  type EncoderSourceOptions,
+  openEncoderSource,
+} from "../models/encoder_source.ts";
 import { askedSize, chooseFresh } from "../models/registry.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "./encoder_views.ts";
 
@@ -13,6 +17,30 @@ export interface LabelledInput extends AskedViews {
   data: string;
   /** Images to classify; looked for beside the former where it is left out. */
   testData?: string;
+  /** Checkpoint of classifiers that are only evaluated: the views are those that they were trained on, where it says them. */
+  classifiers?: string | null;
+}
+
+/**
+ * Chooses the views of an encoder by {@linkcode chooseViews}. Classifiers that are only evaluated keep those that they were
+ * trained on, whatever the encoder's own checkpoint says.
+ *
+ * @param source the encoder's checkpoint; `null` for fresh weights
+ * @param classifiers their checkpoint; `null` or nothing where they are yet to be trained
+ * @param data path of the images
+ * @throws {UserError} where the classifiers' checkpoint is of another encoder
+ */
+export async function chooseLabelledViews(
+  source: EncoderSource | null,
+  classifiers: string | null | undefined,
+  asked: AskedViews,
+  data: string,
+): Promise<ChosenViews> {
+  if (source === null || classifiers === null || classifiers === undefined) {
+    return chooseViews(source, asked, data);
+  }
+  using trained = await openEncoderSource(classifiers, { arch: source.encoder.name, part: "backbone" });
+  return chooseViews(trained.input?.imageSize === undefined ? source : trained, asked, data);
 }
 
 /**
@@ -25,7 +53,7 @@ export interface LabelledInput extends AskedViews {
 export async function resolveLabelledInput(
   path: string | null | undefined,
   choice: Omit<EncoderSourceOptions, "part" | "isAsked">,
-  { data, testData, ...views }: LabelledInput,
+  { data, testData, classifiers, ...views }: LabelledInput,
   emit: Emit<NoticeEvent>,
 ): Promise<{ arch: string; data: string; testData: string } & Omit<ChosenViews, "note">> {
   const { arch: named } = choice;
@@ -41,7 +69,12 @@ export async function resolveLabelledInput(
   }
   const images = { data: await resolveDataset(data, "train", findingListener(emit)), testData: found };
   const imageSize = source === null ? askedSize(named!, views.imageSize) : views.imageSize;
-  const { note, ...chosen } = chooseViews(source, { ...views, imageSize }, images.data);
+  const { note, ...chosen } = await chooseLabelledViews(
+    source,
+    classifiers,
+    { ...views, imageSize },
+    images.data,
+  );
   if (note !== undefined) emit({ type: "note", text: note });
   const arch = source?.encoder.name ??
     chooseFresh({ ...choice, arch: named! }, chosen.imageSize).name;

@@ -3,10 +3,11 @@
 import { chooseDistillViews } from "../../methods/seed/augmentation.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
+import { chooseLabelledViews, type LabelledInput } from "../../methods/labelled_input.ts";
 import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { testDataOf } from "../../methods/held_out.ts";
 import { FINETUNE_ADAMW, type FinetuneOptions } from "../../methods/finetune/options.ts";
-import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
+import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
 import { PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
@@ -14,8 +15,7 @@ import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts"
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
 import { UserError } from "../../errors.ts";
-import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
+import { readRates } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { askedSize, chooseFresh, findEncoder, freshEncoder } from "../../models/registry.ts";
 import { resolveTeacherOf } from "./recipe_teacher.ts";
@@ -35,11 +35,6 @@ import { NO_MOMENTUM } from "./run_flags.ts";
 function noteOtherHeads(path: string, source: EncoderSource): void {
   const text = describeOtherHeads(path, source);
   if (text !== undefined) console.error(`note: ${text}`);
-}
-
-/** The views that a run will choose, which says then where they are from. */
-async function resolveViews(source: EncoderSource | null, asked: AskedViews, data: string) {
-  return await resolveResize(chooseViews(source, asked, data), data);
 }
 
 async function resolveResize({ imageSize, evalResize }: ChosenViews, data: string) {
@@ -188,7 +183,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   // Checked by the flags: only what is evaluated has its learning rates from the checkpoint.
   const resolved = {
     ...rest,
-    lr: lr ?? await ratesOf(resume!),
+    lr: lr ?? await readRates(resume!),
     resume,
     which,
     pretrained,
@@ -199,11 +194,12 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
   const choice = { arch: arch ?? undefined, stem, heads, feature, which, weights: rest.weights };
-  return { ...resolved, ...await resolveEncoder(pretrained, choice, rest, images) };
+  const asked = { ...rest, classifiers: rest.evaluate ? resume : null };
+  return { ...resolved, ...await resolveEncoder(pretrained, choice, asked, images) };
 }
 
 /**
- * Finds out the encoder and its views.
+ * Finds out the encoder and the views that a run will choose, which says then where they are from.
  *
  * @param path its checkpoint; `null` where `choice` names it, as the flags check
  * @param says whether heads that are not used are named
@@ -211,19 +207,20 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
 async function resolveEncoder(
   path: string | null,
   choice: Omit<EncoderSourceOptions, "part" | "isAsked">,
-  asked: AskedViews,
+  { classifiers, ...asked }: Omit<LabelledInput, "data" | "testData">,
   images: string,
   says = true,
 ) {
   if (path === null) {
     const arch = choice.arch!;
     const imageSize = askedSize(arch, asked.imageSize);
-    const views = await resolveViews(null, { ...asked, imageSize }, images);
+    const views = await resolveResize(chooseViews(null, { ...asked, imageSize }, images), images);
     return { arch: chooseFresh({ ...choice, arch }, views.imageSize).name, ...views };
   }
   using source = await openEncoderSource(path, { ...choice, isAsked: true, part: "backbone" });
   if (says) noteOtherHeads(path, source);
-  return { arch: source.encoder.name, ...await resolveViews(source, asked, images) };
+  const views = await chooseLabelledViews(source, classifiers, asked, images);
+  return { arch: source.encoder.name, ...await resolveResize(views, images) };
 }
 
 /**
@@ -256,11 +253,4 @@ export async function checkFinetuneInputs(
   const isChosen = asked.optimizer === undefined && options.optimizer === "adamw";
   if (isChosen && asked.momentum !== undefined) warnings?.push(NO_MOMENTUM);
   return options;
-}
-
-/** The learning rates whose classifiers a checkpoint has. */
-async function ratesOf(path: string): Promise<number[]> {
-  using file = await openCheckpointFile(path);
-  const { probes } = await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
-  return probes.map(({ lr }) => lr);
 }

@@ -3,7 +3,7 @@
  * `module.*` of the frozen backbone and `module.fc.*`, `best_acc1`, and the state of PyTorch's SGD over `fc` alone.
  */
 import { CheckpointError, describe, quote } from "../../models/checkpoint/checkpoint_error.ts";
-import type { CheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { isFloatingPoint } from "../../models/checkpoint/dtype.ts";
 import { NotFiniteError, readFinite } from "../../models/checkpoint/read_finite.ts";
 import { readResumeState, stepCountEntries } from "../../models/checkpoint/resume_state.ts";
@@ -25,6 +25,7 @@ import {
   torchDict,
   type TorchValue,
 } from "../../models/checkpoint/torch_value.ts";
+import { LINEAR_DEFAULTS } from "./options.ts";
 
 /** The trained keys, in the optimizer's order. */
 const TRAINED = ["fc.weight", "fc.bias"] as const;
@@ -243,6 +244,18 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     throw diverged ?? wrong("all its classifiers have diverged; start again with a lower --lr");
   }
   return { ...found, probes, chosen };
+}
+
+/**
+ * Returns the learning rates of a checkpoint's classifiers, before scaling. The original's files do not say theirs, which counts
+ * as its default.
+ *
+ * @throws CheckpointError where the file is no checkpoint of a linear evaluation
+ */
+export async function readRates(path: string): Promise<number[]> {
+  using file = await openCheckpointFile(path);
+  const { probes } = await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
+  return probes.map(({ lr }) => lr);
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { resolveLabelledInput } from "../labelled_input.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
-import { readLinearCheckpoint } from "./checkpoint.ts";
+import { readLinearCheckpoint, readRates } from "./checkpoint.ts";
 import type { LinearEvent } from "./events.ts";
 import { linearFlags } from "./flags.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./options.ts";
@@ -35,11 +35,17 @@ async function resolveLinearInput(
   { stem, heads, feature, ...input }: LinearInput,
   emit: Emit<NoticeEvent>,
 ): Promise<LinearOptions> {
-  const { pretrained = null, which = "student", arch, weights } = input;
+  const { resume = null, evaluate = false, which = "student", arch, weights } = input;
+  // `auto` is resolved later; a run that is started again names the same encoder.
+  const checkpoint = resume === "auto" ? null : resume;
+  // The checkpoint of a linear evaluation has the encoder too.
+  const pretrained = input.pretrained ?? checkpoint;
   const choice = { arch, stem, heads, feature, which, weights };
-  const found = await resolveLabelledInput(pretrained, choice, input, emit);
-  const own = { resume: null, evaluate: false, classes: null, ...input, pretrained, which, ...found };
-  return { ...LINEAR_DEFAULTS, ...own };
+  const classifiers = evaluate ? checkpoint : null;
+  const found = await resolveLabelledInput(pretrained, choice, { ...input, classifiers }, emit);
+  const own = { classes: null, ...input, resume, evaluate, pretrained, which, ...found };
+  const lr = input.lr ?? (classifiers === null ? LINEAR_DEFAULTS.lr : await readRates(classifiers));
+  return { ...LINEAR_DEFAULTS, ...own, lr };
 }
 
 export const linearProbe: Method<

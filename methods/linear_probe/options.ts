@@ -9,7 +9,10 @@ export type { EncoderRole };
 
 /** A linear evaluation, fully resolved: no field is left to a default. Paths are absolute. */
 export interface LinearOptions extends TrainingOptions {
-  /** Checkpoint of the frozen encoder; `null` for random weights of `arch`, drawn from `seed`. */
+  /**
+   * Checkpoint of the frozen encoder; `null` for the encoder in the checkpoint of `resume`, or random weights of `arch`, drawn
+   * from `seed`, where that names no file.
+   */
   pretrained: string | null;
   /** Name of the encoder in the registry. */
   arch: string;
@@ -21,7 +24,7 @@ export interface LinearOptions extends TrainingOptions {
   testData: string;
   /** Images per batch; the last batch of an epoch may be smaller. */
   batchSize: number;
-  /** Learning rates before scaling; one classifier is trained with each, in parallel. */
+  /** Learning rates before scaling; one classifier is trained with each, in parallel. With `evaluate`, by default all of `resume`. */
   lr: number[];
   /**
    * Checkpoint of a linear evaluation to resume from; `auto` for the newest one in `output`, if there is any; `null` to

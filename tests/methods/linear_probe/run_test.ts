@@ -18,6 +18,10 @@ import {
   LINEAR_SAMPLE_DEFAULTS,
   type LinearOptions,
 } from "../../../methods/linear_probe/options.ts";
+import { type LinearInput, linearProbe, METHODS } from "../../../mod.ts";
+import { checkLinclsInputs } from "../../../cli/flags/inputs.ts";
+import { parseLinclsFlags } from "../../../cli/flags/lincls_flags.ts";
+import { INPUT_KEY } from "../../../models/checkpoint/saved_input.ts";
 import { BEST_CHECKPOINT } from "../../../models/checkpoint/run_checkpoints.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { UserError } from "../../../errors.ts";
@@ -232,6 +236,70 @@ Deno.test("runLinearEvaluation() trains several learning rates as it would each 
   const { result: { scores } } = await run(optionsIn(folder, "other images", { ...options, testData }));
   assert(scores[0].last.top1 < top1, String(scores[0].last.top1));
   assertEquals(scores[0].best, scores[0].last.top1);
+});
+
+/** Options for `linearProbe()` that evaluate the classifiers of a checkpoint. */
+function evaluationOf(
+  folder: RunFolder,
+  resume: string,
+  changes: Partial<LinearInput> = {},
+): LinearInput {
+  const { data, testData, plugins, workers, output } = folder.labelledOptions(crypto.randomUUID());
+  return { data, testData, plugins, workers, output, pretrained: null, resume, evaluate: true, ...changes };
+}
+
+Deno.test("linearProbe() takes the encoder and the learning rates from the checkpoint that it evaluates", async () => {
+  const { folder, ran: { result } } = await unbroken();
+  const accuracies = ({ scores }: LinearResult) =>
+    scores.map(({ lr, last: { top1, top5 } }) => [lr, top1, top5]);
+  // Whose encoder was given as a file; its name alone would be one of fresh weights.
+  for (const arch of [undefined, "tiny_convnet"]) {
+    const evaluated = await linearProbe(evaluationOf(folder, result.checkpoint!, { arch })).result;
+    assertEquals(accuracies(evaluated), accuracies(result));
+    for (const [i, { last }] of evaluated.scores.entries()) {
+      assertAlmostEquals(last.loss, result.scores[i].last.loss, 1e-5);
+    }
+  }
+  const one = await linearProbe(evaluationOf(folder, result.checkpoint!, { lr: [0.1] })).result;
+  assertEquals(accuracies(one), [accuracies(result)[1]]);
+});
+
+Deno.test("classifiers are evaluated with the views that they were trained on, until others are asked for", async () => {
+  const { folder, ran: { result } } = await unbroken();
+  const resume = result.checkpoint!;
+  const pretrained = await withInput(TINY_TEACHER, join(folder.path, "of 16.pth.tar"), {
+    imageSize: 16,
+    cropRatio: 224 / 256,
+  });
+  const resolve = async (changes: Partial<LinearInput>) => {
+    const notes: string[] = [];
+    const input = evaluationOf(folder, resume, { pretrained, ...changes });
+    const options = await METHODS.linear_probe.resolve(input, hear({ note: ({ text }) => notes.push(text) }));
+    return { ...options, notes: notes.join() };
+  };
+  const trained = await resolve({});
+  assertEquals([trained.pretrained, trained.imageSize, trained.evalResize], [pretrained, 32, "none"]);
+  assertStringIncludes(trained.notes, `${resume} says: images of 32 x 32 pixels, crop ratio 1`);
+  const evaluated = await linearProbe(evaluationOf(folder, resume, { pretrained })).result;
+  assertEquals(evaluated.scores.map(({ last }) => last.top1), result.scores.map(({ last }) => last.top1));
+  const asked = await resolve({ imageSize: 16 });
+  assertEquals([asked.imageSize, asked.evalResize], [16, "none"]);
+  assertStringIncludes(asked.notes, "using 16 x 16 pixels instead, as requested");
+  // Those that go on to be trained are the encoder's, and are compared.
+  assertEquals((await resolve({ evaluate: false })).imageSize, 16);
+  // The command line shows the same.
+  const args = ["--evaluate", "--resume", resume, "--pretrained", pretrained, folder.data];
+  const command = parseLinclsFlags(args, { encoders: [], folder: "/" });
+  assert(command.help === undefined && command.method === "linear_probe");
+  const { imageSize, evalResize, lr } = await checkLinclsInputs(command.options);
+  assertEquals([imageSize, evalResize, lr], [32, "none", [0.03, 0.1]]);
+  // The original's files say nothing of views.
+  using file = await openCheckpointFile(resume);
+  const root = file.value as TorchDict;
+  for (const key of [INPUT_KEY, "seed_resume"]) root.delete(key);
+  const original = join(folder.path, "original.pth.tar");
+  await writeTorchFile(original, root);
+  assertEquals((await resolve({ resume: original })).imageSize, 16);
 });
 
 Deno.test("runLinearEvaluation() keeps the learning rate that was the best first, resumed too, and its checkpoint is of it", async () => {
