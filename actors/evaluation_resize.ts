@@ -3,7 +3,7 @@ import { BrokenRowError, type DatasetRow } from "../data/dataset.ts";
 import { readImageHeader } from "../data/image_header.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import type { ResizeFilter } from "../kernels/image/resize_table.ts";
-import { CROP_RATIOS, RESIZE_RULES } from "../models/checkpoint/saved_input.ts";
+import { CROP_RATIOS, CROPPED_FROM, RESIZE_RULES } from "../models/checkpoint/saved_input.ts";
 
 /**
  * How evaluation resizes all images of a run:
@@ -27,9 +27,6 @@ export const EVALUATION_RESIZES = [
   "torchvision-bicubic",
   "none-bicubic",
 ] as const satisfies readonly EvaluationResizeChoice[];
-
-/** Sizes of views from which on `auto` is torchvision's rule: such as CIFAR's images are are not cut. */
-const SMALL = 64;
 
 /** Rows that are looked at, spread over the data. */
 const LOOKED_AT = 64;
@@ -68,7 +65,7 @@ export async function resolveEvaluationResize(
       : "torchvision-bicubic";
   }
   if (choice !== undefined && choice !== "auto") return choice;
-  if (imageSize >= SMALL || data === undefined) return "torchvision";
+  if (imageSize >= CROPPED_FROM || data === undefined) return "torchvision";
   using dataset = await openDataset(data);
   const count = Math.min(LOOKED_AT, dataset.rowCount);
   const rows = Array.from({ length: count }, (_, i) => Math.floor(i * dataset.rowCount / count));

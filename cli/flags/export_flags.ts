@@ -178,8 +178,8 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
         "default: plain for a backbone, for encoders of SimCLR and SWAV and for those without a head; else moco",
       imageSize: `default: from the checkpoint, else ${USUAL_SIZE_NOTE}`,
       evalResize:
-        "default: from the checkpoint, else torchvision; torchvision-bicubic for DINO, DINOv2 and DINOv3; none for stems " +
-        "for CIFAR",
+        "default: from the checkpoint, else torchvision, and below 64 pixels no crop ratio, which evaluations take as " +
+        "auto; torchvision-bicubic for DINO, DINOv2 and DINOv3; none for stems for CIFAR",
       mean: "default: from the checkpoint, else ImageNet's: 0.485,0.456,0.406",
       std: "default: from the checkpoint, else ImageNet's: 0.229,0.224,0.225",
     },

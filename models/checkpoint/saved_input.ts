@@ -43,6 +43,9 @@ export const IMAGE_SIZES = { min: 8, max: 4096 };
 /** Shares of an image that evaluations take: `Resize(size * 256 / 224)` and `CenterCrop(size)`, or all of its shorter side. */
 export const CROP_RATIOS = { torchvision: 224 / 256, none: 1 } as const;
 
+/** Size of views in pixels from which on torchvision's ratio is the usual one, whatever the images: those as small as CIFAR's are not cut. */
+export const CROPPED_FROM = 64;
+
 /** Filters that evaluations resize by. */
 const INTERPOLATIONS: readonly ResizeFilter[] = ["bilinear", "bicubic"];
 

@@ -8,6 +8,7 @@ import {
   buildInput,
   type ByChannel,
   CROP_RATIOS,
+  CROPPED_FROM,
   INPUT_KEY,
   inputJson,
   type SavedInput,
@@ -76,7 +77,10 @@ export interface ExportOptions {
   names?: ExportNames;
   /** Height and width of the images: an ONNX model takes no other, the other formats say it. By default as the checkpoint has it. */
   imageSize?: number;
-  /** Share of an image that is taken in an evaluation, likewise; one of `CROP_RATIOS`. */
+  /**
+   * Share of an image that is taken in an evaluation, likewise; one of `CROP_RATIOS`. Where neither says it, a file has
+   * torchvision's, and for images below 64 pixels none: evaluations choose it by theirs.
+   */
   cropRatio?: number;
   /** Filter by which an evaluation resizes images, likewise. */
   interpolation?: ResizeFilter;
@@ -152,10 +156,8 @@ export async function exportEncoder(
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, source.files, options);
   await source.requireFinite();
-  const { imageSize, cropRatio = CROP_RATIOS.torchvision, interpolation, note } = chooseInput(
-    source,
-    options,
-  );
+  const { imageSize, interpolation, note, ...chosen } = chooseInput(source, options);
+  const cropRatio = chosen.cropRatio ?? usualRatio(imageSize);
   const { mean = source.input?.mean, std = source.input?.std } = options;
   const input = inputOf(encoder, { imageSize, cropRatio, interpolation }, { mean, std });
   const described = {
@@ -194,6 +196,11 @@ export async function exportEncoder(
   }
   const { size } = await Deno.stat(output);
   return { ...described, files: [output], bytes: size, tensors: tensors.size, names };
+}
+
+/** The ratio of a file where nobody says one: that of every evaluation by default. Of small views the images decide. */
+function usualRatio(imageSize: number): number | undefined {
+  return imageSize >= CROPPED_FROM ? CROP_RATIOS.torchvision : undefined;
 }
 
 async function checkOutput(

@@ -126,6 +126,20 @@ Deno.test("a student of 16 pixels is embedded, evaluated and exported at 16 wher
   assertEquals([state.input?.imageSize, state.input?.cropRatio], [16, 1]);
 });
 
+Deno.test("an export of a checkpoint that says no crop is embedded as the checkpoint is", async () => {
+  using folder = new RunFolder(8);
+  const data = join(folder.data, "train.tsv");
+  const checkpoint = await embedAll({ pretrained: TINY_TEACHER, data, imageSize: 32 });
+  assertEquals(checkpoint.views, [32, "none"]);
+  for (const format of ["pth", "safetensors"] as const) {
+    const output = join(folder.path, `export.${format}`);
+    const options = { format, imageSize: 32, part: "backbone", normalize: false, force: false } as const;
+    await exportEncoder({ ...options, checkpoint: TINY_TEACHER, output });
+    const { rows, views } = await embedAll({ pretrained: output, data });
+    assertEquals([views, rows], [checkpoint.views, checkpoint.rows], format);
+  }
+});
+
 Deno.test("a checkpoint of before its own word gives the images of its run, and says so", async () => {
   using folder = new RunFolder(4);
   const path = join(folder.path, "old.pth.tar");

@@ -82,6 +82,19 @@ for (const format of EXPORT_FORMATS.filter((format) => format !== "onnx")) {
   });
 }
 
+Deno.test("exportEncoder() records torchvision's crop where images have no choice, and below 64 pixels none", async () => {
+  await withFolder(async (folder) => {
+    const checkpoint = await writeMoco(`${folder}/a.pth.tar`, formulaTensors(SMALL), SMALL);
+    for (const format of EXPORT_FORMATS) {
+      const ratioOf = async (changes: Partial<ExportOptions>) =>
+        (await exportEncoder({ ...DEFAULTS, format, checkpoint, force: true, ...changes })).input.cropRatio;
+      assertEquals(await ratioOf({ imageSize: 64 }), 224 / 256);
+      assertEquals(await ratioOf({ imageSize: 63 }), undefined);
+      assertEquals(await ratioOf({ imageSize: 32, cropRatio: 224 / 256 }), 224 / 256);
+    }
+  });
+});
+
 Deno.test("exportEncoder() keeps half precision, and gives counters that are missing", async () => {
   await withFolder(async (folder) => {
     const tensors = formulaTensors(SMALL).map((tensor): NamedTensor =>
