@@ -111,7 +111,11 @@ export function chooseInput(
   const usualFilter = saved?.interpolation ?? source?.interpolation ?? "bilinear";
   const interpolation = asked.interpolation ?? usualFilter;
   const place = source === null ? undefined : describePlace(source);
-  const choice = source === null ? undefined : describeChoice(source, asked, imageSize, usual?.from);
+  const choice = source !== null
+    ? describeChoice(source, asked, imageSize, usual?.from)
+    : asked.imageSize === undefined && usual === undefined
+    ? `fresh weights have no image size: using ${pixels(imageSize)}; --image-size sets another`
+    : undefined;
   const notes = [
     ...place === undefined ? [] : [`${source!.path}: ${place}`],
     ...choice === undefined ? [] : [choice],
@@ -178,6 +182,10 @@ export function describePlace(
   return [...place, ...stem, ...normalization, ...left].join("; ") || undefined;
 }
 
+function pixels(size: number): string {
+  return `${size} x ${size} pixels`;
+}
+
 function describeChoice(
   source: InputSource,
   asked: AskedInput,
@@ -185,7 +193,6 @@ function describeChoice(
   from: string | undefined,
 ): string | undefined {
   const { path, framework, isOurs, input, inputIsOfRun, likelyInput, sizes, sizesAreOf } = source;
-  const pixels = (size: number) => `${size} x ${size} pixels`;
   if (input?.imageSize === undefined) {
     const own = describeInput({ mean: input?.mean, std: input?.std });
     const isUnusual = own.startsWith("mean") && likelyInput === undefined;
@@ -235,7 +242,7 @@ export function describeInput(
     ? ["ImageNet's mean and std"]
     : [`mean ${(mean ?? usualMean).join(" ")}, std ${(std ?? usualStd).join(" ")}`];
   return [
-    ...imageSize === undefined ? [] : [`images of ${imageSize} x ${imageSize} pixels`],
+    ...imageSize === undefined ? [] : [`images of ${pixels(imageSize)}`],
     ...cropRatio === undefined ? [] : [`crop ratio ${cropRatio}`],
     ...interpolation === "bicubic" ? ["bicubic interpolation"] : [],
     ...normalization,

@@ -186,6 +186,14 @@ Deno.test("where a checkpoint says nothing, its authors' size is taken, and that
     assertEquals(chooseViews(null, {}, data), { imageSize: 32, evalResize: "auto", note: undefined });
   }
   assertEquals(chooseViews(source, { imageSize: 48 }, folder.data).note, undefined);
+  // As for fresh weights, a baseline of a student of another size.
+  const fresh = chooseViews(null, {}, folder.data);
+  assertEquals([fresh.imageSize, fresh.evalResize], [224, "auto"]);
+  assertEquals(
+    fresh.note,
+    "fresh weights have no image size: using 224 x 224 pixels; --image-size sets another",
+  );
+  assertEquals(chooseViews(null, { imageSize: 32 }, folder.data).note, undefined);
   const old = { ...source, isOurs: true };
   assertStringIncludes(
     chooseViews(old, {}, folder.data).note!,
