@@ -22,7 +22,7 @@ import { writeTorchFile } from "../checkpoint/torch_writer.ts";
 import { chooseInput, inputOf } from "../encoder_input.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
-import type { HeadKind, HeadOptions } from "../heads.ts";
+import type { HeadOptions } from "../heads.ts";
 import type { EncoderRole, FeatureKind, Stem } from "../encoder.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
@@ -121,10 +121,14 @@ export interface ExportResult {
 }
 
 /** What the names are where nothing is said: those that the programs know which the part is for. */
-export function defaultNames(part: EncoderPart, framework: Framework, head?: HeadKind): ExportNames {
+export function defaultNames(
+  part: EncoderPart,
+  { encoder: { ssl }, framework, head }: Pick<EncoderSource, "encoder" | "framework" | "head">,
+): ExportNames {
   // SimCLR's and SWAV's encoders have no `encoder_q`, and are recognised by their own names; so are those without a head.
-  const isOwn = part === "backbone" || head === "none" || framework === "simclr" || framework === "swav";
-  return isOwn ? "plain" : "moco";
+  // In a distillation's checkpoint they are SEED's, and no others know them.
+  const isOwn = [ssl, framework].some((name) => name === "simclr" || name === "swav");
+  return part === "backbone" || head.kind === "none" || isOwn ? "plain" : "moco";
 }
 
 /**
@@ -179,7 +183,7 @@ export async function exportEncoder(
     return { ...described, ...written, tensors: traced.weights.length, names: undefined };
   }
 
-  const names = options.names ?? defaultNames(options.part, framework, head.kind);
+  const names = options.names ?? defaultNames(options.part, source);
   const tensors = nameTensors(source, PREFIXES[names]);
   if (options.format === "safetensors") {
     const metadata = {

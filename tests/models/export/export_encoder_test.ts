@@ -218,6 +218,22 @@ for (const arch of ["simclr_resnet50", "swav_resnet50"]) {
         1,
         1,
       ]]);
+      // As a teacher too, in the checkpoint of a distillation.
+      const saved = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
+        epoch: 1,
+        arch: SMALL,
+        encoder: formulaTensors(SMALL),
+        beside: tensors,
+        sgd: { lr: 0.03, momentum: 0.9, weightDecay: 1e-4 },
+        momentum: new Map(),
+      });
+      const distilled = `${folder}/distilled.pth.tar`;
+      await writeTorchFile(distilled, saved);
+      const teacher = { ...DEFAULTS, checkpoint: distilled, part: "encoder", which: "teacher" } as const;
+      const exported = await exportEncoder(teacher);
+      assertEquals([exported.encoder, exported.names], [arch, "plain"]);
+      await assertSameTensors(exported.files[0], tensors);
+      assertEquals((await exportEncoder({ ...teacher, which: "student" })).names, "moco");
     });
   });
 }
