@@ -3,13 +3,7 @@
  * similarity of an encoder's pooled features.
  */
 import { abortable } from "../actors/abort.ts";
-import {
-  checkSameClasses,
-  type DataFacts,
-  identifyData,
-  readDataFacts,
-  withDecoding,
-} from "../actors/data_facts.ts";
+import { checkSameClasses, factsOf, withDecoding } from "../actors/data_facts.ts";
 import { BATCH, type EvaluationSettings, type KnnSettings, spawnEvaluation } from "../actors/evaluation.ts";
 import {
   type EvaluationResize,
@@ -19,11 +13,13 @@ import {
 import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import { identifyEncoder } from "../actors/load_encoder.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
-import { describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
+import { dataListener, describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
 import { CANNOT_BEGIN_AGAIN, requireSame } from "../actors/ranks/peers.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
+import { fingerprintDataset } from "../data/fingerprint.ts";
+import { openDataset } from "../data/open_dataset.ts";
 import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
@@ -31,6 +27,7 @@ import { warnOfSameImages } from "./held_out.ts";
 import { programFacts } from "./program_facts.ts";
 import { earlySignal } from "./rank_shares.ts";
 import { ReadingProgress } from "./reading_progress.ts";
+import { describeUnknownClasses } from "./unknown_classes.ts";
 
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
 export interface KnnOptions
@@ -92,14 +89,22 @@ export async function runKnnEvaluation(
   if (options.mixedPrecision) await requireHalf();
   options = await withDecoding(options);
   emit = withWarningsOnce(emit);
-  // Only ranks compare what they read.
-  const read: (...of: Parameters<typeof readDataFacts>) => Promise<DataFacts & { fingerprint?: string }> =
-    ranks === undefined ? readDataFacts : identifyData;
   const early = earlySignal(signal, ranks);
-  const bank = await read(options.bankData, emit, early);
-  const queries = await read(options.queryData, emit, early);
+  const read = async (path: string) => {
+    using dataset = await openDataset(path, dataListener(emit, early));
+    // Only ranks compare what they read.
+    const fingerprint = ranks && await fingerprintDataset(dataset);
+    return { ...factsOf(dataset), fingerprint, labels: dataset.readLabels() };
+  };
+  const bank = await read(options.bankData);
+  const queries = await read(options.queryData);
   checkSameClasses(bank, queries);
-  if (options.queryRows === undefined) await warnOfSameImages(options.bankData, options.queryData, emit);
+  // Held-out labels are those of classes that vote.
+  if (options.queryRows === undefined) {
+    await warnOfSameImages(options.bankData, options.queryData, emit);
+    const unknown = describeUnknownClasses(bank, queries);
+    if (unknown !== undefined) emit({ type: "warning", text: unknown, isCommon: true });
+  }
   const { imageSize, bankData } = options;
   const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);
   early?.throwIfAborted();

@@ -13,6 +13,7 @@ import { UserError } from "../errors.ts";
 import type { Term } from "../models/checkpoint/run_terms.ts";
 import { contentTerm, termOf } from "./terms.ts";
 import type { TrainingOptions } from "./training_options.ts";
+import { describeUnknownClasses } from "./unknown_classes.ts";
 
 /** Labels above which they are taken for something else than numbers of classes: ImageNet-21k has 21,841. */
 const MOST_CLASSES = 2 ** 20;
@@ -85,7 +86,7 @@ export async function prepareLabels<
 
 /**
  * Finds out what the images are, how many classes their labels speak of, and which of them are learnt from; the latter is
- * told, where it is a share.
+ * told, where it is a share. A warning says which classes are only to be classified.
  *
  * @throws {UserError} where there are no labels that number classes, or one that is read does not, or those of the two sets do
  *   not mean the same
@@ -106,11 +107,15 @@ export async function findLabelledData(
     if (isRead && facts.hasLabels) await checkLabels(dataset, labels, rows, facts.classes);
     return { facts, labels, rows };
   };
-  const [{ facts: train, labels, rows }, { facts: test }] = await Promise.all([
+  const [{ facts: train, labels, rows }, { facts: test, labels: testLabels }] = await Promise.all([
     look(data, labelFraction, !evaluate),
     look(testData, 1, true),
   ]);
   checkSameClasses(train, test);
+  const unknown = evaluate
+    ? undefined
+    : describeUnknownClasses({ ...train, labels }, { ...test, labels: testLabels });
+  if (unknown !== undefined) emit({ type: "warning", text: unknown, isCommon: true });
   if (rows === undefined) return { train, test, rows, trainImages: train.rowCount };
   emit({ type: "note", text: describeRows(rows, labels, labelFraction, seed) });
   return { train, test, rows, trainImages: rows.length };

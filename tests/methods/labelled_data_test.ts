@@ -1,8 +1,8 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
 import { findLabelledData } from "../../methods/labelled_data.ts";
-import { finetune, linearProbe } from "../../mod.ts";
+import { finetune, knn, linearProbe } from "../../mod.ts";
 import { hear } from "../actors/hear.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
@@ -30,6 +30,46 @@ Deno.test("findLabelledData() counts the chosen images of more classes than a ca
     ]);
   } finally {
     Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("findLabelledData() and knn() warn of images whose classes no image to learn from has", async () => {
+  using folder = new RunFolder(40, 30);
+  const rowsOf = (split: string) =>
+    Deno.readTextFileSync(join(folder.data, `${split}.tsv`)).split("\n").filter(Boolean)
+      .map((row, i) => row.split("\t").with(1, String(i % 10)));
+  const write = (name: string, rows: string[][]) => {
+    const path = join(folder.path, name);
+    Deno.writeTextFileSync(path, rows.map((row) => `${row.join("\t")}\n`).join(""));
+    return path;
+  };
+  const few = write("few.tsv", rowsOf("train").filter(([, label]) => label < "5" && label !== "1"));
+  const all = write("all.tsv", rowsOf("train"));
+  const testData = write("classified.tsv", rowsOf("test"));
+  const warningsOf = async (data: string, changes: { evaluate?: boolean; labelFraction?: number } = {}) => {
+    const warnings: string[] = [];
+    const usual = { labelFraction: 1, seed: 0, evaluate: false, classes: null };
+    await findLabelledData({ data, testData, ...usual, ...changes }, (event) => {
+      if (event.type === "warning") warnings.push(event.text);
+    });
+    return warnings;
+  };
+  const warning =
+    `${testData}: 18 of 30 images are of classes that no image of ${few} has (1, 5 to 9), and count as errors`;
+  assertEquals(await warningsOf(few), [warning]);
+  assertEquals(await warningsOf(few, { labelFraction: 0.5 }), [warning]);
+  assertEquals(await warningsOf(all), []);
+  // Then nothing is known of what was learnt from.
+  assertEquals(await warningsOf(few, { evaluate: true }), []);
+
+  for (const [data, expected] of [[few, [warning]], [all, []]] as const) {
+    const warnings: string[] = [];
+    const encoder = { pretrained: TINY_TEACHER, plugins: [TINY_ENCODER], imageSize: 32 };
+    await using run = knn({ ...encoder, data, testData, knnK: [1] });
+    for await (const event of run) if (event.type === "warning") warnings.push(event.text);
+    const [{ top1 }] = await run.result;
+    if (data === few) assert(top1 <= 40, String(top1));
+    assertEquals(warnings, [...expected]);
   }
 });
 
