@@ -175,8 +175,11 @@ function describeRows(
   let [least, most] = [Infinity, 0];
   for (const count of counts.values()) [least, most] = [Math.min(least, count), Math.max(most, count)];
   const each = least === most ? `${least}` : `${least} to ${most}`;
+  let unlabelled = 0;
+  for (const label of labels) if (label < 0) unlabelled++;
   return `--label-fraction ${fraction}: learning from ${rows.length} of ${labels.length} images, ${each} of each of ` +
-    `${counts.size} classes, chosen by --seed ${seed}`;
+    `${counts.size} classes, chosen by --seed ${seed}` +
+    (unlabelled === 0 ? "" : `; left out ${unlabelled} without a label`);
 }
 
 /**

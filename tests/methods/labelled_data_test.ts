@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
 import { findLabelledData } from "../../methods/labelled_data.ts";
@@ -31,6 +31,28 @@ Deno.test("findLabelledData() counts the chosen images of more classes than a ca
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
+});
+
+Deno.test("findLabelledData() refuses an image without a label, and counts those that a share of labels leaves out", async () => {
+  using folder = new RunFolder(40, 10);
+  const data = join(folder.path, "holes.tsv");
+  const rows = Deno.readTextFileSync(join(folder.data, "train.tsv")).split("\n").filter(Boolean);
+  const labelled = rows.map((row, i) => row.split("\t").with(1, String(i % 10 < 3 ? -1 : i % 7)).join("\t"));
+  Deno.writeTextFileSync(data, labelled.map((row) => `${row}\n`).join(""));
+  const testData = join(folder.path, "known.tsv");
+  Deno.writeTextFileSync(testData, `${labelled[3]}\n`);
+  const notes: string[] = [];
+  const find = (labelFraction: number) =>
+    findLabelledData(
+      { data, testData, labelFraction, seed: 0, evaluate: false, classes: null },
+      hear({ note: ({ text }: { text: string }) => notes.push(text) }),
+    );
+  await assertRejects(() => find(1), UserError, `${data} line 1: has label -1: expected 0 or above`);
+  const { trainImages } = await find(0.999999);
+  assertEquals(trainImages, 28);
+  assertEquals(notes.length, 1);
+  assertStringIncludes(notes[0], "learning from 28 of 40 images, ");
+  assertStringIncludes(notes[0], "chosen by --seed 0; left out 12 without a label");
 });
 
 Deno.test("findLabelledData() and knn() warn of images whose classes no image to learn from has", async () => {
