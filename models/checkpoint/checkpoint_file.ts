@@ -7,7 +7,14 @@ import { adviceFor, describeKind } from "../../data/stat_or_explain.ts";
 import { type ByteSource, FileSource } from "./byte_source.ts";
 import { CheckpointError, type Fail } from "./checkpoint_error.ts";
 import { describeForeignFile } from "./foreign_file.ts";
-import { findShards, isOfShards, joinShards } from "./safetensors_shards.ts";
+import {
+  findShards,
+  indexPathOf,
+  isOfShards,
+  joinShards,
+  MAX_INDEX_BYTES,
+  parseIndex,
+} from "./safetensors_shards.ts";
 import { looksLikeSafetensors, readSafetensors, type SafetensorsContent } from "./safetensors.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { describeRefusal, SkippedObject, textOfType } from "./torch_globals.ts";
@@ -111,12 +118,32 @@ async function openShards(path: string, sources: FileSource[]): ReturnType<typeo
   await requireFile(path);
   const fail: Fail = (problem) => new CheckpointError(path, problem);
   const shards: Map<string, TensorRef>[] = [];
-  const files = await findShards(path, fail);
+  const index = await readIndex(path);
+  const files = findShards(path, index);
   for (const shard of files) {
     const { source, fail: failOf } = await openSource(shard, sources);
     shards.push(readSafetensors(source, failOf).tensors);
   }
-  return { files, container: "safetensors", value: joinShards(shards, fail) };
+  return { files, container: "safetensors", value: joinShards(shards, index, fail) };
+}
+
+/** What the index of a checkpoint in several files says; `undefined` where one of them was given and has none beside it. */
+async function readIndex(path: string): Promise<Map<string, string> | undefined> {
+  const index = indexPathOf(path);
+  if (index !== path && !await exists(index)) return undefined;
+  const { size } = await requireFile(index);
+  const fail: Fail = (problem) => new CheckpointError(index, problem);
+  if (size > MAX_INDEX_BYTES) throw fail(`has ${size} bytes, too many for an index of safetensors files`);
+  return parseIndex(await explainOpening(index, () => Deno.readTextFile(index)), fail);
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return true;
+  } catch (error) {
+    return !(error instanceof Deno.errors.NotFound);
+  }
 }
 
 async function openSource(path: string, sources: FileSource[]): Promise<{ source: FileSource; fail: Fail }> {
@@ -156,9 +183,9 @@ async function openFile(path: string): Promise<Deno.FsFile> {
   return explainOpening(path, () => Deno.open(path));
 }
 
-async function requireFile(path: string): Promise<void> {
+async function requireFile(path: string): Promise<Deno.FileInfo> {
   const info = await explainOpening(path, () => Deno.stat(path));
-  if (info.isFile) return;
+  if (info.isFile) return info;
   throw new CheckpointError(path, `is ${describeKind(info)}; expected a checkpoint file${adviceFor(info)}`);
 }
 

@@ -9,7 +9,7 @@ import type { TensorRef } from "./tensor_ref.ts";
 const SHARD = /^(.*)-\d{5}-of-(\d{5})\.safetensors$/;
 const INDEX = /\.safetensors\.index\.json$/;
 /** An index of a hundred thousand tensors takes less. */
-const MAX_INDEX_BYTES = 2 ** 24;
+export const MAX_INDEX_BYTES = 2 ** 24;
 
 /** Whether a path is that of an index, or of one file of several: the others lie in the same folder. */
 export function isOfShards(path: string): boolean {
@@ -21,40 +21,61 @@ export function withoutShard(path: string): string {
   return isOfShards(path) ? path.replace(INDEX, "").replace(SHARD, "$1") : path;
 }
 
+/** Path of the index of a checkpoint that {@linkcode isOfShards}; where one of its files was given, there need not be one. */
+export function indexPathOf(path: string): string {
+  return path.replace(SHARD, "$1.safetensors.index.json");
+}
+
+/**
+ * Reads what an index says: in which file each tensor is.
+ *
+ * @throws CheckpointError for an index that is none
+ */
+export function parseIndex(text: string, fail: Fail): Map<string, string> {
+  const map = weightMapOf(text);
+  if (map === undefined) {
+    throw fail('is no index of safetensors files: expected JSON with a "weight_map" from names to files');
+  }
+  const outside = map.values().find((file) => file !== basename(file) || !file.endsWith(".safetensors"));
+  if (outside !== undefined) {
+    throw fail(`names the file ${quote(outside)}; expected safetensors files in its own folder`);
+  }
+  return map;
+}
+
 /**
  * Finds the files of a checkpoint.
  *
  * @param path of its index, or of any of the files; see {@linkcode isOfShards}
- * @throws CheckpointError for an index that is none
+ * @param index what the index says, where there is one; see {@linkcode parseIndex}
  */
-export async function findShards(path: string, fail: Fail): Promise<string[]> {
-  if (!INDEX.test(path)) return shardsOf(path);
-  const { size } = await Deno.stat(path);
-  if (size > MAX_INDEX_BYTES) throw fail(`has ${size} bytes, too many for an index of safetensors files`);
-  const files = filesOf(await Deno.readTextFile(path));
-  if (files === undefined) {
-    throw fail('is no index of safetensors files: expected JSON with a "weight_map" from names to files');
-  }
-  const outside = files.find((file) => file !== basename(file) || !file.endsWith(".safetensors"));
-  if (outside !== undefined) {
-    throw fail(`names the file ${quote(outside)}; expected safetensors files in its own folder`);
-  }
-  return files.map((file) => join(dirname(path), file));
+export function findShards(path: string, index: ReadonlyMap<string, string> | undefined): string[] {
+  if (index === undefined || !INDEX.test(path)) return shardsOf(path);
+  return [...new Set(index.values())].map((file) => join(dirname(path), file));
 }
 
 /**
  * Joins the tensors of several files.
  *
- * @throws CheckpointError where two have a tensor of the same name
+ * @param index what the index says, where there is one: without a tensor, a file may look like that of another architecture
+ * @throws CheckpointError where two have a tensor of the same name, or none has one of the index
  */
 export function joinShards(
   shards: readonly ReadonlyMap<string, TensorRef>[],
+  index: ReadonlyMap<string, string> | undefined,
   fail: Fail,
 ): Map<string, TensorRef> {
   const tensors = new Map<string, TensorRef>();
   for (const [name, tensor] of shards.flatMap((shard) => [...shard])) {
     if (tensors.has(name)) throw fail(`has the tensor ${quote(name)} in two of its files`);
     tensors.set(name, tensor);
+  }
+  const lost = index?.entries().find(([name]) => !tensors.has(name));
+  if (lost !== undefined) {
+    const [name, file] = lost;
+    throw fail(
+      `lacks the tensor ${quote(name)}, which its index has in ${quote(file)}; copy or download it again`,
+    );
   }
   return tensors;
 }
@@ -68,14 +89,11 @@ function shardsOf(path: string): string[] {
   );
 }
 
-/** The files that an index names, each once; `undefined` where it is none. */
-function filesOf(text: string): string[] | undefined {
+/** What an index says; `undefined` where it is none. */
+function weightMapOf(text: string): Map<string, string> | undefined {
   try {
-    const { weight_map: map } = JSON.parse(text);
-    const files = Object.values(map);
-    return files.length > 0 && files.every((file) => typeof file === "string")
-      ? [...new Set(files)]
-      : undefined;
+    const map = new Map<string, string>(Object.entries(JSON.parse(text).weight_map));
+    return map.size > 0 && map.values().every((file) => typeof file === "string") ? map : undefined;
   } catch {
     return undefined;
   }

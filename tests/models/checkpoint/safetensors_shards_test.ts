@@ -13,8 +13,8 @@ const WHOLE = referencePath("vit/checkpoints/dinov2_tiny_hf.safetensors");
 const INDEX = "model.safetensors.index.json";
 const shard = (number: number) => `model-0000${number}-of-00003.safetensors`;
 
-/** A folder with the checkpoint cut into three files. */
-async function cut(): Promise<{ path: string } & Disposable> {
+/** A folder with the checkpoint cut into three files, of which none has the tensor `lost`; the index has it. */
+async function cut(lost?: string): Promise<{ path: string } & Disposable> {
   const path = Deno.makeTempDirSync({ prefix: "seed_shards_" });
   using whole = await openCheckpointFile(WHOLE);
   const tensors = [...whole.value as Map<string, TensorRef>];
@@ -22,7 +22,7 @@ async function cut(): Promise<{ path: string } & Disposable> {
   for (const number of [1, 2, 3]) {
     const part = tensors.filter((_, i) => i % 3 === number - 1);
     for (const [name] of part) names[name] = shard(number);
-    await writeSafetensors(join(path, shard(number)), new Map(part));
+    await writeSafetensors(join(path, shard(number)), new Map(part.filter(([name]) => name !== lost)));
   }
   Deno.writeTextFileSync(join(path, INDEX), JSON.stringify({ metadata: {}, weight_map: names }));
   return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
@@ -54,6 +54,35 @@ vitTest("a file of several that is missing is named", async () => {
     assertEquals(error.message, `${missing}: no such file`);
   }
 });
+
+vitTest(
+  "a tensor of the index that no file has is named, by the index and by any of the files",
+  async () => {
+    const lost = "embeddings.cls_token"; // of the first file
+    using folder = await cut(lost);
+    for (const name of [INDEX, shard(1), shard(2)]) {
+      const path = join(folder.path, name);
+      const error = await assertRejects(() => openCheckpointFile(path), CheckpointError);
+      assertEquals(
+        error.message,
+        `${path}: lacks the tensor "${lost}", which its index has in "${
+          shard(1)
+        }"; copy or download it again`,
+      );
+    }
+    const index = join(folder.path, INDEX);
+    Deno.writeTextFileSync(index, "{");
+    await assertRejects(
+      () => openCheckpointFile(join(folder.path, shard(1))),
+      CheckpointError,
+      `${index}: is no index of safetensors files`,
+    );
+    // Nothing tells then what the files should hold.
+    Deno.removeSync(index);
+    using file = await openCheckpointFile(join(folder.path, shard(1)));
+    assertEquals((file.value as Map<string, TensorRef>).has(lost), false);
+  },
+);
 
 vitTest("an index that is none, or leaves its folder, is refused", async () => {
   using folder = await cut();
