@@ -13,6 +13,8 @@ const PIECE_ELEMENTS = 1 << 22;
 const MAX_DIMENSIONS = 64;
 /** Elements that a tensor may repeat from a smaller storage (`expand`); more is a bomb, not a weight. */
 const MAX_EXPANDED_ELEMENTS = 1 << 20;
+/** Storages that were found to match their CRC-32: whatever parts of one are read, the sum is computed once. */
+const verified = new WeakSet<StorageRef>();
 
 /** The memory of one or several tensors, in the file. */
 export interface StorageRef {
@@ -157,7 +159,9 @@ export class TensorRef implements TensorLayout {
   async #bytesAs(dtype: Dtype): Promise<ByteSource> {
     const width = DTYPES[dtype].bytes;
     if (dtype === this.dtype && this.isContiguous) {
-      return new RangeSource(await this.#storage.open(), this.offset * width, this.size * width);
+      const source = await this.#storage.open();
+      this.#verify(source);
+      return new RangeSource(source, this.offset * width, this.size * width);
     }
     const { buffer } = dtype === this.dtype ? await this.readRaw() : await this.read();
     return new MemorySource(new Uint8Array(buffer));
@@ -179,24 +183,10 @@ export class TensorRef implements TensorLayout {
   }
 
   /**
-   * Checks the whole storage against its CRC-32, where the file has one; what reads the tensor in parts calls it first.
+   * The elements in row-major order as float32. int64 and float64 are rounded to it, bool becomes 0 and 1.
    *
-   * @throws CheckpointError where they differ
+   * @throws CheckpointError where the storage, also of a part, does not match the CRC-32 that the file has of it
    */
-  async verify(): Promise<void> {
-    if (!this.#storage.crc32) return;
-    const source = await this.#storage.open();
-    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, source.size));
-    let crc = 0;
-    for (let at = 0; at < source.size; at += chunk.length) {
-      const bytes = chunk.subarray(0, source.size - at);
-      source.readAt(at, bytes);
-      crc = crc32(bytes, crc);
-    }
-    this.#checkSum(crc);
-  }
-
-  /** The elements in row-major order as float32. int64 and float64 are rounded to it, bool becomes 0 and 1. */
   async read(): Promise<Float32Array<ArrayBuffer>> {
     const values = this.#allocate(Float32Array, this.size);
     if (this.dtype === "float32" && this.isContiguous) {
@@ -215,7 +205,7 @@ export class TensorRef implements TensorLayout {
 
   /**
    * All elements as float32, some at a time and in any order, so that a long tensor is not whole in memory as float32, and
-   * one without gaps not at all. Its CRC-32 is checked first.
+   * one without gaps not at all. Its storage's CRC-32 is checked first.
    */
   async *pieces(): AsyncGenerator<Float32Array<ArrayBuffer>> {
     if (this.size <= PIECE_ELEMENTS) return yield await this.read();
@@ -229,7 +219,6 @@ export class TensorRef implements TensorLayout {
       }
       return;
     }
-    await this.verify();
     for (let at = 0; at < this.size; at += PIECE_ELEMENTS) {
       const shape = [Math.min(PIECE_ELEMENTS, this.size - at)];
       const layout = { dtype: this.dtype, shape, stride: [1], offset: this.offset + at };
@@ -237,7 +226,7 @@ export class TensorRef implements TensorLayout {
     }
   }
 
-  /** The elements in row-major order as they are in the file, e.g. a BigInt64Array of an int64 tensor. */
+  /** The elements in row-major order as they are in the file, e.g. a BigInt64Array of an int64 tensor. Throws likewise. */
   async readRaw(): Promise<RawArray> {
     const { Raw } = DTYPES[this.dtype];
     const values = this.#allocate(Raw, this.size);
@@ -255,7 +244,7 @@ export class TensorRef implements TensorLayout {
 
   /**
    * Reads as many elements as `into` has, or as the tensor has, from `start` on; hands on each piece as it comes.
-   * Where that is the whole storage its CRC-32 is checked.
+   * The CRC-32 of the storage is checked on the way where that is the whole of it, and else before.
    */
   async #readElements(
     start: number,
@@ -267,6 +256,7 @@ export class TensorRef implements TensorLayout {
     if (count === 0) return;
     const source = await this.#storage.open();
     const isWhole = start === 0 && count * width === source.size;
+    if (!isWhole) this.#verify(source);
     let crc = 0;
     const step = CHUNK_BYTES / width;
     const chunkBuffer = into?.buffer ?? new ArrayBuffer(Math.min(step, count) * width);
@@ -280,6 +270,19 @@ export class TensorRef implements TensorLayout {
     if (isWhole) this.#checkSum(crc);
   }
 
+  /** Checks the whole storage, which `source` is, against its CRC-32. */
+  #verify(source: ByteSource): void {
+    if (!this.#storage.crc32 || verified.has(this.#storage)) return;
+    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, source.size));
+    let crc = 0;
+    for (let at = 0; at < source.size; at += chunk.length) {
+      const bytes = chunk.subarray(0, source.size - at);
+      source.readAt(at, bytes);
+      crc = crc32(bytes, crc);
+    }
+    this.#checkSum(crc);
+  }
+
   #checkSum(crc: number): void {
     // Writers that do not compute the sum leave 0.
     const { crc32: expected = 0 } = this.#storage;
@@ -290,6 +293,7 @@ export class TensorRef implements TensorLayout {
         } do not match their CRC-32; copy or download it again`,
       );
     }
+    verified.add(this.#storage);
   }
 
   #allocate<T>(constructor: new (length: number) => T, length: number): T {

@@ -141,13 +141,47 @@ Deno.test("TensorRef.pieces() gives every element once, of transposed tensors an
   );
 });
 
-Deno.test("TensorRef.verify() checks the CRC-32 of the storage that a part lies in", async () => {
-  const bytes = bytesOf(Float32Array.from({ length: 300_000 }, (_, i) => i));
+Deno.test("TensorRef.read() checks the CRC-32 of the storage that a part lies in, once", async () => {
+  const floats = Float32Array.from({ length: 300_000 }, (_, i) => i);
+  const bytes = bytesOf(floats);
   const layout = { shape: [3, 100_000], stride: [100_000, 1] };
-  const tensorWith = (sum: number) => tensorIn(new CountingSource(bytes), "float32", layout, sum);
-  await tensorWith(crc32(bytes)).narrow(1, 1).verify();
-  await tensorWith(0).verify();
-  await assertRejects(() => tensorWith(12345).narrow(1, 1).verify(), CheckpointError, "CRC-32");
+  const tensorWith = (sum: number) => {
+    const source = new CountingSource(bytes);
+    return { source, tensor: tensorIn(source, "float32", layout, sum) };
+  };
+  const { source, tensor } = tensorWith(crc32(bytes));
+  for (const first of [1, 2, 1]) {
+    assertEquals(await tensor.narrow(first, 1).read(), floats.slice(first * 100_000, (first + 1) * 100_000));
+  }
+  assertEquals(source.bytesRead, bytes.length + 3 * 400_000);
+  await tensorWith(0).tensor.narrow(1, 1).read();
+  const wrong = tensorWith(12345).tensor;
+  for (let i = 0; i < 2; i++) {
+    await assertRejects(() => wrong.narrow(1, 1).read(), CheckpointError, "CRC-32");
+    await assertRejects(() => wrong.narrow(1, 1).readRaw(), CheckpointError, "CRC-32");
+  }
+});
+
+Deno.test("TensorRef.read() checks the CRC-32 of tensors that were joined or reshaped", async () => {
+  const bytes = bytesOf(Float32Array.of(0, 1, 2, 3, 4, 5));
+  const half = tensorIn(new CountingSource(new Uint8Array(4)), "float16", { shape: [1, 2], stride: [2, 1] });
+  const rows = { shape: [3, 2], stride: [2, 1] };
+  const columns = { shape: [2, 3], stride: [1, 2] };
+  for (
+    const [layout, change, expected] of [
+      [rows, (tensor) => TensorRef.join([tensor, { zeros: [1, 2] }]), [0, 1, 2, 3, 4, 5, 0, 0]],
+      [rows, (tensor) => TensorRef.join([half, tensor]), [0, 0, 0, 1, 2, 3, 4, 5]],
+      [rows, (tensor) => TensorRef.join([tensor.narrow(2, 1), tensor.narrow(0, 1)]), [4, 5, 0, 1]],
+      [rows, (tensor) => TensorRef.join([tensor, tensor]).narrow(4, 1), [2, 3]],
+      [rows, (tensor) => tensor.reshaped([6]), [0, 1, 2, 3, 4, 5]],
+      [columns, (tensor) => tensor.reshaped([6]), [0, 2, 4, 1, 3, 5]],
+      [{ ...rows, shape: [2, 2] }, (tensor) => tensor.reshaped([4]).narrow(2, 2), [2, 3]],
+    ] satisfies [Parameters<typeof tensorIn>[2], (tensor: TensorRef) => TensorRef, number[]][]
+  ) {
+    const changed = (sum: number) => change(tensorIn(new CountingSource(bytes), "float32", layout, sum));
+    assertEquals([...await changed(crc32(bytes)).read()], expected);
+    await assertRejects(() => changed(12345).read(), CheckpointError, "CRC-32");
+  }
 });
 
 Deno.test("TensorRef refuses more dimensions than PyTorch has", () => {
