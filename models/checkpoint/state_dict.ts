@@ -3,6 +3,7 @@
  * the encoders here have: PyTorch's own, e.g. `layer1.0.conv1.weight`, without a framework's wrapping.
  */
 import { CheckpointError, describe, quote } from "./checkpoint_error.ts";
+import { isFloatingPoint } from "./dtype.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import type { TransformersConfig } from "./transformers_config.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
@@ -268,7 +269,7 @@ export function compareStateDict(
  *
  * @param advice what to do where they do not match
  * @returns the tensors by the expected keys, in their order
- * @throws CheckpointError which lists the keys that are missing, unexpected, or of another shape
+ * @throws CheckpointError which lists the keys that are missing, unexpected, of another shape, or not of floating-point numbers
  */
 export function matchStateDict(
   stateDict: Pick<StateDict, "framework" | "tensors" | "arch" | "file">,
@@ -276,13 +277,32 @@ export function matchStateDict(
   isOptional?: (key: string) => boolean,
   advice: () => string = () => "Choose the architecture and head that it was trained with",
 ): Map<string, TensorRef> {
-  const { matched, problems } = compareStateDict(stateDict.tensors, expected, isOptional);
-  if (problems === "") return matched;
+  const list = [...expected];
+  const { matched, problems } = compareStateDict(stateDict.tensors, list, isOptional);
   const arch = stateDict.arch === undefined ? "" : ` of arch ${quote(stateDict.arch)}`;
-  throw new CheckpointError(
-    stateDict.file.path,
-    `is a ${stateDict.framework} checkpoint${arch} that does not fit the encoder chosen: ${problems}. ${advice()}`,
-  );
+  const refuse = (how: string) =>
+    new CheckpointError(stateDict.file.path, `is a ${stateDict.framework} checkpoint${arch} ${how}`);
+  if (problems !== "") throw refuse(`that does not fit the encoder chosen: ${problems}. ${advice()}`);
+  const integers = describeIntegers(list, matched);
+  if (integers !== "") {
+    throw refuse(
+      `whose weights are quantised or no weights: ${integers}. Save the model's weights as float32`,
+    );
+  }
+  return matched;
+}
+
+/** Required tensors of integers or bools, which mean nothing without the scale that they were quantised with. */
+function describeIntegers(
+  expected: readonly ExpectedTensor[],
+  matched: ReadonlyMap<string, TensorRef>,
+): string {
+  const integers = expected.flatMap(({ key, optional = false }) => {
+    const dtype = matched.get(key)?.dtype;
+    if (dtype === undefined || isFloatingPoint(dtype) || isCounter(key) || optional) return [];
+    return [`${plainKey(key)} is ${dtype}`];
+  });
+  return describeKeys(integers, "not of floating-point numbers");
 }
 
 function isCounter(key: string): boolean {

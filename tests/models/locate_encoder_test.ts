@@ -16,7 +16,7 @@ import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
 
-/** A ResNet-18's backbone under a prefix; `rename` gives its layers other names. Values are zeros of one byte. */
+/** A ResNet-18's backbone under a prefix; `rename` gives its layers other names. Values are zeros in half precision. */
 function backbone(
   prefix: string,
   rename = (key: string) => key,
@@ -28,7 +28,7 @@ function backbone(
 }
 
 function tensor(key: string, shape: readonly number[]): [string, TensorValue] {
-  return [key, new TensorValue("int8", shape, new Int8Array(elementCount(shape)))];
+  return [key, new TensorValue("float16", shape, new Uint16Array(elementCount(shape)))];
 }
 
 const withCheckpoint = (value: TorchValue, body: (path: string) => Promise<void>) =>
@@ -251,7 +251,8 @@ Deno.test("--weights that lead to no encoder are refused, with those that do", (
 Deno.test("averaged weights beside the usual ones are named, and --weights takes them", async () => {
   const [first, ...rest] = backbone("");
   const { shape } = first[1];
-  const sevens = new TensorValue("int8", shape, new Int8Array(elementCount(shape)).fill(7));
+  // 7 in half precision
+  const sevens = new TensorValue("float16", shape, new Uint16Array(elementCount(shape)).fill(0x4700));
   const value = torchDict([["state_dict", dict([first, ...rest])], [
     "state_dict_ema",
     dict([[first[0], sevens], ...rest]),

@@ -1,4 +1,4 @@
-/** Checkpoints that have an encoder's names and shapes, but only zeros of one byte each: all but MoCo-v3's fixed positions. */
+/** Checkpoints that have an encoder's names and shapes, but only zeros in half precision: all but MoCo-v3's fixed positions. */
 import { plainKey } from "../../models/checkpoint/state_dict.ts";
 import { OrderedDict, TensorValue, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
@@ -48,7 +48,7 @@ export async function writeShapes(path: string, arch: string, options: ShapeOpti
   const valueOf = (key: string, shape: readonly number[]) =>
     key === `${prefix}pos_embed` && encoder.ssl === "mocov3"
       ? new TensorValue("float32", shape, mocoV3Positions(shape))
-      : new TensorValue("int8", shape, new Int8Array(elementCount(shape)));
+      : new TensorValue("float16", shape, new Uint16Array(elementCount(shape)));
   const dict = new OrderedDict(shapes.map(([key, shape]) => [key, valueOf(key, shape)]));
   await writeTorchFile(path, wrap(dict));
 }

@@ -284,6 +284,36 @@ Deno.test("matchStateDict() lists what is missing, unexpected and of another sha
   });
 });
 
+Deno.test("matchStateDict() refuses weights that are no floating-point numbers, but for counters and what may be missing", async () => {
+  const whole = new TensorValue("int64", [], BigInt64Array.of(7n));
+  const bytes = (length: number) => new TensorValue("int8", [length], new Int8Array(length));
+  const half = new TensorValue("float16", [2], new Uint16Array(2));
+  const tensors = { ...Object.fromEntries(["a", "b", "c", "d", "e"].map((key) => [key, bytes(2)])), half };
+  const dict = torchDict([
+    ["conv1.weight", new TensorValue("float32", [2, 3, 1, 1], new Float32Array(6))],
+    ["bn1.num_batches_tracked", whole],
+    ["mask", new TensorValue("bool", [2], Uint8Array.of(0, 1))],
+    ...Object.entries(tensors),
+  ]);
+  await withCheckpoint(dict, async (path) => {
+    using state = await loadStateDict(path);
+    const floats = [
+      { key: "conv1.weight", shape: [2, 3, 1, 1] },
+      { key: "bn1.num_batches_tracked", shape: [] },
+      { key: "mask", shape: [2], optional: true },
+      { key: "half", shape: [2] },
+    ];
+    const matched = matchStateDict(state, floats, (key) => key in tensors);
+    assertEquals([...matched.keys()], floats.map(({ key }) => key));
+    const expected = [...floats, ...Object.keys(tensors).map((key) => ({ key, shape: [2] }))];
+    const { message } = assertThrows(() => matchStateDict(state, expected), CheckpointError);
+    assertStringIncludes(
+      message,
+      "5 keys are not of floating-point numbers (a is int8, b is int8, c is int8, d is int8, and 1 more)",
+    );
+  });
+});
+
 Deno.test("matchStateDict() forgives batch norm's counters and what the caller does not want", async () => {
   const dict = fromShapes({
     "bn1.num_batches_tracked": [],

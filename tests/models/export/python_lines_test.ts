@@ -40,7 +40,7 @@ except ImportError:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length)); header.pop("__metadata__", None)
             data = file.read()
-        types_ = {"I8": torch.int8, "I64": torch.int64}
+        types_ = {"F16": torch.float16, "I64": torch.int64}
         return {key: torch.frombuffer(bytearray(data[slice(*entry["data_offsets"])]), dtype=types_[entry["dtype"]])
                 .reshape(entry["shape"]) for key, entry in header.items()}
     safetensors = types.SimpleNamespace(torch=types.SimpleNamespace(load_file=load_file))
