@@ -118,6 +118,9 @@ export function textOfType(value: unknown): string | undefined {
 /** Functions of PyTorch that make a tensor of plain parts. */
 const TENSOR_MAKERS = /^torch\._utils\._rebuild_(tensor|parameter)/;
 
+/** What PyTorch notes of a tensor in place of changing its memory: another sign, or complex numbers conjugated. */
+const LAZY_BITS = ["neg", "conj"];
+
 /** Types of PyTorch that are no plain numbers: of 8 bits, unsigned, quantised, and tensors without values. */
 const UNREAD_TENSORS =
   /^torch\.(float8_\w+|float4_\w+|uint(16|32|64)|_utils\._rebuild_(qtensor|meta_tensor_no_storage))$/;
@@ -218,9 +221,9 @@ export class TorchHost implements PickleHost {
     };
     allow(
       ["torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"],
-      (args) => this.#rebuildTensor(args),
+      (args) => this.#rebuildTensor(args, args[6]),
     );
-    allow(["torch._utils._rebuild_tensor_v3"], (args) => this.#rebuildTensor(args, args[6]));
+    allow(["torch._utils._rebuild_tensor_v3"], (args) => this.#rebuildTensor(args, args[7], args[6]));
     allow(
       ["torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"],
       ([data]) => data instanceof TensorRef ? data : this.#refuse("a parameter has no tensor"),
@@ -344,13 +347,27 @@ export class TorchHost implements PickleHost {
     return pairs as [never, never][];
   }
 
-  /** `(storage, offset, shape, stride, ...)`; what follows concerns gradients. */
-  #rebuildTensor([view, offset, shape, stride]: unknown[], dtypeName?: unknown): TensorRef {
+  /**
+   * `(storage, offset, shape, stride, ...)`; what follows concerns gradients.
+   *
+   * @param metadata may say that the values are those of the storage with the other sign, or conjugated
+   */
+  #rebuildTensor(
+    [view, offset, shape, stride]: unknown[],
+    metadata: unknown,
+    dtypeName?: unknown,
+  ): TensorRef {
     const { storage, offset: viewOffset } = view as Partial<StorageView> ?? {};
     if (
       storage === undefined || viewOffset === undefined || !Array.isArray(shape) || !Array.isArray(stride)
     ) {
       throw this.#damaged("a tensor has no storage or no shape");
+    }
+    const bit = metadata instanceof Map && LAZY_BITS.find((name) => metadata.get(name) === true);
+    if (bit) {
+      throw this.#fail(
+        `has a tensor with PyTorch's ${bit} bit, which is not supported; save it after .resolve_${bit}()`,
+      );
     }
     const numbers = [viewOffset, offset, ...shape.slice(0, 1000), ...stride.slice(0, 1000)];
     const odd = numbers.find((value) => typeof value !== "number");

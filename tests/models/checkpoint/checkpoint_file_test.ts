@@ -337,6 +337,35 @@ Deno.test("openCheckpointFile() reads tensors that were given attributes, and ma
   assertStringIncludes(await refusePickle("ctorch\nTensor\n)R."), 'it calls "torch.Tensor"');
 });
 
+Deno.test("openCheckpointFile() refuses tensors whose values are not those in memory, as of x.imag of conjugated x", async () => {
+  // What follows the hooks: of version 2 the metadata, of version 3 the type before it.
+  const tensors = (metadata: string) => {
+    const second = pickleTensor().replace(/tR$/, `${metadata}tR`);
+    const third = pickleTensor().replace("_v2", "_v3").replace(/tR$/, `ctorch\nfloat32\n${metadata}tR`);
+    return [second, third];
+  };
+  const noted = (name: string, bit: string) => `}${pickleText(name)}${bit}s`;
+  for (const name of ["neg", "conj"]) {
+    for (const tensor of tensors(noted(name, "\x88"))) {
+      assertStringIncludes(
+        await refusePickle(`${tensor}.`, [FOUR_FLOATS]),
+        `has a tensor with PyTorch's ${name} bit, which is not supported; save it after .resolve_${name}()`,
+      );
+    }
+  }
+  await withFolder(async (folder) => {
+    const path = `${folder}/plain.pth`;
+    for (const metadata of ["N", "}", noted("neg", "\x89")]) {
+      for (const tensor of tensors(metadata)) {
+        const data = pickleBytes(0x80, 2, `${tensor}.`);
+        Deno.writeFileSync(path, buildZip([{ name: "odd/data.pkl", data }, FOUR_FLOATS]));
+        using file = await openCheckpointFile(path);
+        assertEquals((file.value as unknown as TensorRef).shape, [4]);
+      }
+    }
+  });
+});
+
 Deno.test("openCheckpointFile() says what other files are", async () => {
   const tar = new Uint8Array(1024);
   tar.set(pickleBytes("ustar"), 257);
