@@ -132,6 +132,7 @@ export class ImageFolder implements Dataset {
    * Reads files.
    *
    * @throws {RangeError} for a number that is no row
+   * @throws {UserError} where the system cannot read a file for a reason that is not the file's
    */
   async readRows(rows: ArrayLike<number>): Promise<DatasetRows> {
     checkRows(this, rows);
@@ -216,9 +217,26 @@ export class ImageFolder implements Dataset {
       return { row, key, label, image: await Deno.readFile(path) };
     } catch (error) {
       if (isUnreadableName(key, error)) return this.brokenRow(row, `it cannot be read: ${NOT_UTF8}`);
-      return this.brokenRow(row, `it can no longer be read (${describeError(error)})`);
+      if (isAboutFile(error)) {
+        return this.brokenRow(row, `it can no longer be read (${describeError(error)})`);
+      }
+      const advice = TOO_MANY_OPEN.has((error as { code?: string }).code ?? "")
+        ? "raise the limit of open files, for example with `ulimit -n 65536`, and start the command again"
+        : "the image may be sound, so that no other was put in its place";
+      throw new UserError(`${path} could not be read: ${describeError(error)}; ${advice}.`, { cause: error });
     }
   }
+}
+
+/** Codes of the system for more open files than the process, or the whole system, may have. */
+const TOO_MANY_OPEN = new Set(["EMFILE", "ENFILE"]);
+
+/** Whether it is the file that cannot be read. Any other error would take healthy images out of a run, one by one. */
+function isAboutFile(error: unknown): boolean {
+  const { NotFound, PermissionDenied, NotADirectory, IsADirectory, FilesystemLoop } = Deno.errors;
+  return [NotFound, PermissionDenied, NotADirectory, IsADirectory, FilesystemLoop].some((kind) =>
+    error instanceof kind
+  );
 }
 
 /** What a message says of names that the system has as other bytes, so that they lead nowhere as text. */

@@ -7,12 +7,13 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { ImageFolder } from "../../data/image_folder.ts";
 import { resolveDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
 import { testWithPython } from "../python.ts";
-import { ONE_PIXEL, TestFolder } from "./folder.ts";
+import { CONFIG, ONE_PIXEL, TestFolder } from "./folder.ts";
 
 const PNG = Uint8Array.fromBase64(ONE_PIXEL);
 
@@ -245,4 +246,27 @@ Deno.test("an image folder refuses what has no images, and names an image that i
     BrokenRowError,
     "cat/2.png: why",
   );
+});
+
+Deno.test("an image folder calls no image broken where the system has no more open files", async () => {
+  using tree = new Tree(["cat/1.png"]);
+  const { stdout, stderr } = await new Deno.Command("sh", {
+    args: [
+      "-c",
+      'ulimit -n 100 && exec "$0" run --quiet --config "$1" --allow-read "$2" "$3"',
+      Deno.execPath(),
+      CONFIG,
+      fileURLToPath(new URL("./full_reader.ts", import.meta.url)),
+      tree.path,
+    ],
+  }).output();
+  const text = new TextDecoder();
+  assertEquals(text.decode(stderr), "");
+  const keys = ["cat/1.png"];
+  assertEquals(JSON.parse(text.decode(stdout)), [
+    keys,
+    `${tree.path}/cat/1.png could not be read: Too many open files (os error 24); raise the limit of open files, ` +
+    "for example with `ulimit -n 65536`, and start the command again.",
+    keys,
+  ]);
 });
