@@ -5,9 +5,8 @@ import { augmentationOf, type PretrainOptions } from "../../methods/moco/options
 import { METHODS } from "../../methods/registry.ts";
 import { pretrain } from "../../methods/runs.ts";
 import { encoderNames } from "../../models/registry.ts";
-import { checkPretrainInputs } from "../flags/inputs.ts";
+import { checkPretrainInputs, parsePretrainFlagsOf } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
-import { parsePretrainFlags } from "../flags/pretrain_flags.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import { runOnRanks } from "../terminal/ranked_main.ts";
 import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
@@ -41,7 +40,7 @@ const WORDING: Wording<PretrainOptions> = {
 /** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */
 export async function main(world?: World): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parsePretrainFlags(Deno.args, { encoders: encoderNames() });
+  const command = await parsePretrainFlagsOf(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkPretrainInputs(command.options);
   const { printFreq, profile, traceActors: trace } = command;
@@ -50,7 +49,13 @@ export async function main(world?: World): Promise<void> {
     world,
     options,
     command,
-    inputs: () => [{ role: "images", path: options.data, kind: "images" }, ...testImagesOf(options)],
+    inputs: () => [
+      { role: "images", path: options.data, kind: "images" },
+      ...testImagesOf(options),
+      ...options.pretrained === null
+        ? []
+        : [{ role: "encoder", path: options.pretrained, kind: "file" as const }],
+    ],
     ...command.resumesIfThere && { findStart: () => findNewest(options.output, METHODS.moco) },
     step: WORDING.step,
     before: () => readRunSoFar("pretrain", options),

@@ -4,6 +4,7 @@ import { chooseDistillViews } from "../../methods/seed/augmentation.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import { chooseLabelledViews, type LabelledInput } from "../../methods/labelled_input.ts";
+import { readArch } from "../../methods/encoder_training/initial_weights.ts";
 import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { testDataOf } from "../../methods/held_out.ts";
 import { FINETUNE_ADAMW, type FinetuneOptions } from "../../methods/finetune/options.ts";
@@ -28,7 +29,12 @@ import {
 import type { DistillCommand, DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { FinetuneRequest, LinclsRequest } from "./lincls_flags.ts";
-import type { PretrainRequest } from "./pretrain_flags.ts";
+import {
+  parsePretrainFlags,
+  type PretrainCommand,
+  type PretrainFlagsContext,
+  type PretrainRequest,
+} from "./pretrain_flags.ts";
 import { NO_MOMENTUM } from "./run_flags.ts";
 
 /** Says which heads are not used. */
@@ -105,15 +111,35 @@ export async function checkDistillInputs(
 }
 
 /**
+ * Reads the command line of `deno task pretrain`, and looks into the checkpoint of `--pretrained` for the encoder where
+ * `--arch` is not given.
+ *
+ * @throws {UserError} that names the flag and the path, and as {@linkcode parsePretrainFlags}
+ */
+export async function parsePretrainFlagsOf(
+  args: readonly string[],
+  context: PretrainFlagsContext,
+): Promise<PretrainCommand> {
+  const command = parsePretrainFlags(args, context);
+  if (command.help !== undefined || command.archFrom === undefined) return command;
+  const path = command.archFrom;
+  await naming("--pretrained", () => requireFile(path, "an encoder checkpoint"));
+  return parsePretrainFlags([...args, "--arch", await readArch(path)], context);
+}
+
+/**
  * Makes sure that the files of a pretraining are there, and finds images to be evaluated on where `--test-data` was not given.
  *
  * @returns the options with `testData` resolved
  * @throws {UserError} that names the flag and the path
  */
 export async function checkPretrainInputs({ stem, ...request }: PretrainRequest): Promise<PretrainOptions> {
-  const { data, resume, testData } = request;
+  const { data, resume, pretrained, testData } = request;
   await requireData(data, "--data");
   if (resume !== null) await naming("--resume", () => requireFile(resume, "a checkpoint of a pretraining"));
+  if (pretrained !== null) {
+    await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
+  }
   return {
     ...request,
     arch: freshEncoder(request.arch, stem, request.imageSize).name,

@@ -73,7 +73,8 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
     return { ...needs, devices: DISTILLATION.devices };
   },
   pretrain(args, folder) {
-    return trainingCommand(args, running(parsePretrainFlags(args, { encoders: encoderNames(), folder })));
+    const command = running(parsePretrainFlags(args, { encoders: encoderNames(), folder }));
+    return trainingCommand(args, command, command.options.pretrained);
   },
   lincls(args, folder) {
     const command = running(parseLinclsFlags(args, { encoders: encoderNames(), folder }));

@@ -21,7 +21,7 @@ import { checkTraining, chooseOptimizer, readTraining, trainingRunFlags } from "
 import type { ResumeFlags } from "../terminal/interrupt.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder } from "./paths.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
 import {
   RUN_DEFAULT_NOTES,
   type RunChoices,
@@ -56,6 +56,8 @@ export type PretrainCommand =
     help: undefined;
     /** `testData` is `null` where it was not given. */
     options: PretrainRequest;
+    /** The checkpoint that says which encoder is trained, as `--arch` was not given. */
+    archFrom: string | undefined;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
     resumeFlags: ResumeFlags;
@@ -95,7 +97,8 @@ function requireSplits(options: PretrainOptions): void {
 }
 
 /**
- * Reads the command line of `deno task pretrain`. Looks at no file: see `checkPretrainInputs` for that.
+ * Reads the command line of `deno task pretrain`. Looks at no file: see `checkPretrainInputs` for that, and
+ * `parsePretrainFlagsOf` for the encoder that a checkpoint says.
  *
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
@@ -109,12 +112,20 @@ export function parsePretrainFlags(args: readonly string[], context: PretrainFla
   const defaults = given.data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   const { options: shared, rest, choices } = readTraining("pretrain", own, defaults.cache, { folder, now });
   const { arch = defaults.arch } = rest;
+  const pretrained = rest.pretrained === undefined ? null : resolvePath(rest.pretrained, folder);
   const imageSize = askedSize(arch, rest.imageSize) ?? defaults.imageSize;
-  const settings: PretrainRequest = { ...defaults, ...rest, ...shared, imageSize };
+  const settings: PretrainRequest = {
+    ...defaults,
+    ...rest,
+    ...shared,
+    imageSize,
+    pretrained,
+  };
   const encoder = withoutDropPath(findEncoder(settings.arch));
   const adamw = given.data === undefined ? PRETRAIN_SAMPLE_ADAMW : PRETRAIN_ADAMW;
   const options = chooseOptimizer(settings, encoder, rest, adamw);
   requireSplits(options);
   warnings.push(...checkTraining(options, given, { flag: "--moco-k", size: options.mocoK }), ...late);
-  return { help: undefined, options, ...choices, ...shown, warnings };
+  const archFrom = rest.arch === undefined ? pretrained ?? undefined : undefined;
+  return { help: undefined, options, archFrom, ...choices, ...shown, warnings };
 }

@@ -1,6 +1,7 @@
 /** What an encoder starts from: fresh weights, or those of a checkpoint. */
 import type { NamedValues } from "../../actors/messages.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
+import { encoderByFlags } from "../../models/encoder_by_flags.ts";
 import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import { featureOf } from "../../models/features.ts";
 import { initialize } from "../../models/initialize.ts";
@@ -38,6 +39,17 @@ export async function openInitialCheckpoint(
   if (!takesHead) return { ...backbone, takesHead };
   backbone[Symbol.dispose]();
   return { ...await openEncoderSource(path, { arch, part: "encoder", ofAnySize: true }), takesHead };
+}
+
+/**
+ * Returns the name by which the encoder of a checkpoint is asked for, of images of any size.
+ *
+ * @throws {UserError} where there is none
+ */
+export async function readArch(path: string): Promise<string> {
+  using source = await openEncoderSource(path, { part: "backbone" });
+  const { name } = source.encoder;
+  return encoderByFlags(name).arch ?? name;
 }
 
 /**

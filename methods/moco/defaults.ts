@@ -15,7 +15,7 @@ import type { PretrainOptions } from "./options.ts";
 /** Options with the same default on every machine. */
 export type PretrainDefaults = Omit<
   PretrainOptions,
-  WithoutDefault
+  WithoutDefault | "pretrained"
 >;
 
 /** Defaults for your own images: MoCo-v2, as the README of MoCo runs it for ImageNet. */
@@ -82,6 +82,7 @@ export function samplePretrainOptions(
     data: SAMPLE_DATA,
     ...sampleTestData(changes),
     ...NOT_ASKED_FOR,
+    pretrained: null,
     ...changes,
   };
   const [encoder] = encodersNamed(options.arch);

@@ -16,11 +16,17 @@ export const PRETRAINED: TrainedBy<PretrainOptions> = {
   besideNoun: "key encoder",
   trainsBoth: true,
   layout: MOCO_CHECKPOINT,
-  flags: { arch: "--arch", head: "--mlp", dimension: "--moco-dim", queue: "--moco-k" },
-  encoder: ({ arch, mlp, mocoDim: dimension }) => ({
+  flags: {
+    arch: "--arch",
+    head: "--mlp",
+    dimension: "--moco-dim",
+    queue: "--moco-k",
+    init: "--pretrained",
+  },
+  encoder: ({ arch, mlp, mocoDim: dimension, pretrained: init }) => ({
     arch,
     head: { kind: mlp ? "mlp" : "linear", dimension },
-    init: null,
+    init,
   }),
   queue: ({ mocoK: size }) => ({ size, hasLocal: false }),
   fileName: numberedCheckpoint,

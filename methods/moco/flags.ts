@@ -36,6 +36,15 @@ export function pretrainFlags(names: EncoderNames) {
     }),
     stem: stemFlag(MODEL, "the encoder's first layers"),
     plugin: pluginFlag(MODEL),
+    pretrained: {
+      kind: "text",
+      metavar: "FILE",
+      group: MODEL,
+      help:
+        "checkpoint that both encoders start from, to go on with weights from elsewhere on your own images: any that deno task " +
+        "distill takes as a teacher; a head that does not fit gets random weights",
+      brief: "checkpoint to start from, to go on with it on your own images",
+    },
     mlp: {
       kind: "boolean",
       group: MODEL,
@@ -118,6 +127,8 @@ export const PRETRAIN_DEFAULT_NOTES = {
     "default: test.tsv, val/ or similar in the folder of --data; without them, held-out labels of --data",
   output: "default: a new folder under output/",
   plugin: "default: none",
+  arch: `${DEFAULT_NOTES.arch}; with --pretrained: the checkpoint's`,
+  pretrained: "default: random weights",
   workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
   stem: "default: imagenet",
   cache: CACHE_DEFAULT_NOTE,

@@ -7,6 +7,7 @@ import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader, requireSaveInterval } from "../encoder_training/options.ts";
 import { type DefaultsInput, takesSampleDefaults } from "../encoder_training/sample.ts";
+import { readArch } from "../encoder_training/initial_weights.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
 import { testDataOfTraining } from "../held_out.ts";
@@ -28,7 +29,10 @@ import { pretrainFlags } from "./flags.ts";
 import type { PretrainOptions } from "./options.ts";
 import { checkSplits } from "./splits.ts";
 
-/** Options for `pretrain`. All but the images and the output folder have defaults. */
+/**
+ * Options for `pretrain`. All but the images and the output folder have defaults; that of `arch` is the encoder of `pretrained`,
+ * where there is one.
+ */
 export type PretrainInput =
   & Pick<PretrainOptions, "data" | "output">
   & Partial<PretrainOptions>
@@ -58,12 +62,14 @@ async function resolvePretrainInput(
   const defaults = isSample ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   requireImagesReader(input);
   requireSaveInterval(input.saveEvery);
-  const { arch = defaults.arch } = input;
+  const { pretrained } = input;
+  const { arch = pretrained ? await readArch(pretrained) : defaults.arch } = input;
   const imageSize = askedSize(arch, input.imageSize) ?? defaults.imageSize;
   const encoder = freshEncoder(arch, stem, imageSize);
   const resolved = {
     ...defaults,
     ...NOT_ASKED_FOR,
+    pretrained: null,
     ...input,
     arch: encoder.name,
     imageSize,
@@ -92,7 +98,7 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
     return flags;
   },
   resolve: resolvePretrainInput,
-  needs: (input) => trainingNeeds(input),
+  needs: (input) => trainingNeeds(input, input.pretrained),
   endsTogether: () => true,
   async checkResume(checkpoint) {
     using file = await openCheckpointFile(checkpoint);

@@ -5,6 +5,8 @@ import type { EncoderTrainingOptions } from "../encoder_training/options.ts";
 export interface PretrainOptions extends EncoderTrainingOptions {
   /** Encoder that is pretrained: a name of the registry such as `resnet50`. */
   arch: string;
+  /** Checkpoint that both encoders start from, where the run does not resume; `null` for random weights. */
+  pretrained: string | null;
   /** Length of an embedding. */
   mocoDim: number;
   /** Keys in the queue (the paper's K); a multiple of `batchSize`. */

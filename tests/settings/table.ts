@@ -135,6 +135,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "arch": MOCO,
     "stem": SAME,
     "plugin": PRETRAIN,
+    "pretrained": MOCO,
     "mlp": MOCO,
     "data": MOCO,
     "test-data": MOCO_RUN,

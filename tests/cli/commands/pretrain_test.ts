@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { drawTeacher } from "../../actors/drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
 import { hostPrograms } from "../run_program.ts";
 
@@ -89,12 +90,37 @@ Deno.test("pretrain writes its files, evaluates by kNN, and says where everythin
   assertEquals(events.at(-1).type, "result");
 });
 
+Deno.test("pretrain --pretrained goes on with a checkpoint's encoder, which says its architecture", async () => {
+  using folder = new RunFolder(24);
+  const checkpoint = join(folder.path, "drawn.pth.tar");
+  await drawTeacher(checkpoint, "tiny_convnet", { kind: "mlp", dimension: 24 }, 3);
+  const output = join(folder.path, "out");
+  const flags = smallFlags(folder, output).filter((flag) => flag !== "-a" && flag !== "tiny_convnet");
+  const { code, stdout, stderr } = await runProgram(
+    PROGRAM,
+    ...flags,
+    ...["--pretrained", checkpoint, "--limit-steps", "1"],
+  );
+  assertEquals([code, stderr], [0, ""]);
+  assertStringIncludes(stdout, "encoder   tiny_convnet\n");
+  assertStringIncludes(
+    stdout,
+    `the query encoder starts from ${checkpoint} (a moco checkpoint), with a new head, as the checkpoint's differs\n`,
+  );
+  const { inputs } = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
+  assertEquals(inputs.map(({ role, path }: { role: string; path: string }) => [role, path]).at(-1), [
+    "encoder",
+    checkpoint,
+  ]);
+});
+
 Deno.test("pretrain refuses flags that do not go together, and paths that are not there", async () => {
   for (
     const [flags, message] of [
       [["--moco-k", "100"], /--moco-k 100 is not a multiple of --batch-size 64: use --moco-k 64 or 128/],
       [["--bn-splits", "3"], /--bn-splits 3 does not split --batch-size 64/],
       [["--data", "/nowhere"], /--data: .*\/nowhere/],
+      [["--pretrained", "/nowhere.pth"], /--pretrained: .*\/nowhere\.pth/],
       [["--test-data", "val"], /--test-data needs --data, the images to learn from/],
       [["--moco-kk", "3"], /--moco-kk.*--moco-k/],
       [["--distill", "x"], /--distill/],

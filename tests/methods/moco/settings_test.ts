@@ -7,6 +7,7 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
+import { join } from "node:path";
 import { BatchReader } from "../../../data/batch_reader.ts";
 import { openDataset } from "../../../data/open_dataset.ts";
 import { packImages, TABLE_STRIDE } from "../../../data/pack.ts";
@@ -29,9 +30,11 @@ import type { PretrainOptions } from "../../../methods/moco/options.ts";
 import { MocoStep } from "../../../methods/moco/step.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { isCounter } from "../../../models/checkpoint/named_tensor.ts";
-import { initialize, initializeQueue } from "../../../models/initialize.ts";
-import { findEncoder } from "../../../models/registry.ts";
-import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { IMAGENET_NORMALIZATION, type Normalization, normalizationOf } from "../../../models/images.ts";
+import { initialize, initializeQueue, type StateValues } from "../../../models/initialize.ts";
+import { findEncoder, summarize } from "../../../models/registry.ts";
+import { drawTeacher } from "../../actors/drawn_teacher.ts";
+import { PLAIN_PIXELS, RunFolder, TINY_ENCODER, withInput } from "../../actors/small_run.ts";
 import { withGpu } from "../../kernels/check_op.ts";
 
 /** What came of a pretraining by hand. */
@@ -44,10 +47,17 @@ interface HandResult {
   pointer: number;
 }
 
+/** What a pretraining starts from. */
+interface Beginning {
+  weights: StateValues;
+  normalization: Normalization;
+}
+
 /** Trains as the options say, without actors, at the learning rate of each epoch. */
 async function pretrainByHand(
   gpu: Gpu,
   options: PretrainOptions,
+  { weights, normalization }: Beginning,
   learningRates: readonly number[],
 ): Promise<HandResult> {
   const { batchSize: batch, imageSize, seed, mocoDim: dimension, mocoK: queueSize } = options;
@@ -64,9 +74,9 @@ async function pretrainByHand(
     weightDecay: 0.03,
     splits: 2,
     dropoutSeed: seed,
+    normalization,
   });
-  const fresh = initialize(step.state, seed);
-  const read = (key: string) => fresh.get(key)!;
+  const read = (key: string) => weights.get(key)!;
   await step.load(read, read);
   step.queues[0].load(initializeQueue(queueSize, dimension, seed));
   using dataset = await openDataset(`${options.data}/train.tsv`);
@@ -120,91 +130,119 @@ function assertNoDefaults(settings: Partial<PretrainOptions>): void {
   }
 }
 
-Deno.test("a pretraining does with each of its settings what is done by hand: two views, queue, momentum, groups", () =>
-  withGpu(async (gpu) => {
-    using folder = new RunFolder(36);
-    const settings = {
-      arch: "tiny_convnet",
-      batchSize: 16,
-      epochs: 5,
-      startEpoch: 2,
-      lr: 0.05,
-      scaleLr: true,
-      warmupEpochs: 3,
-      momentum: 0.6,
-      weightDecay: 0.03,
-      mocoDim: 20,
-      mocoK: 48,
-      mocoM: 0.8,
-      mocoT: 0.3,
-      mlp: false,
-      augPlus: false,
-      bnSplits: 2,
-      imageSize: 24,
-      workers: 3,
-      seed: 11,
-    };
-    assertNoDefaults(settings);
-    const options = samplePretrainOptions({
-      ...settings,
-      data: folder.data,
-      testData: null,
-      output: folder.makeOutput("run"),
-      plugins: [TINY_ENCODER],
-      insight: false,
-      limitSteps: 4,
-    }) as PretrainOptions; // complete: with testData, and of an encoder that is imported
-    // Two batches an epoch. The last epoch of the warm-up, and the first one behind it: 16 / 256 of the rate.
-    const warmup = 0.05 + (0.05 / 16 - 0.05) / 3 * 2;
-    const rates = [warmup, 0.05 / 16 * 0.5 * (1 + Math.cos(Math.PI * 3 / 5))];
-    const expected = await pretrainByHand(gpu, options, rates);
+/** Draws an encoder in the seed's place, that takes other pixels than ImageNet's, and writes its checkpoint. */
+async function drawCheckpoint(folder: RunFolder, dimension: number): Promise<Beginning & { path: string }> {
+  const drawn = join(folder.path, "drawn.pth.tar");
+  const { values: weights } = await drawTeacher(drawn, "tiny_convnet", { kind: "linear", dimension }, 5);
+  const path = await withInput(drawn, join(folder.path, "start.pth.tar"), PLAIN_PIXELS);
+  return { path, weights, normalization: normalizationOf(PLAIN_PIXELS) };
+}
 
-    const losses: number[] = [];
-    const learningRates: number[] = [];
-    const run = pretrain(options);
-    for await (const event of run) {
-      if (event.type !== "step") continue;
-      losses.push(event.loss);
-      learningRates.push(event.lr);
-    }
-    const { checkpoint, knn } = await run.result;
-    assertEquals(losses, expected.losses);
-    assertEquals(knn, null);
-    for (const [i, rate] of learningRates.entries()) {
-      assertAlmostEquals(rate, rates[Math.floor(i / 2)], 1e-12, `learning rate of step ${i}`);
-    }
-    assertMatch(checkpoint, /[\\/]checkpoint_0003\.pth\.tar$/);
-    using file = await openCheckpointFile(checkpoint);
-    const saved = readTrainingCheckpoint(MOCO_CHECKPOINT, file);
-    assertEquals([saved.epoch, saved.arch], [4, "tiny_convnet"]);
-    const encoders = { encoder_q: [saved.encoder, expected.query], encoder_k: [saved.beside, expected.key] };
-    for (const [name, [found, wanted]] of Object.entries(encoders)) {
+/** Pretrains with each setting away from its default, and compares all that comes of it with the same by hand. */
+async function comparePretraining(gpu: Gpu, startsFrom: "random weights" | "a checkpoint"): Promise<void> {
+  using folder = new RunFolder(36);
+  const settings = {
+    arch: "tiny_convnet",
+    batchSize: 16,
+    epochs: 5,
+    startEpoch: 2,
+    lr: 0.05,
+    scaleLr: true,
+    warmupEpochs: 3,
+    momentum: 0.6,
+    weightDecay: 0.03,
+    mocoDim: 20,
+    mocoK: 48,
+    mocoM: 0.8,
+    mocoT: 0.3,
+    mlp: false,
+    augPlus: false,
+    bnSplits: 2,
+    imageSize: 24,
+    workers: 3,
+    seed: 11,
+  };
+  assertNoDefaults(settings);
+  const started = startsFrom === "a checkpoint" ? await drawCheckpoint(folder, settings.mocoDim) : undefined;
+  const options = samplePretrainOptions({
+    ...settings,
+    data: folder.data,
+    testData: null,
+    output: folder.makeOutput("run"),
+    plugins: [TINY_ENCODER],
+    insight: false,
+    limitSteps: 4,
+    pretrained: started?.path,
+  }) as PretrainOptions; // complete: with testData, and of an encoder that is imported
+  // Two batches an epoch. The last epoch of the warm-up, and the first one behind it: 16 / 256 of the rate.
+  const warmup = 0.05 + (0.05 / 16 - 0.05) / 3 * 2;
+  const rates = [warmup, 0.05 / 16 * 0.5 * (1 + Math.cos(Math.PI * 3 / 5))];
+  const { state } = summarize(findEncoder("tiny_convnet"), { kind: "linear", dimension: 20 }, 24);
+  const fresh = { weights: initialize(state, 11), normalization: IMAGENET_NORMALIZATION };
+  const expected = await pretrainByHand(gpu, options, started ?? fresh, rates);
+
+  const losses: number[] = [];
+  const learningRates: number[] = [];
+  const starts: string[] = [];
+  const run = pretrain(options);
+  for await (const event of run) {
+    if (event.type === "note" && event.text.includes("starts from")) starts.push(event.text);
+    if (event.type !== "step") continue;
+    losses.push(event.loss);
+    learningRates.push(event.lr);
+  }
+  const { checkpoint, knn } = await run.result;
+  assertEquals(
+    starts,
+    started === undefined ? [] : [
+      `the query encoder starts from ${started.path} (a moco checkpoint), with its head; its images are normalised by ` +
+      "mean 0 0 0, std 1 1 1",
+    ],
+  );
+  assertEquals(losses, expected.losses);
+  assertEquals(knn, null);
+  for (const [i, rate] of learningRates.entries()) {
+    assertAlmostEquals(rate, rates[Math.floor(i / 2)], 1e-12, `learning rate of step ${i}`);
+  }
+  assertMatch(checkpoint, /[\\/]checkpoint_0003\.pth\.tar$/);
+  using file = await openCheckpointFile(checkpoint);
+  const saved = readTrainingCheckpoint(MOCO_CHECKPOINT, file);
+  assertEquals([saved.epoch, saved.arch], [4, "tiny_convnet"]);
+  const encoders = { encoder_q: [saved.encoder, expected.query], encoder_k: [saved.beside, expected.key] };
+  for (const [name, [found, wanted]] of Object.entries(encoders)) {
+    assertEquals(
+      [...found.keys()].filter((key) => !isCounter(key)),
+      [...wanted.keys()].toSorted((a, b) => {
+        const keys = [...found.keys()];
+        return keys.indexOf(a) - keys.indexOf(b);
+      }),
+    );
+    for (const [key, values] of wanted) {
       assertEquals(
-        [...found.keys()].filter((key) => !isCounter(key)),
-        [...wanted.keys()].toSorted((a, b) => {
-          const keys = [...found.keys()];
-          return keys.indexOf(a) - keys.indexOf(b);
-        }),
-      );
-      for (const [key, values] of wanted) {
-        assertEquals(
-          await (found as typeof saved.encoder).get(key)!.read(),
-          values as Float32Array<ArrayBuffer>,
-          `${name}.${key}`,
-        );
-      }
-    }
-    for (const [key, values] of expected.momentum) {
-      assertEquals(
-        await saved.momentum.get(key)!.read(),
+        await (found as typeof saved.encoder).get(key)!.read(),
         values as Float32Array<ArrayBuffer>,
-        `momentum of ${key}`,
+        `${name}.${key}`,
       );
     }
-    const keys = transpose(await saved.queue!.read() as Float32Array, 20, 48);
-    assertEquals(keys, expected.queue);
-    assertEquals([...await saved.queuePointer!.read()], [expected.pointer]);
-  }));
+  }
+  for (const [key, values] of expected.momentum) {
+    assertEquals(
+      await saved.momentum.get(key)!.read(),
+      values as Float32Array<ArrayBuffer>,
+      `momentum of ${key}`,
+    );
+  }
+  const keys = transpose(await saved.queue!.read() as Float32Array, 20, 48);
+  assertEquals(keys, expected.queue);
+  assertEquals([...await saved.queuePointer!.read()], [expected.pointer]);
+}
+
+for (const startsFrom of ["random weights", "a checkpoint"] as const) {
+  Deno.test(
+    `a pretraining from ${startsFrom} does with each of its settings what is done by hand: two views, queue, momentum, groups`,
+    () => withGpu((gpu) => comparePretraining(gpu, startsFrom)),
+  );
+}
 
 const SPLIT = { syncBn: false, arch: "resnet18", imageSize: 32, amp: false };
 
