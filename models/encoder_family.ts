@@ -1,7 +1,7 @@
 /** Encoders that are no fixed list: they are read off a checkpoint, whatever their width and depth. */
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "./checkpoint/checkpoint_error.ts";
-import type { Encoder, Stem } from "./encoder.ts";
+import type { Encoder, FeatureKind, Stem } from "./encoder.ts";
 
 /** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
 export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
@@ -21,6 +21,8 @@ export interface EncoderClues {
   stem?: Stem;
   /** Heads of a vision transformer, `--heads`, where its tensors do not tell. */
   heads?: number;
+  /** The feature that the file says: a head behind two tokens is twice as wide. */
+  feature?: FeatureKind;
   /** Whether its table of positions is not learned but MoCo-v3's. */
   fixedPositions?: boolean;
 }

@@ -222,7 +222,7 @@ function recognize(
   const [encoder] = recognizeEncoders(tensors, part, clues);
   if (encoder !== undefined) return encoder;
   const { arch: said, stem } = clues;
-  const [other] = stem === undefined ? [] : recognizeEncoders(tensors, part, { arch: said });
+  const [other] = stem === undefined ? [] : recognizeEncoders(tensors, part, { ...clues, stem: undefined });
   if (other !== undefined) {
     throw new CheckpointError(path, `holds a ${other.name}, which has no --stem ${stem}; leave --stem out`);
   }

@@ -77,6 +77,15 @@ export function featureLeftOpen(
 }
 
 /**
+ * Returns the encoder with the same weights that gives the feature which a checkpoint says; the encoder itself where it says none, or
+ * one that the encoder does not have.
+ */
+export function withSavedFeature(encoder: Encoder, saved: FeatureKind | undefined): Encoder {
+  if (saved === undefined || encoder.withFeature === undefined) return encoder;
+  return givesFeature(encoder.withFeature("cls").features, saved) ? encoder.withFeature(saved) : encoder;
+}
+
+/**
  * Returns the encoder with the same weights that gives a feature; the encoder itself where none is named.
  *
  * @throws {UserError} for an encoder without tokens, or whose tokens do not give it

@@ -15,12 +15,11 @@ import type { TorchValue } from "./checkpoint/torch_value.ts";
 import { describePlace } from "./encoder_input.ts";
 import { configOf, hasFixedPositions, locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
-import { type FeatureKind, SSL_TITLES } from "./encoder.ts";
-import { chooseFeature } from "./features.ts";
+import { SSL_TITLES } from "./encoder.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel, explainFamily } from "./near_miss.ts";
 import type { EncoderClues } from "./encoder_family.ts";
-import { expectPart, recognizeEncoders } from "./recognize.ts";
+import { cluesOf, expectPart, recognizeEncoders } from "./recognize.ts";
 import type { StateEntry } from "./encoder_layers.ts";
 import { findEncoder } from "./registry.ts";
 
@@ -186,36 +185,23 @@ async function describeEncoders(
   const describeWith = async (
     name: string,
     tensors: ReadonlyMap<string, TensorRef>,
-    clues: EncoderClues,
-    feature?: FeatureKind,
+    said: Parameters<typeof cluesOf>[0],
   ) => {
     const fixedPositions = await hasFixedPositions(tensors);
-    const asked = heads === undefined ? {} : { heads };
-    return describeEncoder(
-      name.replace(/\.$/, ""),
-      tensors,
-      { ...clues, ...asked, fixedPositions },
-      feature,
-    );
+    return describeEncoder(name.replace(/\.$/, ""), tensors, cluesOf({ ...said, fixedPositions }, { heads }));
   };
-  const config = await configOf(state);
-  const main = await describeWith(prefix, state.tensors, {
-    arch,
-    saved: input?.stem,
-    likelyStem: state.likelyStem,
-    heads: input?.heads ?? config?.heads,
-  }, input?.feature);
+  const main = await describeWith(prefix, state.tensors, { ...state, config: await configOf(state) });
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
   const named = ([
-    ["encoder_k", { arch, saved: input?.stem }, input?.feature],
-    ["teacher", { saved: teacherInput?.stem, heads: teacherInput?.heads }, teacherInput?.feature],
-  ] as const).flatMap(([name, clues, feature]) => {
+    ["encoder_k", { arch, input }],
+    ["teacher", { input: teacherInput }],
+  ] as const).flatMap(([name, said]) => {
     const tensors = encoderBeside(state, name);
-    return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, clues, feature)];
+    return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, said)];
   });
-  const located = (others ?? []).map((other) => {
-    const { tensors, likelyStem } = locateEncoder(file, other);
-    return describeWith(other, tensors, { arch, likelyStem });
+  const located = (others ?? []).map(async (other) => {
+    const found = locateEncoder(file, other);
+    return await describeWith(other, found.tensors, { ...found, config: await configOf(found) });
   });
   const encoders = [main, ...await Promise.all([...named, ...located])];
   const beside = namesBeside(state.beside.keys()).filter((name) =>
@@ -248,13 +234,10 @@ function describeEncoder(
   name: string,
   tensors: ReadonlyMap<string, TensorRef>,
   clues: EncoderClues,
-  feature: FeatureKind | undefined,
 ): InspectedEncoder {
   const head = findHead(tensors);
   const part = head === undefined || isForeign(head, tensors, clues) ? "backbone" : "encoder";
-  const recognized = recognizeEncoders(tensors, part, clues).map((encoder) =>
-    chooseFeature(encoder, feature)
-  );
+  const recognized = recognizeEncoders(tensors, part, clues);
   const described = {
     name,
     recognized: recognized.map((encoder) => encoder.name),

@@ -6,6 +6,7 @@ import { findHead, type FoundHead, type HeadOptions, LOSS_LAYER } from "./heads.
 import type { Encoder, TeacherSsl } from "./encoder.ts";
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
 import { stemOf } from "./encoder_input.ts";
+import { withSavedFeature } from "./features.ts";
 import { ENCODERS, encodersOfAllStems, FAMILIES, stemNameOf, stemsOf, usualHead } from "./registry.ts";
 
 /** What of an encoder must be among some tensors. */
@@ -135,6 +136,7 @@ export function cluesOf(
     fixedPositions,
     stem,
     heads: heads ?? input?.heads ?? config?.heads,
+    feature: input?.feature,
   };
 }
 
@@ -142,13 +144,14 @@ export function cluesOf(
  * The encoders that some tensors may be of, the likeliest first. Where one has the same tensors with several stems, as a
  * MobileNetV3 has, one of these is taken: the one that is asked for or that the file says, else the one that its program
  * usually has, else the first. An encoder of the method that the head is known by is preferred, but the head may be on any other too.
+ * One that can give several features gives the one that the file says.
  */
 export function recognizeEncoders(
   tensors: Shapes,
   part: EncoderPart,
   clues: EncoderClues = {},
 ): Encoder[] {
-  const { arch: said, saved, likelyStem, stem } = clues;
+  const { arch: said, saved, likelyStem, stem, feature } = clues;
   const head = findHead(tensors);
   const isPreferred = (encoder: Encoder) =>
     head === undefined || encoder.ssl === methodOf(head) ||
@@ -162,6 +165,7 @@ export function recognizeEncoders(
     const ofStems = stemsOf(usual);
     const stems = (stem === undefined ? [...ofStems.values()] : [ofStems.get(stem)])
       .filter((encoder) => encoder !== undefined)
+      .map((encoder) => withSavedFeature(encoder, feature))
       .filter((encoder) => fits(encoder, tensors, part));
     if (stems.length < 2) return stems;
     const likely = likelyStem && ofStems.get(likelyStem);
@@ -173,11 +177,14 @@ export function recognizeEncoders(
   return [...listed, ...read].toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
 }
 
-/** What the first family that knows some tensors takes them for, if one does; whether they are complete is not looked at. */
+/**
+ * What the first family that knows some tensors takes them for, if one does, with the feature that the file says. Whether they are
+ * complete is not looked at.
+ */
 function readEncoders(tensors: Shapes, clues: EncoderClues): Encoder[] {
   for (const family of FAMILIES) {
     const encoder = family.recognize(tensors, clues);
-    if (encoder !== undefined) return [encoder];
+    if (encoder !== undefined) return [withSavedFeature(encoder, clues.feature)];
   }
   return [];
 }

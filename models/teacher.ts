@@ -8,7 +8,7 @@ import { explainHead, explainUnknown } from "./near_miss.ts";
 import { type EncoderClues, requireSameHeads, type Shapes } from "./encoder_family.ts";
 import { cluesOf, fits, isHeadless, methodOf, recognizeEncoders } from "./recognize.ts";
 import { type Encoder, type FeatureKind, FEATURES, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
-import { chooseFeature, featureLeftOpen } from "./features.ts";
+import { chooseFeature, featureLeftOpen, withSavedFeature } from "./features.ts";
 import { encodersNamed, findEncoder, requireHeads } from "./registry.ts";
 
 /** Features of a teacher, `--feature` of a distillation. `pooled`: the usual one of its encoder. */
@@ -74,7 +74,7 @@ function recognizeTeacher(
   { arch, ssl, feature, heads }: TeacherRequest,
 ): Teacher {
   const clues = cluesOf(state, { heads });
-  const named = arch ? encodersNamed(arch) : [];
+  const named = arch ? encodersMeant(arch, clues) : [];
   if (named.length === 1) { // of several, one may have them
     requireSameHeads(path, named[0], { asked: heads, saved: state.input?.heads });
   }
@@ -126,6 +126,11 @@ function recognizeTeacher(
   return teacherOf(encoder);
 }
 
+/** Encoders that `--teacher-arch` may mean; those whose name leaves the feature to the file, with the one that it says. */
+function encodersMeant(arch: string, { feature }: EncoderClues): Encoder[] {
+  return encodersNamed(arch).map((encoder) => withSavedFeature(encoder, featureLeftOpen(encoder, feature)));
+}
+
 /** A teacher whose embedding is its feature, as of DINO's vision transformers. */
 function resolveHeadless(
   path: string,
@@ -158,7 +163,7 @@ function resolveBackbone(
   clues: EncoderClues,
 ): Teacher {
   const fitting = recognizeEncoders(state.tensors, "backbone", clues);
-  const named = arch ? encodersNamed(arch) : fitting;
+  const named = arch ? encodersMeant(arch, clues) : fitting;
   const encoder = fitting.find((candidate) => named.includes(candidate) && (!ssl || candidate.ssl === ssl)) ??
     fitting.find((candidate) => named.includes(candidate));
   if (encoder !== undefined) return { arch: encoder.name, ssl: ssl ?? encoder.ssl };

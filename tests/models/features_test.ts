@@ -12,13 +12,17 @@ import { fileURLToPath } from "node:url";
 import type { LinearInput } from "../../methods/linear_probe/mod.ts";
 import { distill, embed, knn, linearProbe } from "../../methods/runs.ts";
 import { UserError } from "../../errors.ts";
+import { buildInput, INPUT_KEY } from "../../models/checkpoint/saved_input.ts";
+import { torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { type Encoder, type FeatureKind, FEATURES } from "../../models/encoder.ts";
+import { inputOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { chooseFeature, splitFeature } from "../../models/features.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
+import { inspectCheckpoint } from "../../models/inspect.ts";
 import type { ReadEntry } from "../../models/parameter_store.ts";
-import { findEncoder } from "../../models/registry.ts";
+import { findEncoder, summarize } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { openInitialCheckpoint } from "../../methods/encoder_training/initial_weights.ts";
 import { drawTeacher } from "../actors/drawn_teacher.ts";
@@ -27,6 +31,7 @@ import { hostPrograms } from "../cli/run_program.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
 import { vitTest } from "../vit_files.ts";
+import { withShapes } from "./shape_checkpoint.ts";
 import { differenceOf, embedReference, IMAGES, referenceImages } from "./vit_reference.ts";
 
 const runProgram = hostPrograms();
@@ -283,6 +288,66 @@ Deno.test("a head is put behind the feature that it was trained on, and behind n
   };
   assertEquals([await takesHead(cls, arch), await takesHead(mean, `${arch}_mean`)], [true, true]);
   assertEquals([await takesHead(cls, `${arch}_mean`), await takesHead(mean, arch)], [false, false]);
+});
+
+for (const feature of ["mean", "cls+mean"] as const) {
+  Deno.test(`both encoders of a pretraining whose heads take ${feature} are recognised with it`, async () => {
+    const encoder = findEncoder("vit_tiny_cifar").withFeature!(feature);
+    const { name: arch, features } = encoder;
+    const head = { kind: "mlp", dimension: 8 } as const;
+    const views = { imageSize: 32, cropRatio: 1, interpolation: "bilinear" } as const;
+    const more = Object.fromEntries(
+      summarize(encoder, head).state.map(({ key, shape }) => [`module.encoder_k.${key}`, shape]),
+    );
+    const wrap = (dict: TorchValue) =>
+      torchDict([
+        ["epoch", 1],
+        ["arch", arch],
+        ["state_dict", dict],
+        [INPUT_KEY, buildInput(inputOf(encoder, views))],
+      ]);
+    await withShapes(arch, { head, prefix: "module.encoder_q.", more, wrap }, async (path) => {
+      const inspected = async (path: string) =>
+        (await inspectCheckpoint(path)).encoders.map(({ recognized, part }) => [...recognized, part]);
+      assertEquals(await inspected(path), [[arch, "encoder"], [arch, "encoder"]]);
+      const teacher = { arch, ssl: "moco" } as const;
+      assertEquals(await resolveTeacher(path), teacher);
+      assertEquals(await resolveTeacher(path, { arch }), teacher);
+      assertEquals(await resolveTeacher(path, { arch: "vit_tiny_cifar" }), teacher);
+      assertEquals(await resolveTeacher(path, { weights: "encoder_k" }), teacher);
+      await assertRejects(
+        () => openEncoderSource(path, { stem: "imagenet", part: "encoder" }),
+        UserError,
+        `holds a ${arch}, which has no --stem imagenet`,
+      );
+      for (const [part, length] of [["encoder", 8], ["backbone", features]] as const) {
+        const output = `${path}_${part}.pth`;
+        const how = { format: "pth", part, normalize: false, force: false, output } as const;
+        assertEquals((await exportEncoder({ ...how, checkpoint: path })).encoder, arch);
+        using again = await openEncoderSource(output, { part, isAsked: true });
+        assertEquals([again.encoder.features, again.encoder.feature], [features, feature]);
+        assertEquals(part === "encoder" ? again.head.dimension : again.encoder.features, length);
+      }
+    });
+  });
+}
+
+Deno.test("the checkpoint of a linear evaluation of cls+mean is recognised with its classifier", async () => {
+  using folder = new RunFolder(12, 6);
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const pretrained = join(folder.path, "teacher.pth");
+  await drawTeacher(pretrained, "dino_vit_p4_w64_b1_h1_f64_r0_g2", { kind: "mlp", dimension: 8 }, 1);
+  const { checkpoint } = await linearProbe({
+    ...{ pretrained, data, testData, output: folder.makeOutput("linear"), feature: "cls+mean", heads: 1 },
+    ...{ imageSize: 8, evalResize: "none", epochs: 1, batchSize: 4, workers: 1, cacheFeatures: true },
+  }).result;
+  const arch = "dino_vit_p4_w64_b1_h1_f64_r0_g2_cls_mean";
+  const { encoders } = await inspectCheckpoint(checkpoint!);
+  assertEquals(encoders.map(({ recognized, part }) => [...recognized, part]), [[arch, "encoder"]]);
+  const output = join(folder.path, "classifier.onnx");
+  const how = { format: "onnx", part: "encoder", normalize: false, force: false, output } as const;
+  const { encoder, head } = await exportEncoder({ ...how, checkpoint: checkpoint! });
+  assertEquals([encoder, head?.kind], [arch, "linear"]);
 });
 
 vitTest(
