@@ -113,7 +113,8 @@ type Scale = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
 /** EfficientNet-B`scale`. */
 export function efficientNet(scale: Scale): Encoder {
   const name = `efficientnet_b${scale}`;
-  return { ...withStride(scale, name, 2), cifar: withStride(scale, nameWithStem(name, "cifar"), 1) };
+  const cifar: Encoder = { ...withStride(scale, nameWithStem(name, "cifar"), 1), stem: "cifar" };
+  return { ...withStride(scale, name, 2), cifar };
 }
 
 /** The blocks of EfficientNet-B`scale`, behind a first convolution with a stride. */

@@ -153,6 +153,8 @@ export interface Encoder {
   readonly unused?: readonly UnusedEntry[];
   /** Entries of other modules that its authors save beside it, such as heads of training. */
   readonly ignores?: RegExp;
+  /** Which of its stems it has: that of the encoder under {@linkcode Encoder.cifar}, say; `imagenet` where it is left out. */
+  readonly stem?: Stem;
   /**
    * The encoder that this one is with `--stem cifar`, called {@linkcode nameWithStem}; absent where there is none.
    *

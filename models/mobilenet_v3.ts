@@ -106,7 +106,8 @@ function block(b: EncoderBuilder, key: string, x: Tensor, shape: BlockShape): Te
 /** MobileNetV3 of a size. Its feature is what enters `fc`: behind `classifier`, not the pooled image. */
 export function mobileNetV3(size: keyof typeof SIZES): Encoder {
   const name = `mobilenetv3_${size}`;
-  return { ...withStride(size, name, 2), cifar: withStride(size, nameWithStem(name, "cifar"), 1) };
+  const cifar: Encoder = { ...withStride(size, nameWithStem(name, "cifar"), 1), stem: "cifar" };
+  return { ...withStride(size, name, 2), cifar };
 }
 
 /** The encoder whose first convolution has a stride. */

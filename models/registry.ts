@@ -94,11 +94,15 @@ export function encoderNames(): string[] {
  * Registers an encoder that can be used by name as a student or a teacher. Workers load their own modules, so pass
  * the URL of the calling module to a run as one of its `plugins`.
  *
- * @throws {Error} if the name is taken
+ * @throws {Error} if the name is taken, or what it is with another stem does not say that stem
  */
 export function registerEncoder(encoder: Encoder): void {
   if (encoderNames().includes(encoder.name)) {
     throw new Error(`there is already an encoder "${encoder.name}"`);
+  }
+  for (const [stem, one] of stemsOf(encoder)) {
+    if (one === encoder || stemNameOf(one) === stem) continue;
+    throw new Error(`expected stem "${stem}" of the encoder "${one.name}", found "${stemNameOf(one)}"`);
   }
   encoders.push(encoder);
 }
@@ -266,10 +270,8 @@ export function findEncoder(name: string, stem?: Stem): Encoder {
 }
 
 /** Returns which of its stems an encoder has. */
-export function stemNameOf(encoder: Encoder): Stem {
-  const plain = encoder.withFeature?.("cls") ?? encoder; // its name ends with the stem
-  const usual = encodersNamed(plain.name.replace(/_cifar(_pad2)?$/, ""));
-  return STEMS.slice(1).find((stem) => usual.some((one) => stemsOf(one).get(stem) === plain)) ?? "imagenet";
+export function stemNameOf({ stem = "imagenet" }: Pick<Encoder, "stem">): Stem {
+  return stem;
 }
 
 /** What a table of encoders shows. */

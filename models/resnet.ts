@@ -123,6 +123,7 @@ export function resnet(depth: ResNetDepth): Encoder {
   const withStem = (stem: Stem): Encoder => ({
     ...mocoEncoder(nameWithStem(name, stem), "ResNet", { depth, stem }),
     ...torchvision,
+    stem,
   });
   return { ...withStem("imagenet"), cifar: withStem("cifar"), cifarPad2: withStem("cifar_pad2") };
 }

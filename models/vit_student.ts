@@ -54,6 +54,7 @@ function makeStudent(name: Name, size: number, stem: Stem, feature: FeatureKind)
     ssl: "moco",
     head: "mlp",
     sizedFor: (other) => student(name, other, stem, feature),
+    stem,
     ...stem === "imagenet" &&
       { cifar: student(name, size === STEM.imagenet.size ? STEM.cifar.size : size, "cifar", feature) },
   };

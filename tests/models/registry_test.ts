@@ -10,6 +10,7 @@ import {
   encodersOfAllStems,
   findEncoder,
   freshEncoder,
+  registerEncoder,
   studentNames,
   teacherNames,
 } from "../../models/registry.ts";
@@ -39,6 +40,17 @@ Deno.test("encodersNamed() knows the original's names, which need --teacher-ssl 
   assertEquals(named("resnet50w2"), [["moco_resnet50w2", "moco"], ["swav_resnet50w2", "swav"]]);
   assertEquals(named("swav_resnet50w5"), [["swav_resnet50w5", "swav"]]);
   assertEquals(named("resnet51"), []);
+});
+
+Deno.test("registerEncoder() refuses an encoder that does not say which of another one's stems it has", () => {
+  const usual = { ...findEncoder("resnet18"), name: "mine" };
+  const cifar = { ...usual, name: "mine_cifar" };
+  assertThrows(
+    () => registerEncoder({ ...usual, cifar, cifarPad2: undefined }),
+    Error,
+    'expected stem "cifar" of the encoder "mine_cifar", found "imagenet"',
+  );
+  assertEquals(encodersNamed("mine"), []);
 });
 
 Deno.test("students are chosen by their own names alone, teachers also by the original's", () => {

@@ -25,7 +25,14 @@ import { openEncoderSource } from "../../models/encoder_source.ts";
 import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
-import { ENCODERS, encodersOfAllStems, findEncoder, summarize, usualHead } from "../../models/registry.ts";
+import {
+  ENCODERS,
+  encodersOfAllStems,
+  findEncoder,
+  stemNameOf,
+  summarize,
+  usualHead,
+} from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { RunFolder } from "../actors/small_run.ts";
 import { relativeError, withGpu } from "../kernels/check_op.ts";
@@ -153,6 +160,7 @@ Deno.test("findEncoder() gives an encoder the stem that is asked for, and no oth
   for (const encoder of encodersOfAllStems()) {
     const [, suffix] = /(_cifar(?:_pad2)?)?$/.exec(encoder.name)!;
     assertEquals(suffix === undefined, ENCODERS.includes(encoder));
+    assertEquals(stemNameOf(encoder), suffix?.slice(1) ?? "imagenet");
     if (suffix === undefined) assert(stemOf(encoder).includes("/2"), encoder.name);
     else {assertEquals(
         stemOf(encoder),

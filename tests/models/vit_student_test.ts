@@ -60,6 +60,12 @@ Deno.test("a vision transformer with fresh weights is made for the size of its i
   assertEquals(made("vit_small", 96), ["vit_small_96", 37, "conv 16x16/16", "imagenet"]);
   assertEquals(made("vit_tiny", 32, "cifar"), ["vit_tiny_cifar", 65, "conv 4x4/4", "cifar"]);
   assertEquals(made("vit_tiny_cifar", 64), ["vit_tiny_64_cifar", 257, "conv 4x4/4", "cifar"]);
+  // Of images that patches of 16 pixels do not divide, and of the other stem's usual ones.
+  for (const size of [28, 224]) {
+    const name = `vit_small_${size}_cifar`;
+    assertEquals(made("vit_small", size, "cifar"), [name, 1 + (size / 4) ** 2, "conv 4x4/4", "cifar"]);
+    assertEquals(findEncoder(`${name}_mean`, "cifar").name, `${name}_mean`);
+  }
   assertEquals(made("vit_tiny_cifar_mean", 32, "cifar"), ["vit_tiny_cifar_mean", 65, "conv 4x4/4", "cifar"]);
   assertEquals(made("vit_tiny_mean", 32, "cifar"), ["vit_tiny_cifar_mean", 65, "conv 4x4/4", "cifar"]);
   assertEquals(freshEncoder("resnet18", undefined, 97).name, "resnet18");
