@@ -154,7 +154,7 @@ function convNext(shape: ConvNextShape, feature: FeatureKind = "cls"): Encoder {
     // The last norm under its other name.
     unused: ["weight", "bias"].map((name) => ({
       key: `norms.${STAGES - 1}.${name}`,
-      shape: [features],
+      shape: [shape.widths.at(-1)!],
       otherwise: `norm.${name}`,
     })),
     ignores: IGNORED,

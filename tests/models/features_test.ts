@@ -290,6 +290,20 @@ Deno.test("a head is put behind the feature that it was trained on, and behind n
   assertEquals([await takesHead(cls, `${arch}_mean`), await takesHead(mean, arch)], [false, false]);
 });
 
+Deno.test("a ConvNeXt's norm of its last stage is its file's, whichever feature is asked for", async () => {
+  const more = { "norms.3.weight": [64], "norms.3.bias": [64] };
+  await withShapes("dinov3_convnext_d1-1-1-1_w16-32-48-64", { more }, async (path) => {
+    for (const feature of FEATURES) {
+      using source = await openEncoderSource(path, { feature, part: "backbone" });
+      const found = ["weight", "bias"].map((name) => {
+        const norm = source.unused.get(`norms.3.${name}`);
+        return [norm?.shape.join(), norm === source.tensors.get(`norm.${name}`)];
+      });
+      assertEquals(found, [["64", false], ["64", false]], feature);
+    }
+  });
+});
+
 for (const feature of ["mean", "cls+mean"] as const) {
   Deno.test(`both encoders of a pretraining whose heads take ${feature} are recognised with it`, async () => {
     const encoder = findEncoder("vit_tiny_cifar").withFeature!(feature);
