@@ -11,7 +11,7 @@ export interface EncoderOutputs {
   feature: Tensor;
   /**
    * Output of the head [n, 1, 1, d], which SEED's loss uses after normalisation. SimCLR's and SWAV's are already
-   * normalised.
+   * normalised, but for the logits of a classifier.
    */
   embedding: Tensor;
   /**

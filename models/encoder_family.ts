@@ -23,6 +23,8 @@ export interface EncoderClues {
   heads?: number;
   /** The feature that the file says: a head behind two tokens is twice as wide. */
   feature?: FeatureKind;
+  /** Whether the file is of a training of a classifier, see `HeadOptions`. */
+  isClassifier?: boolean;
   /** Whether its table of positions is not learned but MoCo-v3's. */
   fixedPositions?: boolean;
 }

@@ -24,8 +24,8 @@ const known = new WeakMap<Encoder, Map<string, EncoderParts>>();
 export function partsOf(encoder: Encoder, head: HeadOptions): EncoderParts {
   const byHead = known.get(encoder) ?? new Map<string, EncoderParts>();
   known.set(encoder, byHead);
-  const { kind, dimension, hidden } = head;
-  const key = [kind, dimension, hidden].join();
+  const { kind, dimension, hidden, isClassifier } = head;
+  const key = [kind, dimension, hidden, isClassifier].join();
   const parts = byHead.get(key) ?? tracePartsOf(encoder, head);
   byHead.set(key, parts);
   return parts;

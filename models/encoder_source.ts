@@ -122,7 +122,11 @@ export async function openEncoderSource(
     const { config, likelyStem, likelyInput } = state;
     const input = which === "teacher" ? state.teacherInput : state.input ?? likelyInput;
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
-    const clues = cluesOf({ arch: said, input, likelyStem, fixedPositions, config }, { stem, heads });
+    const isClassifier = which !== "teacher" && state.isClassifier;
+    const clues = cluesOf({ arch: said, input, likelyStem, fixedPositions, config, isClassifier }, {
+      stem,
+      heads,
+    });
     const wanted = arch === undefined ? undefined : findEncoder(arch, stem);
     const named = wanted && ofAnySize ? sizedAs(wanted, tensors) : wanted;
     const other = describeOtherModel(tensors, named);
@@ -136,7 +140,7 @@ export async function openEncoderSource(
       ? chooseFeature(recognize(path, tensors, part, clues), feature ?? input?.feature)
       : chooseFeature(named, feature ?? (isAsked ? featureLeftOpen(named, input?.feature) : undefined));
     if (part === "encoder" && findHead(tensors) !== undefined) requireFeatureOfHead(path, encoder, input);
-    const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
+    const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part, clues);
     const advise = () => adviseChoice(tensors, part, encoder);
     const found = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
     const matched = completeEntries(entries, found, config?.ropeTheta);

@@ -21,6 +21,11 @@ export interface HeadOptions {
   dimension: number;
   /** Length of the hidden layer. Default: the encoder's usual one. */
   hidden?: number;
+  /**
+   * Whether a `linear` one is the classifier of a linear evaluation or a fine-tuning, which is trained behind the feature in the
+   * place of the encoder's own head. It is called `fc` then, and its outputs are logits, which no encoder normalises.
+   */
+  isClassifier?: boolean;
 }
 
 /** Index of each layer within the head, as `nn.Sequential` counts them. */

@@ -243,11 +243,11 @@ function describeEncoder(
     recognized: recognized.map((encoder) => encoder.name),
     part,
     head,
-    otherHeads: recognized.length > 0 ? expectPart(recognized[0], tensors, part).otherHeads : [],
+    otherHeads: recognized.length > 0 ? expectPart(recognized[0], tensors, part, clues).otherHeads : [],
   } as const;
   const [encoder] = recognized;
   if (encoder !== undefined) {
-    const { entries } = expectPart(encoder, tensors, part);
+    const { entries } = expectPart(encoder, tensors, part, clues);
     const embedding = encoder.head === "none" && head === undefined ? encoder.features : undefined;
     return { ...described, embedding, parameters: countParameters(entries, tensors), tensors: tensors.size };
   }
@@ -265,7 +265,7 @@ function isForeign(
 ): boolean {
   if (recognizeEncoders(tensors, "encoder", clues).length > 0) return false;
   const [encoder] = recognizeEncoders(tensors, "backbone", clues);
-  return encoder !== undefined && expectPart(encoder, tensors, "backbone").otherHeads.includes(root);
+  return encoder !== undefined && expectPart(encoder, tensors, "backbone", clues).otherHeads.includes(root);
 }
 
 function countParameters(

@@ -31,9 +31,14 @@ export function methodOf({ root, kind }: FoundHead): TeacherSsl {
 }
 
 /** What must be there of an encoder, with the head that is there. */
-export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart): ExpectedPart {
+export function expectPart(
+  encoder: Encoder,
+  tensors: Shapes,
+  part: EncoderPart,
+  { isClassifier }: Pick<EncoderClues, "isClassifier"> = {},
+): ExpectedPart {
   // A backbone's file may have no head, and the backbone does not depend on it.
-  const found = findHead(tensors);
+  const found = findHeadOf(tensors, isClassifier);
   const head = found ?? usualHead(encoder);
   const parts = partsOf(encoder, head);
   const entries = parts[part];
@@ -54,6 +59,12 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
     roots.has(rootOf(key)) || optional.has(key) || key.startsWith(LOSS_LAYER) ||
     classifiers.some((layer) => key.startsWith(`${layer}.`)) || encoder.ignores?.test(key) === true;
   return { head, entries, isOptional, otherHeads: [...others, ...classifiers] };
+}
+
+/** The head that some tensors have, which a training of a classifier has put there or not. */
+function findHeadOf(tensors: Shapes, isClassifier = false): FoundHead | undefined {
+  const head = findHead(tensors);
+  return isClassifier && head?.root === "fc" && head.kind === "linear" ? { ...head, isClassifier } : head;
 }
 
 /** What programs call the layers that they put behind a backbone. */
@@ -94,9 +105,14 @@ function rootOf(key: string): string {
 }
 
 /** Whether the tensors are those of an encoder and no others; batch norm's counters are not looked at. */
-export function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
+export function fits(
+  encoder: Encoder,
+  tensors: Shapes,
+  part: EncoderPart,
+  clues: Pick<EncoderClues, "isClassifier"> = {},
+): boolean {
   if (!begins(encoder, tensors)) return false;
-  const { entries, isOptional } = expectPart(encoder, tensors, part);
+  const { entries, isOptional } = expectPart(encoder, tensors, part, clues);
   const expected = requiredOf(entries);
   return expected.every((entry) => isThere(tensors, entry)) &&
     countRequired(tensors, isOptional) === expected.length;
@@ -123,10 +139,9 @@ function isThere(tensors: Shapes, { key, shape }: StateEntry): boolean {
 
 /** What a file says of its encoder, and what is asked for. */
 export function cluesOf(
-  { arch, input, likelyStem, fixedPositions, config }: Pick<
-    StateDict,
-    "arch" | "input" | "likelyStem" | "fixedPositions" | "config"
-  >,
+  { arch, input, likelyStem, fixedPositions, config, isClassifier }:
+    & Pick<StateDict, "arch" | "input" | "likelyStem" | "fixedPositions" | "config">
+    & Partial<Pick<StateDict, "isClassifier">>,
   { stem, heads }: Pick<EncoderClues, "stem" | "heads"> = {},
 ): EncoderClues {
   return {
@@ -137,6 +152,7 @@ export function cluesOf(
     stem,
     heads: heads ?? input?.heads ?? config?.heads,
     feature: input?.feature,
+    isClassifier,
   };
 }
 
@@ -166,14 +182,14 @@ export function recognizeEncoders(
     const stems = (stem === undefined ? [...ofStems.values()] : [ofStems.get(stem)])
       .filter((encoder) => encoder !== undefined)
       .map((encoder) => withSavedFeature(encoder, feature))
-      .filter((encoder) => fits(encoder, tensors, part));
+      .filter((encoder) => fits(encoder, tensors, part, clues));
     if (stems.length < 2) return stems;
     const likely = likelyStem && ofStems.get(likelyStem);
     return [stems.find(isSaid) ?? stems.find((encoder) => encoder === likely) ?? stems[0]];
   };
   const preferred = ENCODERS.filter(isPreferred).flatMap(fittingOf);
   const listed = preferred.length > 0 ? preferred : ENCODERS.flatMap(fittingOf);
-  const read = ofFamilies.filter((encoder) => fits(encoder, tensors, part));
+  const read = ofFamilies.filter((encoder) => fits(encoder, tensors, part, clues));
   return [...listed, ...read].toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
 }
 

@@ -7,7 +7,7 @@ import { resnetFeatures, type ResNetShape, traceResNet } from "./resnet.ts";
 /** The original wraps the network once more, and so its keys. */
 const PREFIX = "module.";
 
-/** The encoder. Its head has a batch norm, and its embedding is L2-normalised. */
+/** The encoder. Its head has a batch norm, and its embedding is L2-normalised, but for the logits of a classifier. */
 export function simclrResNet50(): Encoder {
   const shape: ResNetShape = { depth: 50, prefix: PREFIX };
   const features = resnetFeatures(shape);
@@ -23,7 +23,10 @@ export function simclrResNet50(): Encoder {
     trace(b, images, head) {
       const traced = traceResNet(b, images, shape);
       const projected = projectionHead(b, `${PREFIX}fc`, features, head)(traced.feature);
-      return { ...traced, embedding: b.graph.apply(l2Normalize, [projected], {}) };
+      return {
+        ...traced,
+        embedding: head.isClassifier ? projected : b.graph.apply(l2Normalize, [projected], {}),
+      };
     },
   };
 }

@@ -14,7 +14,7 @@ const HEADS = {
 
 /**
  * The encoder of a width: the channels of every layer, the first convolution's too, are `width` times as many. Its
- * embedding is L2-normalised.
+ * embedding is L2-normalised, but for the logits of a classifier, which is called `fc`.
  *
  * The original pads images by 1 with zeros and its first convolution by 2: together the usual padding of 3.
  */
@@ -33,6 +33,9 @@ export function swavResNet50(width: keyof typeof HEADS): Encoder {
     head: kind,
     trace(b, images, head) {
       const traced = traceResNet(b, images, shape);
+      if (head.isClassifier) {
+        return { ...traced, embedding: projectionHead(b, "fc", features, head)(traced.feature) };
+      }
       const projected = projectionHead(b, "projection_head", features, head, hidden)(traced.feature);
       return { ...traced, embedding: b.graph.apply(l2Normalize, [projected], {}) };
     },

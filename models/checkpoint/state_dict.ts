@@ -56,6 +56,8 @@ export interface StateDict extends Disposable {
   readonly formats?: readonly string[];
   /** Whether this project wrote it, and not to export it. */
   readonly isOurs: boolean;
+  /** Whether it is of a training of a classifier: a linear evaluation or a fine-tuning, which save its best accuracy. */
+  readonly isClassifier: boolean;
   /** The whole file. */
   readonly file: CheckpointFile;
   /** Closes the file; tensors cannot be read any more. */
@@ -119,6 +121,8 @@ const USUAL_PLACES = ["state_dict", "model"];
 const NOT_WEIGHTS = new Set<TorchValue>(["optimizer", "scaler", "amp", "scheduler", "seed_resume"]);
 /** What training programs of others do not write. */
 const OURS = ["seed_resume", "seed_sweep"];
+/** What MoCo's `main_lincls.py` and PyTorch's example of ImageNet save beside a classifier. */
+const BEST_ACCURACY = "best_acc1";
 /** Weights that an encoder has at least; fewer are statistics, such as a mean image, where dicts of weights lie beside them. */
 const LEAST_WEIGHTS = 3;
 const SHOWN_KEYS = 4;
@@ -178,6 +182,7 @@ export function describeFile(
     inputIsOfRun: ofRun !== undefined,
     teacherInput: readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail) ?? ofRun,
     isOurs: OURS.some((key) => root.has(key)),
+    isClassifier: root.has(BEST_ACCURACY),
     file,
     close: () => file.close(),
     [Symbol.dispose]: () => file.close(),

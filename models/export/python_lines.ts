@@ -46,8 +46,8 @@ function modelLines({ part, encoder, head }: Exported): string[] {
   }
   if (part === "backbone" || head === undefined) return [...lines, "model.fc = torch.nn.Identity()"];
   const layers = headLayers(features, head);
-  // SWAV's head lies beside the network, so that `model(images)` gives features.
-  return ssl === "swav"
+  // SWAV's own head lies beside the network, so that `model(images)` gives features.
+  return ssl === "swav" && !head.isClassifier
     ? [...lines, "model.fc = torch.nn.Identity()", `model.projection_head = ${layers}`]
     : [...lines, `model.fc = ${layers}`];
 }

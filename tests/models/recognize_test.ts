@@ -1,9 +1,19 @@
 // Which encoder a file holds, where it has a classifier in place of a head: as fine-tunings and linear evaluations write it.
 import { assertEquals } from "@std/assert";
+import { elementCount, Graph } from "../../kernels/graph.ts";
+import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
+import { buildLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { FEATURES } from "../../models/encoder.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { inputJson } from "../../models/checkpoint/saved_input.ts";
+import { plainKey } from "../../models/checkpoint/state_dict.ts";
+import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
+import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import { partsOf } from "../../models/encoder_parts.ts";
+import { traceOnnxModel } from "../../models/export/onnx_model.ts";
+import { pythonLines } from "../../models/export/python_lines.ts";
+import { inspectCheckpoint } from "../../models/inspect.ts";
 import { findEncoder, listedEncoders, stemsOf, summarize, usualHead } from "../../models/registry.ts";
 import { writeSparse } from "./checkpoint/sparse_file.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
@@ -40,3 +50,65 @@ Deno.test("every encoder comes back under its own name from a file with a classi
       assertEquals(source.encoder.name, encoder.name);
     }
   }));
+
+/** The checkpoint of a linear evaluation of an encoder, whose weights are zeros. */
+function linearCheckpoint(arch: string, classes: number) {
+  const encoder = findEncoder(arch);
+  const backbone = partsOf(encoder, usualHead(encoder)).backbone.filter(({ kind }) => kind !== "counter")
+    .map(({ key, shape }) => ({
+      key: plainKey(key),
+      dtype: "float16" as const,
+      shape,
+      data: new Uint16Array(elementCount(shape)),
+    }));
+  const { features } = encoder;
+  const values = new Map([
+    ["fc.weight", new Float32Array(classes * features)],
+    ["fc.bias", new Float32Array(classes)],
+  ]);
+  return buildLinearCheckpoint({
+    ...{ epoch: 1, arch, backbone, classes, features, chosen: 0 },
+    probes: [{ lr: 30, best: 50, values, momentum: new Map() }],
+    sgd: { lr: 30, momentum: 0.9, weightDecay: 0 },
+  });
+}
+
+for (const arch of ["simclr_resnet50", "swav_resnet50", "swav_resnet50w2"]) {
+  Deno.test(`the classifier of a linear evaluation of ${arch} is exported as logits`, () =>
+    withFolder(async (folder) => {
+      const path = `${folder}/model_best.pth.tar`;
+      await writeTorchFile(path, linearCheckpoint(arch, 12));
+      for (const asked of [{}, { arch, isAsked: true }]) {
+        using source = await openEncoderSource(path, { ...asked, part: "encoder" });
+        const { encoder, head, beside } = source;
+        assertEquals([encoder.name, head.kind, head.dimension, beside], [arch, "linear", 12, []]);
+        const traced = traceOnnxModel({
+          ...{ encoder, head, part: "encoder", normalize: false },
+          input: inputOf(encoder, { imageSize: 64 }),
+        });
+        assertEquals(traced.graph.node.filter(({ opType }) => opType === "ReduceL2"), []);
+        const keys = traced.weights.flatMap(({ keys }) => keys).map(plainKey);
+        assertEquals(keys.slice(-2), ["fc.weight", "fc.bias"]);
+        const lines = pythonLines({
+          ...{ format: "pth", part: "encoder", normalize: false, files: ["a.pth"], names: "plain" },
+          ...{ encoder: encoder.name, head },
+        });
+        assertEquals(
+          lines.filter((line) => line.includes(".fc") || line.includes("head")),
+          arch === "swav_resnet50w2" ? [] : ["model.fc = torch.nn.Linear(2048, 12)"],
+        );
+      }
+      const { encoders: [{ recognized: [name], part }] } = await inspectCheckpoint(path);
+      assertEquals([name, part], [arch, "encoder"]);
+    }));
+}
+
+Deno.test("a linear head of SimCLR's and SWAV's that is no classifier gives normalised embeddings", () => {
+  for (const arch of ["simclr_resnet50", "swav_resnet50"]) {
+    const graph = new Graph();
+    const images = graph.source("images", [1, 64, 64, 3]);
+    const head = { kind: "linear", dimension: 12 } as const;
+    const { embedding } = findEncoder(arch).trace(new EncoderBuilder(graph, "eval"), images, head);
+    assertEquals(embedding.producer?.op, l2Normalize);
+  }
+});
