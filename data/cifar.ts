@@ -3,8 +3,9 @@
  * label byte, CIFAR-100 two: the coarse one, which is not used, and the fine one. The pixels are 1024 bytes of red, 1024
  * of green and 1024 of blue, row by row (https://www.cs.toronto.edu/~kriz/cifar.html).
  */
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
+import { readNamesFile } from "./class_names.ts";
 import {
   BrokenRowError,
   checkRows,
@@ -88,7 +89,7 @@ export class CifarFiles implements Dataset {
   /**
    * Opens a file, or the `data_batch_*.bin` of a folder as one.
    *
-   * @throws {UserError} where a file's size is not that of whole records
+   * @throws {UserError} where a file's size is not that of whole records, or its class names cannot be read
    */
   static async open(path: string, { onWarning }: CifarOptions = {}): Promise<CifarFiles> {
     const info = await statOrExplain(path);
@@ -119,7 +120,7 @@ export class CifarFiles implements Dataset {
           }; only the others are used`,
         );
       }
-      return new CifarFiles(path, files, version!, await readNames(folder, version!));
+      return new CifarFiles(path, files, version!, readNames(folder, version!));
     } catch (error) {
       for (const { file } of files) file.close();
       throw error;
@@ -235,10 +236,14 @@ async function recogniseVersion(path: string): Promise<{ version: Version; rows:
   );
 }
 
-async function readNames(folder: string, { names, classes }: Version): Promise<string[] | undefined> {
-  const path = `${folder}/${names}`;
-  const isThere = await Deno.stat(path).then(({ isFile }) => isFile, () => false);
-  const text = isThere ? await Deno.readTextFile(path).catch(() => "") : "";
+/** Paths of the files beside a file of CIFAR in which class names may be: which one depends on its version. */
+export function cifarNamesPaths(path: string): string[] {
+  return VERSIONS.map(({ names }) => join(dirname(path), names));
+}
+
+/** @throws {UserError} where the file cannot be read */
+function readNames(folder: string, { names, classes }: Version): string[] | undefined {
+  const text = readNamesFile(`${folder}/${names}`) ?? "";
   const found = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
   return found.length === classes ? found : undefined;
 }

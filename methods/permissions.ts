@@ -2,6 +2,8 @@
 import { basename, dirname, isAbsolute, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheFileOf } from "../data/cache_choice.ts";
+import { cifarNamesPaths } from "../data/cifar.ts";
+import { classNamesPath } from "../data/class_names.ts";
 import { lineIndexPath } from "../data/line_index.ts";
 import { sharpModule } from "../data/sharp.ts";
 import { findPluginImports } from "../actors/plugin_imports.ts";
@@ -60,9 +62,18 @@ export function given(...paths: (string | null | undefined)[]): string[] {
   return paths.filter((path) => path !== null && path !== undefined);
 }
 
-/** Images to read: a folder, or a file with its index beside it. */
+/** Images to read, without their labels: a folder, or a file with what is read beside it. */
+export function imagesAt(...paths: (string | null | undefined)[]): string[] {
+  return given(...paths).flatMap((path) => {
+    if (path.endsWith(".tsv")) return [path, lineIndexPath(path)];
+    return /\.bin$/i.test(path) ? [path, ...cifarNamesPaths(path)] : [path];
+  });
+}
+
+/** Images to read with their labels: {@linkcode imagesAt}, and the names of the classes of TSV files. */
 export function dataAt(...paths: (string | null | undefined)[]): string[] {
-  return given(...paths).flatMap((path) => path.endsWith(".tsv") ? [path, lineIndexPath(path)] : [path]);
+  const tables = given(...paths).filter((path) => path.endsWith(".tsv"));
+  return [...imagesAt(...paths), ...tables.map((path) => classNamesPath(path))];
 }
 
 /** A checkpoint to read: its file and what lies beside it, or the folder of the files that it is cut into. */

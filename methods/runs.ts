@@ -28,7 +28,7 @@ import type { LinearOptions } from "./linear_probe/options.ts";
 import type { LinearResult } from "./linear_probe/run.ts";
 import { findVote, HELD_OUT } from "./held_out.ts";
 import { type RankedSettings, startMethod, withPlugins } from "./method.ts";
-import { checkpointAt, dataAt } from "./permissions.ts";
+import { checkpointAt, dataAt, imagesAt } from "./permissions.ts";
 import {
   encoderFlags,
   evalResizeFlag,
@@ -311,7 +311,7 @@ export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRu
   const needs = () => ({
     decodes: true,
     computes: true,
-    read: [...dataAt(input.data), ...checkpointAt(pretrained)],
+    read: [...imagesAt(input.data), ...checkpointAt(pretrained)],
   });
   const work = async (tell: EmitRows, signal: AbortSignal) => {
     checkNames(EMBED_TABLE, [...UNFLAGGED, "neighbours"], asked);

@@ -1,7 +1,7 @@
 /** `deno task tsv`: images in, TSV files and a summary out. The work itself is `data/convert/`. */
 import { counted, printableLine } from "../../data/printable.ts";
 import { dirname, join } from "node:path";
-import { CLASS_NAMES_FILE, readClassNames } from "../../data/class_names.ts";
+import { classNamesPath, readClassNames } from "../../data/class_names.ts";
 import { checkSources, convert, type RowEvents } from "../../data/convert/convert.ts";
 import {
   classNamesOf,
@@ -110,7 +110,7 @@ async function prepareOutputs(
     ? { train: output, test: "" }
     : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
   const folder = dirname(paths.train);
-  const classes = join(folder, CLASS_NAMES_FILE);
+  const classes = classNamesPath(paths.train);
   const known = readClassNames(paths.train);
   const hasThem = classNames !== undefined && listOf(classNames) === listOf(known ?? []);
   const names = hasThem || classNames === undefined ? null : classes;

@@ -9,6 +9,7 @@ import {
   checkpointAt,
   dataAt,
   given,
+  imagesAt,
   type Needs,
   permissionFlags,
   type Permissions,
@@ -88,7 +89,7 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
   embed(args, folder) {
     const { request, file, sheet } = running(parseEmbedFlags(args, { encoders: encoderNames(), folder }));
     const written = given(file?.path, sheet).map((path) => dirname(path));
-    const read = [...dataAt(request.data), ...checkpointAt(request.pretrained), ...written];
+    const read = [...imagesAt(request.data), ...checkpointAt(request.pretrained), ...written];
     return { decodes: true, computes: true, read, write: written };
   },
   tsv(args, folder) {

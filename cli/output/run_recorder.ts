@@ -198,7 +198,7 @@ export class RunRecorder {
         data,
         rows,
         labels,
-        classNames: classNames ?? readClassNames(data),
+        classNames: classNames ?? (data.endsWith(".tsv") ? readClassNames(data) : undefined),
         views: await makeSprite(views, SPRITE),
       });
     });

@@ -1,12 +1,12 @@
 // Each task is run with exactly the permissions that `doctor --permissions` prints, and uses every one of them.
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { permissionsOf, RESTRICTED_TASKS } from "../../../cli/flags/permissions.ts";
 import { permissionFlags } from "../../../methods/permissions.ts";
-import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { runProgram } from "../run_program.ts";
 
 const program = (task: string) => fileURLToPath(new URL(`../../../cli/commands/${task}.ts`, import.meta.url));
@@ -176,7 +176,7 @@ Deno.test("the permissions of a command follow its paths, and what lies in anoth
     ...["--test-data", "d", "--no-tensorboard", "--ui", "--ui-host", "0.0.0.0"],
   );
   const own = named.read.filter((path) => path.startsWith("/nowhere"));
-  assertEquals(own, ["/nowhere/here/d.tsv", "/nowhere/here/d.lineidx", "/nowhere/here/d"]);
+  assertEquals(own, ["d.tsv", "d.lineidx", "d", "classes.txt"].map((name) => `/nowhere/here/${name}`));
   assertEquals([named.sys, named.net], [["cpus", "systemMemoryInfo"], ["0.0.0.0"]]);
   const kept = await of("distill", "--cache", "/disk/images.cache", "--output", "run");
   assertEquals(kept.write, ["/nowhere/here/run", "/disk"]);
@@ -189,6 +189,52 @@ Deno.test("the permissions of a command follow its paths, and what lies in anoth
   const hosts = ["192.0.2.1", "::1", "localhost"];
   const nets = await Promise.all(hosts.map(async (host) => (await of("ui", "--host", host)).net));
   assertEquals(nets, [["192.0.2.1"], ["[::1]"], ["127.0.0.1"]]);
+});
+
+Deno.test("labels that differ in meaning are seen with the permissions that doctor prints, and not without", async () => {
+  using folder = new RunFolder(4, 4);
+  const write = (name: string, content: string | Uint8Array) => {
+    const path = join(folder.path, name);
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    Deno.writeFileSync(path, typeof content === "string" ? new TextEncoder().encode(content) : content);
+    return path;
+  };
+  const names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+  const [inOrder, swapped] = [names, names.toReversed()].map((all) => all.join("\n") + "\n");
+  const records = new Uint8Array(4 * 3073); // of CIFAR-10
+  const pairs = [
+    {
+      data: join(folder.data, "train.tsv"),
+      test: write("other/test.tsv", sampleRows("test.tsv", 4)),
+      beside: [write("data/classes.txt", inOrder), write("other/classes.txt", swapped)],
+    },
+    {
+      data: write("cifar/data_batch_1.bin", records),
+      test: write("cifar_test/test_batch.bin", records),
+      beside: [write("cifar/batches.meta.txt", inOrder), write("cifar_test/batches.meta.txt", swapped)],
+    },
+  ];
+  for (const { data, test, beside } of pairs) {
+    const args = ["--pretrained", TINY_TEACHER, "--image-size", "32", ...PLUGIN, "--test-data", test, data];
+    const permissions = await permissionsOf("knn", args);
+    const errorWith = async (read: readonly string[]) => {
+      const flags = permissionFlags({ ...permissions, read });
+      const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: ["run", "--quiet", "--no-prompt", ...flags, program("knn"), ...args],
+        env: { NO_COLOR: "1" },
+      }).output();
+      assertEquals(code, 1);
+      return new TextDecoder().decode(stderr);
+    };
+    assertStringIncludes(
+      await errorWith(permissions.read),
+      `error: ${test}: expected the classes of ${data} in the same order, found "airplane" at another position`,
+    );
+    assertStringIncludes(
+      await errorWith(permissions.read.filter((path) => path !== beside[1])),
+      `error: Requires read access to "${beside[1]}"; with these options, the run needs: `,
+    );
+  }
 });
 
 Deno.test("docs/library.md: its table of permissions is what doctor prints", async () => {
