@@ -64,5 +64,8 @@ function describe(error: unknown): string {
 }
 
 function isSystemError(error: unknown): error is Error {
-  return error instanceof Error && Object.values(Deno.errors).some((kind) => error instanceof kind);
+  if (!(error instanceof Error)) return false;
+  // Of some errors, such as that of a full disk, Deno has no class of its own, but the system's name.
+  return "code" in error && /^E[A-Z\d]+$/.test(String(error.code)) ||
+    Object.values(Deno.errors).some((kind) => error instanceof kind);
 }

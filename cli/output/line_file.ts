@@ -14,13 +14,20 @@ const REASONS: readonly [pattern: RegExp, reason: string][] = [
   [/Requires all access/, "Deno does not allow programs to write there"],
 ];
 
+/** Why something could not be written, in few words. */
+export function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? message;
+}
+
 /** Says why a file or folder cannot be written, and that `--output` is where to change that. */
 export function describeWriteError(error: unknown, path: string): UserError {
-  const message = error instanceof Error ? error.message : String(error);
-  const reason = REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? message;
-  return new UserError(`cannot write ${path}: ${reason}. Choose another output directory with --output`, {
-    cause: error,
-  });
+  return new UserError(
+    `cannot write ${path}: ${reasonOf(error)}. Choose another output directory with --output`,
+    {
+      cause: error,
+    },
+  );
 }
 
 /**

@@ -40,6 +40,11 @@ export class RunConsole {
     this.effort.attempt("--json on stdout", () => writeAll(Deno.stdout, line));
   }
 
+  /** Shows a line on stdout, whose disk may be full. `log.txt` has all that matters. */
+  readonly #print = (line: string): void => {
+    this.effort.attempt("printing", () => console.log(line));
+  };
+
   /** How long the run will take yet, in seconds; nothing where that cannot be told. */
   get secondsLeft(): number | undefined {
     return this.#progress?.secondsLeft;
@@ -55,7 +60,7 @@ export class RunConsole {
   readonly show = (text: string): void => {
     if (this.#progress !== undefined) return this.#progress.note(text);
     this.#folder.log(text);
-    if (!this.#quiet) console.log(text);
+    if (!this.#quiet) this.#print(text);
   };
 
   /** Something that is not as expected; shown when quiet too. */
@@ -69,19 +74,24 @@ export class RunConsole {
   /** What the run was for; shown when quiet too. */
   readonly report = (text: string): void => {
     this.#folder.log(text);
-    if (!this.#json) console.log(text);
+    if (!this.#json) this.#print(text);
   };
 
   /** Something about a run that does not take place: it is shown, and `log.txt` stays as it is. */
   readonly notice = (text: string): void => {
     this.tell("note", { text });
-    if (!this.#json) console.log(text);
+    if (!this.#json) this.#print(text);
   };
 
   /** Begins to show steps. */
-  start(options: Omit<ProgressOptions, "quiet" | "log">): void {
+  start(options: Omit<ProgressOptions, "quiet" | "log" | "print">): void {
     this.#stopCounting();
-    this.#progress = new Progress({ ...options, quiet: this.#quiet, log: (line) => this.#folder.log(line) });
+    this.#progress = new Progress({
+      ...options,
+      quiet: this.#quiet,
+      log: (line) => this.#folder.log(line),
+      print: this.#print,
+    });
   }
 
   /** A step is done. */
@@ -107,7 +117,7 @@ export class RunConsole {
     this.#counting ??= new CountProgress({
       doing: describePhase(event) + (isBytes ? ", MiB" : ""),
       quiet: this.#quiet,
-      print: console.log,
+      print: this.#print,
     });
     const [done, total] = [event.done, event.total].map((count) =>
       isBytes ? Math.ceil(count / MEBIBYTE) : count

@@ -8,6 +8,7 @@ import { printable, printableLine } from "../../data/printable.ts";
 import { UserError } from "../../errors.ts";
 import { DeviceLostError, hasHardware } from "../../kernels/gpu.ts";
 import { UsageError } from "../flags/flags.ts";
+import { reasonOf } from "../output/line_file.ts";
 import { Interrupted } from "./interrupt.ts";
 
 /** What is shown of an error, and the exit code that goes with it. */
@@ -82,21 +83,29 @@ const TERMINAL_GONE = new Set(["EIO", "ENXIO", "EPIPE"]);
 
 /**
  * Makes the console fit for text from anywhere: control characters are written out, and what is said to a terminal that was
- * closed is lost, so that whoever says it can still save its work.
+ * closed is lost, so that whoever says it can still save its work. What the system refuses otherwise, as on a full disk, is
+ * lost on stderr, where nobody could be told of it; on stdout it is a {@linkcode UserError}.
  *
  * @returns prints an error whose control characters are the program's own
  */
 export function guardConsole(): (text: string) => void {
-  const guarded = (print: (...args: unknown[]) => void) => (...args: unknown[]) => {
-    try {
-      print(...args);
-    } catch (error) {
-      if (!TERMINAL_GONE.has((error as { code?: string }).code ?? "")) throw error;
-    }
+  const guarded = (name: "log" | "error" | "warn" | "info") => {
+    const print = console[name].bind(console);
+    const isStdout = name === "log" || name === "info";
+    return (...args: unknown[]) => {
+      try {
+        print(...args);
+      } catch (error) {
+        const { code } = error as { code?: string };
+        if (code === undefined) throw error;
+        if (!isStdout || TERMINAL_GONE.has(code)) return;
+        throw new UserError(`stdout: ${reasonOf(error)}`, { cause: error });
+      }
+    };
   };
-  const printError = guarded(console.error.bind(console));
+  const printError = guarded("error");
   for (const name of ["log", "error", "warn", "info"] as const) {
-    const print = guarded(console[name].bind(console));
+    const print = guarded(name);
     console[name] = (...args) => print(...args.map((arg) => typeof arg === "string" ? printable(arg) : arg));
   }
   return printError;

@@ -469,6 +469,32 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   assertEquals(readTrainingCheckpoint(DISTILL_CHECKPOINT, file).arch, "tiny_convnet");
 });
 
+Deno.test("distill goes on where the disk under stdout is full, and says so once", {
+  ignore: Deno.build.os !== "linux", // /dev/full is a disk that is always full
+}, async () => {
+  using folder = new RunFolder(8);
+  for (const [name, failed, ...flags] of [["lines", "printing"], ["json", "--json on stdout", "--json"]]) {
+    const command = [Deno.execPath(), ...taskFlags(PROGRAM), PROGRAM, ...smallFlags(folder, name), ...flags];
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: ["-c", `"$@" >/dev/full`, "sh", ...command],
+      stdin: "null",
+      env: { NO_COLOR: "1", ...ONE_THREAD },
+    }).output();
+    const errors = new TextDecoder().decode(stderr);
+    assertEquals(code, 0, errors);
+    const warnings = errors.match(/^warning: .*/gm)!;
+    assertEquals(warnings.length, 1, errors);
+    assertMatch(
+      warnings[0],
+      new RegExp(`^warning: ${failed} failed, and the run continues: .*(full|No space)`),
+    );
+    const log = Deno.readTextFileSync(join(folder.path, name, "log.txt"));
+    for (const line of [warnings[0], "epoch 0 of 1  step 2/2", "checkpoint saved to "]) {
+      assertStringIncludes(log, line);
+    }
+  }
+});
+
 /** Refuses to open the event file, whose name nobody knows before; a plugin comes before all else. */
 const NO_EVENT_FILE = `
 const { openSync } = Deno;

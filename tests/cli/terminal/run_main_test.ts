@@ -135,6 +135,28 @@ Deno.test("runMain() makes every way to the console write control characters out
   assertEquals([stdout, stderr], [shown("log") + shown("info"), shown("error") + shown("warn")]);
 });
 
+Deno.test({
+  name: "runMain() says that the disk under stdout is full; what stderr's disk has no room for is lost",
+  ignore: Deno.build.os !== "linux", // /dev/full is a disk that is always full
+  async fn() {
+    const program = writeProgram(`await runMain(async () => {
+      console.error("begun");
+      if (Deno.args[0] === "log") console.log("said");
+      return 3;
+    });`);
+    const end = async (redirected: string, ...args: string[]) => {
+      const { code, stdout, stderr } = await new Deno.Command("sh", {
+        args: ["-c", `"$@" ${redirected}`, "sh", Deno.execPath(), ...FLAGS, program, ...args],
+      }).output();
+      return [code, ...[stdout, stderr].map((bytes) => new TextDecoder().decode(bytes))];
+    };
+    assertEquals(await end(">/dev/full", "log"), [1, "", "begun\nerror: stdout: the disk is full\n"]);
+    assertEquals(await end("2>/dev/full", "log"), [3, "said\n", ""]);
+    assertEquals(await end(">/dev/full 2>&1", "log"), [1, "", ""]);
+    assertEquals(await end(">/dev/full"), [3, "", "begun\n"]);
+  },
+});
+
 Deno.test("runMain() begins nothing with a Deno that is too old", async () => {
   const runOn = (version: string) =>
     run(
