@@ -120,6 +120,26 @@ Deno.test("./seed without a task lists the tasks of deno.json", options, async (
   }
 });
 
+Deno.test("./seed shows the list where help is asked for, and sets nothing up", options, async () => {
+  await inPlace(async ({ root, run }) => {
+    const { stdout } = await run([]);
+    for (
+      const asked of [
+        "help",
+        "help help",
+        "help --help",
+        "help --mpi",
+        "--mpi --help",
+        "--deno -h",
+        "--version --help",
+      ]
+    ) {
+      assertEquals(await run(asked.split(" ")), { code: 0, stdout, stderr: "" }, asked);
+    }
+    assertEquals([...Deno.readDirSync(root)].map(({ name }) => name).includes(".deno"), false);
+  });
+});
+
 Deno.test("./seed says what to do where there is neither Deno nor npm", options, async () => {
   await inPlace(async ({ run }) => {
     const { code, stdout, stderr } = await run(["where"]);
@@ -206,6 +226,19 @@ Deno.test("./seed passes on that nohup started it", { ignore: Deno.build.os !== 
     await Deno.symlink(Deno.execPath(), join(bin, "deno"));
     assertEquals((await run(["nohup"])).stdout, "undefined\n");
     assertEquals((await run(["nohup"], { by: ["/usr/bin/nohup"] })).stdout, "1\n");
+  });
+});
+
+Deno.test("./seed takes the Deno that a script in PATH runs, which signals must reach", options, async () => {
+  await inPlace(async ({ bin, run }) => {
+    await Deno.mkdir(join(bin, "npm's"));
+    const script = join(bin, "npm's", "bin.cjs");
+    const calls = join(bin, "calls");
+    await writeProgram(script, `echo "$1" >>"${calls}"; "${Deno.execPath()}" "$@"; exit $?`);
+    await Deno.symlink(script, join(bin, "deno"));
+    assertEquals(await run(["--deno"]), { code: 0, stdout: `${Deno.execPath()}\n`, stderr: "" });
+    assertEquals(await run(["args", "x"]), { code: 0, stdout: '["x"]\n', stderr: "" });
+    assertEquals([...new Set((await Deno.readTextFile(calls)).trim().split("\n"))], ["--version", "eval"]);
   });
 });
 
