@@ -10,7 +10,8 @@ import { UserError } from "../../errors.ts";
 import { isIn, makeFolder, removeMadeFolders, takeOutputFolder } from "../../methods/output_folder.ts";
 import type { FolderLock } from "../../data/folder_lock.ts";
 import { readLinesSync } from "../../data/read_lines.ts";
-import { replacePartsSync, replaceTextFileSync } from "../../data/replace_file.ts";
+import { replacePartsSync, replaceTextFileSync, writeAll } from "../../data/replace_file.ts";
+import { openTemporary } from "../../data/temporary.ts";
 import { formatTuning, type Tuning } from "../../kernels/tuning/tuning.ts";
 import { METRICS_ROW, parseRecord, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { MetricsRow, ScoreRow, StatsRow } from "../../ui/records.ts";
@@ -46,17 +47,15 @@ export function isThere(path: string): boolean {
 }
 
 /**
- * Writes a little into a file and takes it away again: a full disk still opens files, only a write finds out.
+ * Writes a little into a folder and takes it away again: a full disk still opens files, only a write finds out.
  *
- * @param named what an error names
- * @throws {UserError} that says why it cannot be written
+ * @throws {UserError} that says why nothing can be written there
  */
-export function probe(file: string, named: string): void {
-  try {
-    attemptWrite(named, () => Deno.writeFileSync(file, new Uint8Array(4096)));
-  } finally {
-    removeIfThere(file);
-  }
+function probe(folder: string): void {
+  attemptWrite(folder, () => {
+    using temporary = openTemporary(join(folder, "probe"));
+    writeAll(temporary.file, new Uint8Array(4096));
+  });
 }
 
 function removeIfThere(path: string): void {
@@ -177,7 +176,7 @@ export class OutputFolder implements Disposable {
       throw error;
     }
     try {
-      if (!folder.isKept) probe(join(path, "probe.tmp"), path);
+      if (!folder.isKept) probe(path);
       return folder;
     } catch (error) {
       folder[Symbol.dispose]();

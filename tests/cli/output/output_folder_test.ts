@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { OutputFolder, SUPERSEDED_SCORES } from "../../../cli/output/output_folder.ts";
 import { UserError } from "../../../errors.ts";
 import { IS_LONG } from "../../long.ts";
+import { skip } from "../../skip.ts";
 import { statsOf } from "../../ui/recorded_run.ts";
 
 function row(epoch: number, step: number) {
@@ -300,22 +301,55 @@ Deno.test(
   }),
 );
 
+Deno.test("OutputFolder says when the disk is full before a run", {
+  ignore: Deno.build.os !== "linux",
+}, ({ name }) => {
+  inFolder((path) => {
+    const call = (command: string, ...args: string[]) =>
+      new Deno.Command(command, { args, stderr: "null" }).outputSync().success;
+    if (!call("mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", path)) {
+      return skip(name, "a small file system cannot be mounted here, which takes root");
+    }
+    try {
+      const full = `cannot write ${path}: the disk is full`;
+      Deno.writeFileSync(join(path, "filler"), new Uint8Array(12288));
+      assertThrows(() => OutputFolder.open(path, "auto"), UserError, full);
+      Deno.removeSync(join(path, "filler"));
+      using folder = OutputFolder.open(path, "auto");
+      folder.log("fits"); // as the probe is gone
+    } finally {
+      call("umount", "-l", path);
+    }
+  })();
+});
+
 Deno.test({
-  name: "OutputFolder says when the disk is full, before and during a run",
+  name: "OutputFolder says when the disk is full during a run",
   ignore: Deno.build.os !== "linux", // /dev/full is a disk that is always full
   fn: inFolder((path) => {
     Deno.symlinkSync("/dev/full", join(path, "metrics.jsonl"));
-    Deno.symlinkSync("/dev/full", join(path, "probe.tmp"));
-    assertThrows(
-      () => OutputFolder.open(path, "auto"),
-      UserError,
-      `cannot write ${path}: the disk is full`,
-    );
-    using folder = OutputFolder.open(path, "auto"); // the failed probe took its link away
+    using folder = OutputFolder.open(path, "auto");
     folder.log("fits");
     assertThrows(() => folder.metrics(row(0, 1)), UserError, "metrics.jsonl: the disk is full");
   }),
 });
+
+Deno.test(
+  "OutputFolder tries the disk without touching a file of others",
+  inFolder((parent) => {
+    const [path, mine] = [join(parent, "run"), join(parent, "mine.txt")];
+    Deno.mkdirSync(path);
+    Deno.writeTextFileSync(mine, "mine");
+    Deno.symlinkSync(mine, join(path, "probe.tmp"));
+    Deno.writeTextFileSync(join(path, "probe"), "mine");
+    using _ = OutputFolder.open(path);
+    for (const file of [mine, join(path, "probe.tmp"), join(path, "probe")]) {
+      assertEquals(Deno.readTextFileSync(file), "mine");
+    }
+    const names = [...Deno.readDirSync(path)].map(({ name }) => name).sort();
+    assertEquals(names, [".lock", "log.txt", "metrics.jsonl", "probe", "probe.tmp"]);
+  }),
+);
 
 Deno.test({
   name: "OutputFolder says when the folder cannot be written",
