@@ -169,6 +169,8 @@ async function explain(error: Error, path: string): Promise<string> {
     ? `the folder ${folder} does not exist; create it first`
     : code === "EROFS" || error instanceof Deno.errors.PermissionDenied
     ? `${folder} is not writable; choose another folder`
+    : error instanceof Deno.errors.NotCapable // whose message has the random name of the temporary file
+    ? `Deno has no permission to read and write ${folder}; grant both, or choose another folder`
     : error.message;
   const before = await Deno.stat(path).then(
     () => "the previous file is untouched",

@@ -13,7 +13,7 @@ import {
 import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import { identifyEncoder } from "../actors/load_encoder.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
-import { dataListener, describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
+import { dataListener, describeRestart, listenToActors } from "../actors/notices.ts";
 import { CANNOT_BEGIN_AGAIN, requireSame } from "../actors/ranks/peers.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
@@ -88,7 +88,6 @@ export async function runKnnEvaluation(
 ): Promise<Accuracy[]> {
   if (options.mixedPrecision) await requireHalf();
   options = await withDecoding(options);
-  emit = withWarningsOnce(emit);
   const early = earlySignal(signal, ranks);
   const read = async (path: string) => {
     using dataset = await openDataset(path, dataListener(emit, early));

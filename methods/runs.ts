@@ -1,7 +1,7 @@
 /** The library's way in: what the command line does, for programs. Every option has the command line's default. */
 import { Run } from "../actors/run.ts";
 import type { Accuracy } from "../actors/messages.ts";
-import { findingListener } from "../actors/notices.ts";
+import { findingListener, withWarningsOnce } from "../actors/notices.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
@@ -214,7 +214,8 @@ export function knn(given: KnnInput, settings: RankedSettings = {}): Run<KnnEven
     computes: true,
     read: [...dataAt(data, testData === HELD_OUT ? null : testData), ...checkpointAt(pretrained)],
   });
-  const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
+  const work = async (emit: (event: KnnEvent) => void, signal: AbortSignal) => {
+    const tell = withWarningsOnce(emit); // the images are read to hold some of them out, and once more
     checkNames(KNN_TABLE, UNFLAGGED, input);
     checkOptions(KNN_TABLE, input, ["data"]);
     const choice = { arch, isAsked: true, stem, which, weights, heads, feature, part: "backbone" } as const;

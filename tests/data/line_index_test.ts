@@ -199,6 +199,8 @@ Deno.test("openLineIndex() keeps the offsets in memory where it may not write, a
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0], `${lineIndexPath(tsv)} could not be saved`);
   assertStringIncludes(warnings[0], "in memory");
+  // Where several readers find the same, it is told of once by its text.
+  assertEquals((await openRestricted(tsv, [])).warnings, warnings);
   assertEquals([...Deno.readDirSync(folder.path)].map((entry) => entry.name), ["a.tsv"]);
 });
 

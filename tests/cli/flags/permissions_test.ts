@@ -237,6 +237,16 @@ Deno.test("labels that differ in meaning are seen with the permissions that doct
   }
 });
 
+Deno.test("an index that cannot be saved with the permissions that doctor prints is told of once", async () => {
+  using folder = new RunFolder(16);
+  folder.relabel();
+  const train = join(folder.data, "train.tsv");
+  const args = ["--pretrained", TINY_TEACHER, "--image-size", "32", "--knn-k", "3", ...PLUGIN, train];
+  const warnings = (await runRestricted("knn", args)).match(/^warning: .*/gm)!;
+  assertEquals(warnings.length, 1, warnings.join("\n"));
+  assertStringIncludes(warnings[0], `Deno has no permission to read and write ${folder.data}`);
+});
+
 Deno.test("docs/library.md: its table of permissions is what doctor prints", async () => {
   const text = Deno.readTextFileSync(new URL("../../../docs/library.md", import.meta.url));
   const rows = [...text.matchAll(/^\| `(\w+)((?: [^`|]+)?)` +\|(.*?)\|(.*?)\|(.*?)\|$/gm)]
