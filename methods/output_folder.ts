@@ -42,6 +42,24 @@ export function makeFolder(path: string): string[] {
   return made;
 }
 
+/**
+ * Makes a folder that was not there, with the missing ones above it: where there is something of its name, that name gets `-2`,
+ * `-3` and so on at its end. Of several processes that ask for one name at once, each gets a folder of its own.
+ *
+ * @returns as {@linkcode makeFolder} does; the first one is the folder
+ */
+export function makeNewFolder(path: string): string[] {
+  const above = makeFolder(dirname(path));
+  for (let folder = path, i = 2;; folder = `${path}-${i++}`) {
+    try {
+      Deno.mkdirSync(folder);
+      return [folder, ...above];
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    }
+  }
+}
+
 /** Whether there is nothing at a path. What lies above the folder of a run may be without permissions, for which Deno would ask. */
 function isMissing(path: string): boolean {
   const states = (["read", "write"] as const).map((name) => Deno.permissions.querySync({ name, path }).state);

@@ -277,7 +277,11 @@ async function lead<Event extends { type: string }, Result extends object, Befor
   const resume = command.resumesIfThere ? "auto" : options.resume;
   const { name: adapter } = await describeAdapter();
   const { evaluate = false } = options;
-  using folder = OutputFolder.open(options.output, resume, world && RELAUNCH_PATIENCE_MS, evaluate);
+  // Another run that was started in the same second has the same name.
+  using folder = command.resumeFlags.namesOutput
+    ? OutputFolder.open(options.output, resume, world && RELAUNCH_PATIENCE_MS, evaluate)
+    : OutputFolder.openNew(options.output);
+  options.output = folder.path;
   if (resume !== null && !evaluate) await removeLeftovers(options.output);
   const resumed = await training.findStart?.();
   Object.assign(options, resumed);

@@ -7,7 +7,13 @@ import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
 import type { TraceSpan } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
-import { isIn, makeFolder, removeMadeFolders, takeOutputFolder } from "../../methods/output_folder.ts";
+import {
+  isIn,
+  makeFolder,
+  makeNewFolder,
+  removeMadeFolders,
+  takeOutputFolder,
+} from "../../methods/output_folder.ts";
 import type { FolderLock } from "../../data/folder_lock.ts";
 import { readLinesSync } from "../../data/read_lines.ts";
 import { replacePartsSync, replaceTextFileSync, writeAll } from "../../data/replace_file.ts";
@@ -165,6 +171,27 @@ export class OutputFolder implements Disposable {
     evaluates = false,
   ): OutputFolder {
     const made = attemptWrite(path, () => makeFolder(path));
+    return OutputFolder.#open(path, made, resume, patienceMs, evaluates);
+  }
+
+  /**
+   * {@linkcode OutputFolder.open} with a folder that was not there, for a run whose folder the program names: `path`, or that
+   * with a number at its end ({@linkcode makeNewFolder}).
+   *
+   * @throws {UserError} where the folder cannot be made or written
+   */
+  static openNew(path: string): OutputFolder {
+    const made = attemptWrite(path, () => makeNewFolder(path));
+    return OutputFolder.#open(made[0], made);
+  }
+
+  static #open(
+    path: string,
+    made: readonly string[],
+    resume: string | null = null,
+    patienceMs?: number,
+    evaluates = false,
+  ): OutputFolder {
     let lock: FolderLock | undefined;
     let folder: OutputFolder;
     try {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { OutputFolder, SUPERSEDED_SCORES } from "../../../cli/output/output_folder.ts";
 import { UserError } from "../../../errors.ts";
 import { IS_LONG } from "../../long.ts";
@@ -369,6 +370,43 @@ Deno.test({
     assertThrows(() => OutputFolder.open(path), UserError, "permission denied");
     Deno.chmodSync(path, 0o700);
   }),
+});
+
+Deno.test("OutputFolder.openNew() gives each of several processes a folder of its own", async () => {
+  const parent = await Deno.makeTempDir({ prefix: "seed-output-" });
+  const path = join(parent, "output", "distill-20251125-014512");
+  const program = `
+    import { OutputFolder } from ${
+    JSON.stringify(import.meta.resolve("../../../cli/output/output_folder.ts"))
+  };
+    await Deno.stdin.read(new Uint8Array(1)); // until all are here
+    using folder = OutputFolder.openNew(${JSON.stringify(path)});
+    folder.begin({}, null);
+    console.log(folder.path);
+    await Deno.stdin.read(new Uint8Array(1));
+  `;
+  try {
+    const config = fileURLToPath(new URL("../../../deno.json", import.meta.url));
+    const module = `data:text/typescript,${encodeURIComponent(program)}`;
+    const children = Array.from({ length: 4 }, () =>
+      new Deno.Command(Deno.execPath(), {
+        args: ["run", "--quiet", "--no-check", "-A", "--config", config, module],
+        ...{ stdin: "piped", stdout: "piped" },
+      }).spawn());
+    const writers = children.map(({ stdin }) => stdin.getWriter());
+    await Promise.all(writers.map((writer) => writer.write(new Uint8Array(1))));
+    const paths = await Promise.all(children.map(async (child, i) => {
+      const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+      const { value } = await reader.read();
+      await writers[i].close();
+      await reader.cancel();
+      await child.status;
+      return value?.trim();
+    }));
+    assertEquals(paths.toSorted(), [path, ...[2, 3, 4].map((number) => `${path}-${number}`)]);
+  } finally {
+    await Deno.remove(parent, { recursive: true });
+  }
 });
 
 Deno.test("OutputFolder keeps a second run out, as long as the first has it", () => {
