@@ -1,6 +1,7 @@
 /** The augmentations of views by name. */
 import { UserError } from "../../errors.ts";
 import { BLUR_SIGMA_LIMIT } from "./blur_weights.ts";
+import { filterProblem } from "./resize_table.ts";
 import {
   type Augmentation,
   mocoV1Augmentation,
@@ -60,7 +61,7 @@ export function findAugmentation(name: string): MakeAugmentation {
 
 /** What is wrong with an augmentation of one's own, if anything; without types it may lack any part. */
 function problemOf(
-  { size, scale, ratio, jitter, grayscaleProbability, blur, flipProbability }: Partial<Augmentation>,
+  { size, scale, ratio, filter, jitter, grayscaleProbability, blur, flipProbability }: Partial<Augmentation>,
   asked: number,
 ): string | undefined {
   if (size !== asked) {
@@ -91,4 +92,5 @@ function problemOf(
   if (!isRange(blur?.sigma, (value) => value >= 0 && value < BLUR_SIGMA_LIMIT)) {
     return `blur.sigma: expected two numbers from 0 to below ${BLUR_SIGMA_LIMIT}, found ${blur?.sigma}`;
   }
+  return filterProblem(filter);
 }

@@ -7,6 +7,16 @@
 /** Filters that torchvision's `InterpolationMode` names the same; both are widened when shrinking (antialiased). */
 export type ResizeFilter = "bilinear" | "bicubic";
 
+/** All of them. */
+export const RESIZE_FILTERS: readonly ResizeFilter[] = ["bilinear", "bicubic"];
+
+/** What is wrong with a filter, if anything; without types it may be any value, by which tables have no length. */
+export function filterProblem(filter: unknown): string | undefined {
+  if (RESIZE_FILTERS.some((known) => known === filter)) return undefined;
+  const known = RESIZE_FILTERS.map((name) => JSON.stringify(name)).join(" or ");
+  return `filter: expected ${known}, found ${Deno.inspect(filter)}`;
+}
+
 /** Fraction bits of a weight: Pillow's `PRECISION_BITS` (Resample.c), 32 less 8 for the pixel, less 2 of headroom. */
 export const WEIGHT_BITS = 32 - 8 - 2;
 

@@ -3,7 +3,7 @@
  * between the passes, and writes the records. Pure host work; the arrays are kept from batch to batch.
  */
 import { UserError } from "../../errors.ts";
-import { type ResizeAxis, resizeTableLength, writeResizeTable } from "./resize_table.ts";
+import { filterProblem, type ResizeAxis, resizeTableLength, writeResizeTable } from "./resize_table.ts";
 import type { JitterOp, ViewParameters } from "./view_parameters.ts";
 import {
   BLEND_RECORD_WORDS,
@@ -220,6 +220,8 @@ function checkView(view: ViewParameters, index: number, image: Extent): void {
     );
   }
   if (resized.width < 1 || resized.height < 1) fail("a crop cannot be resized to nothing");
+  const problem = filterProblem(view.filter);
+  if (problem !== undefined) fail(problem);
   if (!(view.blurSigma >= 0)) fail(`the blur's standard deviation is ${view.blurSigma}; expected at least 0`);
   const kinds = new Set<JitterOp["kind"]>();
   for (const { kind, factor } of jitter) {

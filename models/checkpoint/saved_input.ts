@@ -4,7 +4,7 @@
  * safetensors have it as JSON in their metadata.
  */
 import { describe, type Fail } from "./checkpoint_error.ts";
-import type { ResizeFilter } from "../../kernels/image/resize_table.ts";
+import { RESIZE_FILTERS, type ResizeFilter } from "../../kernels/image/resize_table.ts";
 import { type FeatureKind, FEATURES } from "../encoder.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { PyFloat, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
@@ -45,9 +45,6 @@ export const CROP_RATIOS = { torchvision: 224 / 256, none: 1 } as const;
 
 /** Size of views in pixels from which on torchvision's ratio is the usual one, whatever the images: those as small as CIFAR's are not cut. */
 export const CROPPED_FROM = 64;
-
-/** Filters that evaluations resize by. */
-const INTERPOLATIONS: readonly ResizeFilter[] = ["bilinear", "bicubic"];
 
 /** How evaluations resize images, by the name of `--eval-resize`. */
 export const RESIZE_RULES = {
@@ -166,8 +163,8 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
   );
   const interpolation = read<ResizeFilter>(
     "interpolation",
-    INTERPOLATIONS.join(" or "),
-    (value) => INTERPOLATIONS.some((filter) => filter === value),
+    RESIZE_FILTERS.join(" or "),
+    (value) => RESIZE_FILTERS.some((filter) => filter === value),
   );
   const feature = read<FeatureKind>(
     "feature",

@@ -37,4 +37,6 @@ Deno.test("an augmentation of another size, or with numbers that no view is draw
   );
   refuse({ scale: [1, 0.2] }, "scale: expected two numbers above 0, the smaller one first, found 1,0.2");
   refuse({ ratio: [0, 1] }, "ratio: expected two numbers above 0, the smaller one first, found 0,1");
+  refuse({ filter: "lanczos" }, 'filter: expected "bilinear" or "bicubic", found "lanczos"');
+  refuse({ filter: undefined }, 'filter: expected "bilinear" or "bicubic", found undefined');
 });

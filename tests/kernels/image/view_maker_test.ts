@@ -411,6 +411,8 @@ Deno.test("ViewMaker refuses views that do not fit their image, and goes on work
     /view 0: the crop 8x6 at \(1, 0\) is not inside its image \(8x6\)/,
   );
   await refuses(whole(image, { blurSigma: NaN }), /standard deviation is NaN/);
+  const lanczos = { filter: "lanczos" } as unknown as Partial<ViewParameters>;
+  await refuses(whole(image, lanczos), /view 0: filter: expected "bilinear" or "bicubic", found "lanczos"/);
   await refuses(whole(image, { jitter: [{ kind: "hue", factor: 0.6 }] }), /hue has factor 0.6/);
   const brightness: JitterOp = { kind: "brightness", factor: 1.1 };
   await refuses(whole(image, { jitter: [brightness, brightness] }), /brightness is in the jitter twice/);
