@@ -78,7 +78,9 @@ export async function resolveEvaluationResize(
 function sizeOf(row: DatasetRow | BrokenRowError): { width: number; height: number } | undefined {
   if (row instanceof BrokenRowError) return undefined;
   const { image } = row;
-  return image instanceof Uint8Array ? readImageHeader(image) : image;
+  if (!(image instanceof Uint8Array)) return image;
+  const header = readImageHeader(image);
+  return header !== undefined && header.width * header.height > 0 ? header : undefined;
 }
 
 /** The rule in words, for a person. */

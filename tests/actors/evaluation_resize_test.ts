@@ -38,7 +38,11 @@ Deno.test("resolveEvaluationResize() takes small images whole only where all of 
   const same = await dataOf(folder, "same.tsv", [[32, 32], [32, 32], [32, 32]]);
   const mixed = await dataOf(folder, "mixed.tsv", [[32, 32], [32, 40], [32, 32]]);
   const large = await dataOf(folder, "large.tsv", [[64, 64], [64, 64]]);
+  // A JPEG that ends before it says its size.
+  const cut = `3\t0\t${Uint8Array.of(0xff, 0xd8, 0xff, 0xe0).toBase64()}\n`;
+  const broken = folder.write("broken.tsv", Deno.readTextFileSync(same) + cut);
   assertEquals(await resolveEvaluationResize("auto", same, 32), "none");
+  assertEquals(await resolveEvaluationResize("auto", broken, 32), "none");
   assertEquals(await resolveEvaluationResize(undefined, `${SAMPLE_DATA}/test.tsv`, 32), "none");
   assertEquals(await resolveEvaluationResize("auto", same, 16), "torchvision");
   assertEquals(await resolveEvaluationResize("auto", mixed, 32), "torchvision");
