@@ -1,18 +1,17 @@
 /** What can be seen of a distillation besides its numbers: its events for pages, reports and programs. */
 import { Random } from "../data/random.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
-import { BATCH as EVALUATION_BATCH } from "./evaluation.ts";
 import type { Emit } from "./events.ts";
 import type { ProbeSetNeighbours, Projector, ViewSample } from "./messages.ts";
 import type projector from "./projector.ts";
 import type { ActorCrash, ActorSystem, Restart, Supervised, Supervisor } from "./runtime/mod.ts";
 
-/** Batches of a hundred images in the probe set, and neighbours of each that are found. */
-export const PROBE_SET = { batches: 2, neighbours: 8 };
+/** Images in the probe set at most, and neighbours of each that are found. */
+export const PROBE_SET = { images: 200, neighbours: 8 };
 
 /** Returns how many images of some data are in the probe set; broken ones included. */
 export function countProbes(rowCount: number): number {
-  return Math.min(rowCount, PROBE_SET.batches * EVALUATION_BATCH);
+  return Math.min(rowCount, PROBE_SET.images);
 }
 
 /** Between two snapshots of the training. */

@@ -18,8 +18,20 @@ import { gatherIntegers, type RankPeers } from "./ranks/peers.ts";
 import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } from "./runtime/mod.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
 
-/** Images that are embedded at once. */
-export const BATCH = 100;
+/** Bytes of a storage binding that every WebGPU device has at least. */
+const LEAST_BINDING_BYTES = 2 ** 27;
+
+/** Numbers of images to embed at once. Each divides 100, so that a probe set is whole batches. */
+const BATCH_SIZES = [100, 50, 25, 20, 10, 5, 4, 2, 1] as const;
+
+/**
+ * Returns how many images an evaluation embeds at once: 100, or fewer whose views fit one binding of every device.
+ *
+ * @param imageSize side of a view, in pixels
+ */
+export function evaluationBatchSize(imageSize: number): number {
+  return BATCH_SIZES.find((count) => 4 * count * imageSize ** 2 <= LEAST_BINDING_BYTES) ?? 1;
+}
 
 /** Reader, augmenter, evaluator. */
 const STAGES = 3;
@@ -59,8 +71,8 @@ export interface ProbeSetSettings {
   data: string;
   /** How many there were when the run began; a reader refuses others. Default: not compared. */
   rowCount?: number;
-  /** Number of batches of 100 images. */
-  batches: number;
+  /** Maximum number of images, a multiple of 100. */
+  images: number;
   /** Nearest neighbours to find for each image. */
   neighbours: number;
   /** Seed that chooses the images. */
@@ -206,12 +218,13 @@ function spawnLine(
   watch: Watch,
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
 ): Evaluate {
+  const batchSize = evaluationBatchSize(imageSize);
   const supervisor = system.supervise({ strategy: "one-for-all", resume: connect, ...supervision });
   const evaluate = supervisor.spawn<typeof evaluator>(
     `${prefix}evaluator`,
     actorUrl("evaluator", actors),
     () => ({
-      batchSize: BATCH,
+      batchSize,
       imageSize,
       ks: knn?.ks ?? [],
       temperature: knn?.temperature ?? 1,
@@ -255,7 +268,7 @@ function spawnLine(
   const pipeline = new Pipeline(
     supervisor,
     {
-      ...{ batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES },
+      ...{ batchSize, imageSize, embeddingLength: 0, stages: STAGES },
       ...{ maxPixels, leastSide, caches, actors, monitor },
     },
     [{
@@ -291,7 +304,9 @@ function spawnLine(
         const [bank, queries, images] = await Promise.all([
           wantsKnn ? pipeline.read(bankName, WHOLE) : 0,
           wantsKnn ? pipeline.read(queriesName, WHOLE) : 0,
-          probeSet !== undefined ? pipeline.read(probesName, { epoch: 0, endBatch: probeSet.batches }) : 0,
+          probeSet !== undefined
+            ? pipeline.read(probesName, { epoch: 0, endBatch: probeSet.images / batchSize })
+            : 0,
         ]);
         return {
           ...probeSet !== undefined && images > 0 && {

@@ -4,7 +4,12 @@
  */
 import { abortable } from "../actors/abort.ts";
 import { checkSameClasses, factsOf, withDecoding } from "../actors/data_facts.ts";
-import { BATCH, type EvaluationSettings, type KnnSettings, spawnEvaluation } from "../actors/evaluation.ts";
+import {
+  evaluationBatchSize,
+  type EvaluationSettings,
+  type KnnSettings,
+  spawnEvaluation,
+} from "../actors/evaluation.ts";
 import {
   type EvaluationResize,
   type EvaluationResizeChoice,
@@ -131,10 +136,11 @@ export async function runKnnEvaluation(
     const peers = spawnPeers(system, ranks, options.actors);
     const { bankRows = bank.rowCount, queryRows = queries.rowCount } = options;
     const counted = { ...options, bankRowCount: bank.rowCount, queryRowCount: queries.rowCount };
+    const batchSize = evaluationBatchSize(imageSize);
     const vote = peers === undefined ? counted : {
       ...counted,
-      bankRows: wholeBatchesOf(bankRows, BATCH, peers).rows,
-      queryRows: wholeBatchesOf(queryRows, BATCH, peers).rows,
+      bankRows: wholeBatchesOf(bankRows, batchSize, peers).rows,
+      queryRows: wholeBatchesOf(queryRows, batchSize, peers).rows,
     };
     const settings = { ...options, evalResize, knn: vote, ranks: peers };
     const evaluate = spawnEvaluation(system, settings, monitor, {

@@ -1,5 +1,6 @@
 /** Rows of flag tables that more than one task has. */
 import { GRADIENT_COMPRESSIONS } from "../actors/ranks/ranks.ts";
+import { MAX_VIEW_SIDE } from "../kernels/image/view_plan.ts";
 import { type EncoderRole, FEATURES, STEMS } from "../models/encoder.ts";
 import { isFamilyEncoder } from "../models/registry.ts";
 import { OPTIMIZERS } from "./encoder_training/step_options.ts";
@@ -171,7 +172,7 @@ export function testDataFlag(group: string) {
 }
 
 /** The size of views. */
-export function imageSizeFlag(group: string, max = 4096) {
+export function imageSizeFlag(group: string, max = MAX_VIEW_SIDE) {
   const help = "height and width of a view, in pixels";
   return { kind: "integer", min: 8, max, group, help, brief: help } as const;
 }

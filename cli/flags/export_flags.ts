@@ -8,7 +8,7 @@ import {
 } from "../../models/export/export_encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { isFamilyEncoder } from "../../models/registry.ts";
-import { type ByChannel, RESIZE_RULES } from "../../models/checkpoint/saved_input.ts";
+import { type ByChannel, IMAGE_SIZES, RESIZE_RULES } from "../../models/checkpoint/saved_input.ts";
 import {
   FEATURE_DEFAULT_NOTE,
   featureFlag,
@@ -95,7 +95,7 @@ function makeTable(encoders: readonly string[]) {
         "as MoCo (module.encoder_q.) or SEED (module.student.) saves them, with state_dict, epoch and arch",
     },
     imageSize: {
-      ...imageSizeFlag(FILE),
+      ...imageSizeFlag(FILE, IMAGE_SIZES.max),
       help:
         "height and width of the input images, in pixels: fixed in an ONNX model, and recorded in every file",
     },

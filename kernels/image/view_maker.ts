@@ -24,12 +24,14 @@ import {
   type ImageBatch,
   type ImageLayout,
   ImageTooLargeError,
+  MAX_VIEW_PIXELS,
   RECORD_BYTES,
   sourceParts,
   sourceWordsOf,
   usedSourceWords,
   type ViewPlan,
   ViewPlanner,
+  ViewsTooLargeError,
 } from "./view_plan.ts";
 import { evaluationView, type ViewParameters } from "./view_parameters.ts";
 import bindingsSource from "./bindings.wgsl" with { type: "text" };
@@ -132,7 +134,8 @@ export class ViewMaker {
   /**
    * Compiles the kernels and makes the buffers.
    *
-   * @throws {RangeError} where a view, or all views of a batch, are too large for one binding of the device
+   * @throws {ViewsTooLargeError} where a view, or all views of a batch, are too large for one binding of the device
+   * @throws {RangeError} for numbers that are not positive integers
    */
   constructor(gpu: Gpu, { views, width, height, slots = 2, sourceBytes }: AugmenterOptions) {
     const { device } = gpu;
@@ -148,13 +151,16 @@ export class ViewMaker {
         `the width and height of a view must be positive integers, but they are ${width}x${height}`,
       );
     }
-    if (width * height > MAX_PIXELS) {
-      throw new RangeError(`a view must have at most ${MAX_PIXELS} pixels, but it is ${width}x${height}`);
+    if (!(Number.isInteger(views) && views >= 1)) {
+      throw new RangeError(`expected at least one view a batch, and a whole number, but it is ${views}`);
     }
-    if (!(Number.isInteger(views) && views >= 1 && bytes <= this.#bindingBytes)) {
-      throw new RangeError(
-        `${views} views of ${width}x${height} pixels take ${bytes} bytes; expected at least one view, and at most the ` +
-          `${this.#bindingBytes} bytes that this device binds at once`,
+    const size = `${width} x ${height} pixels`;
+    if (width * height > MAX_VIEW_PIXELS) {
+      throw new ViewsTooLargeError(`views of ${size}: expected at most ${MAX_VIEW_PIXELS} pixels`);
+    }
+    if (bytes > this.#bindingBytes) {
+      throw new ViewsTooLargeError(
+        `${views} views of ${size} take ${bytes} bytes, but this device binds at most ${this.#bindingBytes} at once`,
       );
     }
     this.#layout = createLayout(device);
@@ -418,9 +424,6 @@ export class ViewMaker {
     });
   }
 }
-
-/** Twice the sum of a view's luma, and its pixels, must fit 32 bits (blend.wgsl). */
-const MAX_PIXELS = Math.floor((2 ** 32 - 1) / (2 * 255 + 1));
 
 function checkSourceBytes(bytes: number, limit: number): void {
   if (bytes <= limit) return;

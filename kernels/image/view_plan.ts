@@ -40,6 +40,23 @@ export class ImageTooLargeError extends UserError {
   override name = "ImageTooLargeError";
 }
 
+/** Views of a batch, or a single one, that do not fit what the device can bind or the kernels count. */
+export class ViewsTooLargeError extends UserError {
+  /** For whoever prints it. */
+  override name = "ViewsTooLargeError";
+
+  /** @param found how large they are, and what is expected */
+  constructor(found: string) {
+    super(`${found}; use a smaller --batch-size, --image-size, --teacher-size or --small-size`);
+  }
+}
+
+/** Pixels that a view may have: twice the sum of their luma, and their number, must fit 32 bits (blend.wgsl). */
+export const MAX_VIEW_PIXELS: number = Math.floor((2 ** 32 - 1) / (2 * 255 + 1));
+
+/** The longest side of a square view that can be made, in pixels. */
+export const MAX_VIEW_SIDE: number = Math.floor(Math.sqrt(MAX_VIEW_PIXELS));
+
 /** Bytes of records that one dispatch has: the largest uniform binding that every device has. */
 export const RECORD_BYTES = 65536;
 /** Records of so many words that one dispatch has at most. */

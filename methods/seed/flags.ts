@@ -1,5 +1,6 @@
 /** The flags of a distillation: the original's, under its names. */
 import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
+import { MAX_VIEW_SIDE } from "../../kernels/image/view_plan.ts";
 import { SSL_TITLES, type TeacherSsl } from "../../models/encoder.ts";
 import { lossNames } from "../../models/loss/losses.ts";
 import { viewDefaultNotes } from "../encoder_views.ts";
@@ -158,7 +159,7 @@ function lossFlags() {
     smallSize: {
       kind: "integer",
       min: 8,
-      max: 4096,
+      max: MAX_VIEW_SIDE,
       group: LOSS,
       help: "height and width of a local view, in pixels",
     },

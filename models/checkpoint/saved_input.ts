@@ -37,7 +37,7 @@ export interface SavedInput {
   readonly feature?: FeatureKind;
 }
 
-/** Image sizes that the flags take. */
+/** Image sizes that a checkpoint may record, in pixels. */
 export const IMAGE_SIZES = { min: 8, max: 4096 };
 
 /** Shares of an image that evaluations take: `Resize(size * 256 / 224)` and `CenterCrop(size)`, or all of its shorter side. */

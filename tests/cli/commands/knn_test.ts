@@ -44,6 +44,7 @@ Deno.test("parseKnnFlags() refuses what is wrong", () => {
       ],
       [["-a", "resnet18", "-k", "0"], /-k: expected whole numbers of at least 1/],
       [["-a", "resnet18", "-t", "0"], /-t: expected a number above 0/],
+      [["-a", "resnet18", "--image-size", "2900"], /--image-size: expected a whole number from 8 to 2899/],
     ] as const
   ) assertMatch(assertThrows(() => parse(...args), UsageError).message, expected);
   assertStringIncludes(knnHelp(CONTEXT), "20,200]");

@@ -159,6 +159,12 @@ Deno.test("parseDistillFlags() takes no other word than these for a file of --ca
   );
 });
 
+Deno.test("parseDistillFlags() takes small views of as many pixels as views are made of", () => {
+  const sizeOf = (size: string) => parse("--small-views", "2", "--small-size", size).options.smallSize;
+  assertEquals(sizeOf("2899"), 2899);
+  assertThrows(() => sizeOf("2900"), UsageError, "--small-size: expected a whole number from 8 to 2899");
+});
+
 Deno.test("parseDistillFlags() wants a teacher for one's own images", () => {
   const error = assertThrows(() => parse("--data", "x"), UsageError);
   assertStringIncludes(error.message, "--data needs --distill FILE");

@@ -16,7 +16,13 @@ import {
   sampleView,
   type ViewParameters,
 } from "../../../kernels/image/view_parameters.ts";
-import { type ImageBatch, ImageTooLargeError, maxImagePixels } from "../../../kernels/image/view_plan.ts";
+import {
+  type ImageBatch,
+  ImageTooLargeError,
+  MAX_VIEW_SIDE,
+  maxImagePixels,
+  ViewsTooLargeError,
+} from "../../../kernels/image/view_plan.ts";
 import { IS_LONG } from "../../long.ts";
 import { withLimits } from "../check_op.ts";
 import { testWithPython } from "../../python.ts";
@@ -539,9 +545,17 @@ Deno.test("ViewMaker refuses a crop that one binding cannot hold", async () => {
 Deno.test("ViewMaker refuses sizes that the device cannot bind", () => {
   assertThrows(() => new ViewMaker(gpu, { views: 0, width: 8, height: 8 }), RangeError, "at least one view");
   assertThrows(
-    () => new ViewMaker(gpu, { views: 1e9, width: 8, height: 8 }),
-    RangeError,
-    "this device binds at once",
+    () => new ViewMaker(narrow(16384), { views: 65, width: 8, height: 8 }),
+    ViewsTooLargeError,
+    "65 views of 8 x 8 pixels take 16640 bytes, but this device binds at most 16384 at once; use a smaller --batch-size",
+  );
+  new ViewMaker(narrow(16384), { views: 64, width: 8, height: 8 }).destroy();
+  const side = MAX_VIEW_SIDE;
+  new ViewMaker(gpu, { views: 1, width: side, height: side, slots: 1 }).destroy();
+  assertThrows(
+    () => new ViewMaker(gpu, { views: 1, width: side + 1, height: side + 1 }),
+    ViewsTooLargeError,
+    "views of 2900 x 2900 pixels: expected at most 8405024 pixels; use a smaller",
   );
   assertThrows(
     () => new ViewMaker(gpu, { views: 1, width: 0, height: 8 }),
