@@ -49,7 +49,7 @@ export interface ImageHeader {
   parsed?: ParsedImage;
   /** Of a TIFF. */
   tiff?: TiffHeader;
-  /** Of these four: why the header tells no size. */
+  /** Of these four, and of a JPEG of a kind that is not decoded: why the header tells no size. */
   problem?: BrokenImageError;
 }
 
@@ -135,8 +135,14 @@ export function describeOtherFormat(bytes: Uint8Array): string {
   return `${bytes.length} bytes that start with ${start}`;
 }
 
+/** Kinds of JPEGs by their start-of-frame marker (ITU-T T.81, table B.1), besides those that are decoded. */
+const OTHER_JPEGS: Readonly<Record<number, string>> = {
+  ...Object.fromEntries([0xc3, 0xcb].map((marker) => [marker, "a lossless one"])),
+  ...Object.fromEntries([0xc5, 0xc6, 0xc7, 0xcd, 0xce, 0xcf].map((marker) => [marker, "a hierarchical one"])),
+};
+
 /** A JPEG's start-of-frame segment. */
-function readFrame(view: DataView): { width: number; height: number; components: number } {
+function readFrame(view: DataView): Pick<ImageHeader, "width" | "height" | "components" | "problem"> {
   for (let at = 2; at + 9 < view.byteLength;) {
     if (view.getUint8(at) !== 0xff) break;
     const marker = view.getUint8(at + 1);
@@ -146,6 +152,14 @@ function readFrame(view: DataView): { width: number; height: number; components:
     }
     // SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
     if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc) {
+      const bits = view.getUint8(at + 4);
+      const kind = OTHER_JPEGS[marker] ?? (bits === 8 ? undefined : `one of ${bits} bits`);
+      if (kind !== undefined) {
+        const problem = new BrokenImageError(
+          `expected a JPEG image of 8 bits a channel, baseline or progressive, found ${kind}; convert it to PNG first`,
+        );
+        return { width: 0, height: 0, components: 0, problem };
+      }
       return {
         height: view.getUint16(at + 5),
         width: view.getUint16(at + 7),

@@ -193,8 +193,8 @@ export function fastDecodeFlag(group: string) {
     kind: "boolean",
     group,
     help:
-      "decode JPEGs to a half, a quarter or an eighth of their size, where their shorter side stays at least twice " +
-      "--image-size: less memory, and faster from a quarter on, with slightly other pixels",
+      "decode JPEGs to a half, a quarter or an eighth of their size, where their shorter side stays at least twice as " +
+      "long as a view's: less memory, and faster from a quarter on, with slightly other pixels",
   } as const;
 }
 

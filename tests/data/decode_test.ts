@@ -157,6 +157,35 @@ Deno.test("decodeImage() refuses other formats by their names", async () => {
   await assertRejects(() => decodeImage(avif), BrokenImageError, "found an AVIF image of");
 });
 
+Deno.test("decodeImage() refuses other kinds of JPEGs by their names", async () => {
+  const bytes = await sharp({ create: { width: 9, height: 9, channels: 3, background: "red" } }).jpeg()
+    .toBuffer();
+  const frame = bytes.findIndex((byte, at) => byte === 0xff && bytes[at + 1] === 0xc0);
+  const other = (marker: number, bits: number) => {
+    const changed = new Uint8Array(bytes);
+    [changed[frame + 1], changed[frame + 4]] = [marker, bits];
+    return changed;
+  };
+  await decodeImage(other(0xc1, 8)); // extended, which baseline is a part of
+  for (
+    const [marker, bits, found] of [
+      [0xc1, 12, "one of 12 bits"],
+      [0xc2, 12, "one of 12 bits"],
+      [0xc3, 8, "a lossless one"],
+      [0xc3, 16, "a lossless one"],
+      [0xcb, 8, "a lossless one"],
+      [0xc5, 8, "a hierarchical one"],
+      [0xce, 8, "a hierarchical one"],
+    ] as const
+  ) {
+    await assertRejects(
+      () => decodeImage(other(marker, bits)),
+      BrokenImageError,
+      `expected a JPEG image of 8 bits a channel, baseline or progressive, found ${found}; convert it to PNG first`,
+    );
+  }
+});
+
 Deno.test("decodeImage() refuses images above the limit, and tells their size", async () => {
   const bytes = Deno.readFileSync(referencePath("preprocess/c.png"));
   const { width, height } = await decodeImage(bytes);

@@ -281,6 +281,11 @@ Deno.test("distillHelp() says that the teacher's checkpoint decides how large vi
   }
 });
 
+Deno.test("distillHelp() says that --fast-decode goes by the views, which are a teacher's where those are larger", () => {
+  const help = distillHelp({ ...CONTEXT, extent: "all" }).replaceAll(/\s+/g, " ");
+  assertStringIncludes(help, "where their shorter side stays at least twice as long as a view's:");
+});
+
 Deno.test("distillHelp() fits a screen, and names the task that lists the encoders", () => {
   const help = distillHelp(CONTEXT);
   assertLessOrEqual(help.split("\n").length, 50);
