@@ -63,12 +63,13 @@ function describeResult(
   ]);
   const heading = ["learning rate", "top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
   const { lr, best } = scores[chosen];
+  const choice = evaluate ? ", the checkpoint's choice" : "";
   return [
     `${evaluate ? "evaluated" : "trained"} in ${describeTime(took)}`,
     ...describeCheckpoints(output, checkpoint),
     "",
     formatTable([heading, ...rows]),
-    ...scores.length > 1 ? ["", `best: ${percent(best)}, with learning rate ${lr}`] : [],
+    ...scores.length > 1 ? ["", `best: ${percent(best)}, with learning rate ${lr}${choice}`] : [],
   ];
 }
 
@@ -137,21 +138,29 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
     );
   }
 
-  function score({ epoch, learningRates, tested, diverged }: LinearEpoch): void {
+  function score({ epoch, learningRates, tested, diverged, chosen }: LinearEpoch): void {
     const step = stepsAfter(epoch);
-    // Classifiers of a checkpoint may be of other learning rates than the command line's.
-    const rates = options.lr.length === tested.length ? options.lr : learningRates;
+    const { lr } = options;
     const sound = tested.filter((_, i) => !diverged[i]);
     if (sound.length === 0) return;
-    const best = sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
+    const best = evaluate ? tested[chosen] : sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
     const { top1, top5 } = best;
-    const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
+    const which = tested.length === 1
+      ? ""
+      : evaluate
+      ? ` (learning rate ${lr[chosen]})`
+      : ` (best of ${tested.length} learning rates)`;
     const row: ScoreRow = { of: "student", by: "linear", step, top1, top5 };
+    // The page takes the best of an epoch's rows: of an evaluation there is the chosen one's alone.
     const rows = tested.flatMap((score, i) =>
-      diverged[i] ? [] : [{ ...row, top1: score.top1, top5: score.top5, lr: rates[i] }]
+      diverged[i] || (evaluate && i !== chosen)
+        ? []
+        : [{ ...row, top1: score.top1, top5: score.top5, lr: lr[i] }]
     );
     const each = tested.map(({ loss, top1, top5 }, i) => ({
-      ...{ lr: rates[i], learningRate: learningRates[i], loss, top1, top5, diverged: diverged[i] },
+      lr: lr[i],
+      ...!evaluate && { learningRate: learningRates[i] },
+      ...{ loss, top1, top5, diverged: diverged[i] },
     }));
     stage.score(tested.length === 1 ? [row] : rows, { ...row, epoch, learningRates: each });
     stage.tensorBoard(() => {

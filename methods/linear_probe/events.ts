@@ -46,7 +46,7 @@ export interface LinearStep {
 export interface LinearEpoch {
   /** Epoch, from 0. */
   epoch: number;
-  /** Learning rates of this epoch, after scaling. */
+  /** Learning rates of this epoch, after scaling; empty if the run only evaluates. */
   learningRates: readonly number[];
   /** Scores on the training images, during training; empty if the run only evaluates. */
   trained: readonly ProbeScore[];
@@ -54,6 +54,8 @@ export interface LinearEpoch {
   tested: readonly ProbeScore[];
   /** Whether each classifier has diverged, in this epoch or before: one of its losses was not finite. */
   diverged: readonly boolean[];
+  /** Index of the best classifier so far; if the run only evaluates, of the one that the checkpoint chose. */
+  chosen: number;
 }
 
 /** Events of a linear evaluation. */

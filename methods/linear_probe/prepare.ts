@@ -13,7 +13,7 @@ import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } 
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
-import { findProbes, readLinearCheckpoint } from "./checkpoint.ts";
+import { findProbes, readLinearCheckpoint, type SavedLinear } from "./checkpoint.ts";
 import type { LinearEvent } from "./events.ts";
 import { freshBackbone } from "./linear_trainer.ts";
 import { describeRepeatedRate, type LinearOptions } from "./options.ts";
@@ -92,6 +92,29 @@ async function compareWithCheckpoint(
   const compared = evaluate ? terms.filter(({ name }) => FEATURE_TERMS.includes(name)) : terms;
   checkTerms(resume!, saved.terms, compared, resumeAnyway, emit);
   findProbes(resume!, saved, { lr, classes, features: findEncoder(arch).features });
+  const chosen = lr[chooseProbe(saved, lr)];
+  if (!evaluate || lr.length === 1 || chosen === saved.chosen) return;
+  const why = saved.chosen === undefined
+    ? "does not say which learning rate was chosen"
+    : `learning rate ${saved.chosen} was chosen, ${
+      lr.includes(saved.chosen) ? "but has diverged" : "which --lr leaves out"
+    }`;
+  const text =
+    `${resume}: ${why}; the result is that of ${chosen}, whose best top-1 in the checkpoint is the highest`;
+  emit({ type: "note", text });
+}
+
+/**
+ * Returns the index of the learning rate that a checkpoint chose; where that is left out or has diverged, of the one with the
+ * highest best top-1 in the checkpoint.
+ */
+function chooseProbe({ probes, chosen }: SavedLinear, lr: readonly number[]): number {
+  const standings = lr.map((rate) => {
+    const probe = probes.find((candidate) => candidate.lr === rate);
+    return probe === undefined || probe.values.size === 0 ? -Infinity : probe.best;
+  });
+  const saved = lr.findIndex((rate) => rate === chosen);
+  return saved >= 0 && standings[saved] > -Infinity ? saved : standings.indexOf(Math.max(...standings));
 }
 
 /** Where a linear evaluation begins. */
@@ -102,7 +125,7 @@ export interface LinearStart {
   extraSteps?: number;
   /** Best top-1 that each learning rate has seen. */
   best: number[];
-  /** Index of the one that was the best first. */
+  /** Index of the one that was the best first, or that the checkpoint chose. */
   chosen: number;
   /** Which of them have diverged. */
   diverged: boolean[];
@@ -119,7 +142,8 @@ export async function findStart(
     return { epoch: startEpoch, best: none, chosen: 0, diverged: lr.map(() => false) };
   }
   using file = await openCheckpointFile(resume);
-  const { epoch, probes, chosen, steps } = await readLinearCheckpoint(file, lr[0]);
+  const saved = await readLinearCheckpoint(file, lr[0]);
+  const { epoch, probes, steps } = saved;
   const extraSteps = extraStepsOf(
     steps,
     epoch,
@@ -137,5 +161,5 @@ export async function findStart(
   }
   // The images that are only classified may be others than those of the run.
   const best = evaluate ? none : found.map((probe) => probe?.best ?? -1);
-  return { epoch, extraSteps, best, chosen: Math.max(0, lr.findIndex((rate) => rate === chosen)), diverged };
+  return { epoch, extraSteps, best, chosen: chooseProbe(saved, lr), diverged };
 }

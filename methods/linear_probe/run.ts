@@ -54,7 +54,7 @@ export interface LinearScore {
 export interface LinearResult {
   /** Scores, in the order of the learning rates. */
   scores: readonly LinearScore[];
-  /** Index of the best score. */
+  /** Index of the best score; where the run only evaluates, of the learning rate that the checkpoint chose. */
   chosen: number;
   /** Path of the last checkpoint; `null` if the run only evaluates. */
   checkpoint: string | null;
@@ -252,11 +252,15 @@ class LinearEvaluation {
     return this.#best.map((top1, i) => this.#divergence.diverged[i] ? -Infinity : top1);
   }
 
-  /** The best learning rate's index, once more. */
+  /**
+   * The best learning rate's index, once more. An evaluation keeps that of the checkpoint: the best one on the images that are
+   * evaluated would be chosen by them.
+   */
   #choose(): number {
     const standings = this.#standings();
     const best = Math.max(...standings);
-    if (standings[this.#chosen] < best) this.#chosen = standings.indexOf(best);
+    const isKept = this.#options.evaluate && !this.#divergence.diverged[this.#chosen];
+    if (!isKept && standings[this.#chosen] < best) this.#chosen = standings.indexOf(best);
     return this.#chosen;
   }
 
@@ -328,12 +332,13 @@ class LinearEvaluation {
     if (this.#isTrained && cacheFeatures) await this.#read(TEST, 0, "queries");
     this.#last = await this.#test();
     const epoch = this.#start.epoch - 1; // the checkpoint's last one, not the next one
-    const learningRates = this.#isTrained ? this.#ratesOf(epoch) : lr;
-    this.#divergence.look(this.#last, learningRates, "the test images");
+    const learningRates = this.#isTrained ? this.#ratesOf(epoch) : [];
+    this.#divergence.look(this.#last, this.#isTrained ? learningRates : lr, "the test images");
     this.#last = this.#ofSound(this.#last);
     const { diverged } = this.#divergence;
-    this.#tellEpoch({ type: "epoch", epoch, learningRates, trained: [], tested: this.#last, diverged });
     this.#raiseBest();
+    const [tested, chosen] = [this.#last, this.#choose()];
+    this.#tellEpoch({ type: "epoch", epoch, learningRates, trained: [], tested, diverged, chosen });
     await this.#endIfOver();
   }
 
@@ -357,9 +362,10 @@ class LinearEvaluation {
     this.#raiseBest();
     const tested = this.#last.map(({ top1 }) => top1);
     // One that has diverged is not the best any more, whatever it once was.
-    const progress = { epoch: epoch + 1, best: [...this.#best], diverged, tested, probe: this.#choose() };
+    const chosen = this.#choose();
+    const progress = { epoch: epoch + 1, best: [...this.#best], diverged, tested, probe: chosen };
     await trainer.ask("note", progress, PATIENCE);
-    this.#tellEpoch({ type: "epoch", epoch, learningRates, trained, tested: this.#last, diverged });
+    this.#tellEpoch({ type: "epoch", epoch, learningRates, trained, tested: this.#last, diverged, chosen });
   }
 
   /** Goes no further where every learning rate has diverged: the run ends by that. */

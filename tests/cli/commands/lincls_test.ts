@@ -7,6 +7,7 @@ import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.t
 import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { writeBiasedSweep, writeOneClass } from "../../methods/linear_probe/biased_sweep.ts";
 import { hostPrograms, runProgram as runAlone } from "../run_program.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
 
@@ -166,6 +167,45 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   const told = anyway.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
   assertEquals(told.filter(({ type }) => type === "step").length, 4); // of the fourth epoch
   assertEquals(told.at(-1).type, "result");
+});
+
+Deno.test("lincls --evaluate of several learning rates has the accuracy of the checkpoint's in all that it says", async () => {
+  using folder = new RunFolder(24, 10);
+  const output = join(folder.path, "out");
+  const common = `--image-size 32 -j 1 --no-tune --plugin ${TINY_ENCODER}`.split(" ");
+  const flags = [...common, ..."--cache-features --epochs 1 -b 8 --lr 0.03,0.3 --output".split(" "), output];
+  const trained = await lincls("--pretrained", TINY_TEACHER, ...flags, folder.data);
+  assertEquals(trained.code, 0, trained.stderr);
+  const [saved, resume] = ["out/lincls_checkpoint_0000", "biased"].map((name) =>
+    join(folder.path, `${name}.pth.tar`)
+  );
+  await writeBiasedSweep(saved, resume, (i) => i === 0);
+  const testData = join(folder.path, "test.tsv");
+  writeOneClass(join(folder.data, "test.tsv"), testData);
+  const evaluate = async (output: string, ...more: string[]) => {
+    const images = ["--test-data", testData, folder.data, "--output", output, "--lr", "0.03,0.3"];
+    const { code, stdout, stderr } = await lincls("-e", "--resume", resume, ...common, ...images, ...more);
+    assertEquals(code, 0, stderr);
+    return stdout;
+  };
+  const again = join(folder.path, "again");
+  const told = (await evaluate(again, "--json")).trimEnd().split("\n").map((line) => JSON.parse(line));
+  const { top1, learning_rates: each } = told.find(({ type }) => type === "evaluation");
+  assert(top1 < 100);
+  assertEquals(each.map(({ top1 }: { top1: number }) => top1), [top1, 100]);
+  // Of what they were in an epoch a checkpoint says nothing.
+  assertEquals(each.map((rate: object) => "learning_rate" in rate), [false, false]);
+  assertEquals(told.at(-1).chosen, 0);
+  const row = JSON.parse(Deno.readTextFileSync(join(again, "scores.jsonl")));
+  assertEquals([row.lr, row.top1], [0.03, top1]);
+  const { results } = JSON.parse(Deno.readTextFileSync(join(again, "run.json")));
+  const figure = ({ name }: { name: string }) => name === "linear classifier, best top-1";
+  assertEquals(results.find(figure).value, top1);
+  const said = await evaluate(join(folder.path, "for people"));
+  const shown = top1.toFixed(2);
+  assertStringIncludes(said, `test after epoch 0: top-1 ${shown} %, `);
+  assertMatch(said, /^test after epoch 0: .* \(learning rate 0\.03\)$/m);
+  assertStringIncludes(said, `best: ${shown} %, with learning rate 0.03, the checkpoint's choice`);
 });
 
 for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tuning", "--finetune"]]) {

@@ -36,6 +36,7 @@ import { drawTeacher } from "../../actors/drawn_teacher.ts";
 import { hear } from "../../actors/hear.ts";
 import { IS_LONG } from "../../long.ts";
 import { writeShapes } from "../../models/shape_checkpoint.ts";
+import { writeBiasedSweep, writeOneClass } from "./biased_sweep.ts";
 
 function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptions> = {}): LinearOptions {
   return {
@@ -262,6 +263,42 @@ Deno.test("linearProbe() takes the encoder and the learning rates from the check
   }
   const one = await linearProbe(evaluationOf(folder, result.checkpoint!, { lr: [0.1] })).result;
   assertEquals(accuracies(one), [accuracies(result)[1]]);
+});
+
+Deno.test("runLinearEvaluation() that evaluates a sweep keeps the checkpoint's learning rate, whatever the images say", async () => {
+  const { folder, ran: { result } } = await unbroken();
+  // Images of one class alone.
+  const testData = join(folder.path, "threes.tsv");
+  writeOneClass(join(folder.data, "test.tsv"), testData);
+  const evaluate = async (resume: string, changes: Partial<LinearOptions> = {}) => {
+    const notes: string[] = [];
+    const epochs: LinearEpoch[] = [];
+    const options = { resume, pretrained: resume, evaluate: true, testData, ...changes };
+    const found = await runLinearEvaluation(
+      optionsIn(folder, crypto.randomUUID(), options),
+      hear({ note: ({ text }) => notes.push(text), epoch: (epoch) => epochs.push(epoch) }),
+    );
+    return { ...found, notes: notes.filter((text) => text.includes("learning rate")), epoch: epochs[0] };
+  };
+  const write = (name: string, isChosen: (i: number) => boolean | null) =>
+    writeBiasedSweep(result.checkpoint!, join(folder.path, `${name}.pth.tar`), isChosen);
+  const ofRun = await evaluate(await write("chosen", (i) => i === 0));
+  assertEquals([ofRun.chosen, ofRun.epoch.chosen, ofRun.notes], [0, 0, []]);
+  const [first, second] = ofRun.scores.map(({ best }) => best);
+  assert(first < 100 && second === 100, `${first}, ${second}`);
+  // What each epoch's rates were is the checkpoint's affair.
+  assertEquals(ofRun.epoch.learningRates, []);
+
+  const end = "; the result is that of 0.03, whose best top-1 in the checkpoint is the highest";
+  const other = await write("other", (i) => i === 2);
+  const without = await evaluate(other);
+  assertEquals(without.chosen, 0);
+  assertEquals(without.notes, [`${other}: learning rate 0.2 was chosen, which --lr leaves out${end}`]);
+  assertEquals((await evaluate(other, { lr: [0.03] })).notes, []);
+  const silent = await write("silent", () => null);
+  const unknown = await evaluate(silent);
+  assertEquals(unknown.chosen, 0);
+  assertEquals(unknown.notes, [`${silent}: does not say which learning rate was chosen${end}`]);
 });
 
 Deno.test("classifiers are evaluated with the views that they were trained on, until others are asked for", async () => {
