@@ -117,11 +117,14 @@ export interface LastCheckpoint {
   name: string;
   /** Epoch, from 0, that the last one was written in or after. */
   epoch: number;
+  /** Epochs done by then, where the run keeps the best checkpoint too. */
+  epochsDone?: number;
 }
 
 /**
  * Sets the checkpoints aside that come after the one that a run goes on from, where that is in the run's own folder: they are of
- * training that is given up. The next `resume: "auto"` would go on with them, and `keep` count them.
+ * training that is given up. The next `resume: "auto"` would go on with them, and `keep` count them; the best one would be taken for
+ * one of this run.
  *
  * @throws {UserError} where one cannot get another name
  */

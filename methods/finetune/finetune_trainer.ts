@@ -326,11 +326,11 @@ class Finetuning {
   }
 
   /** The last epoch is tested. */
-  async note({ best, isBest }: { best: number; isBest: boolean }): Promise<void> {
+  async note({ best, top1, isBest }: { best: number; top1: number; isBest: boolean }): Promise<void> {
     this.#isNew ||= !this.#isTested || best !== this.#best;
     this.#best = best;
     this.#isTested = true;
-    if (isBest) await this.#write(join(this.#config.options.output, BEST_CHECKPOINT));
+    if (isBest) await this.#write(join(this.#config.options.output, BEST_CHECKPOINT), top1);
     const { save, stop } = this.#agreed;
     this.#agreed = NO_WISHES;
     if (stop) this.#end = "after saving";
@@ -390,7 +390,8 @@ class Finetuning {
     return (this.#ranks?.rank ?? 0) === 0;
   }
 
-  async #write(path: string): Promise<void> {
+  /** @param best top-1 that the file says, in percent */
+  async #write(path: string, best = this.#best): Promise<void> {
     if (!this.#writes) return await this.#trainer.reported;
     const { options, classes, batchesPerEpoch, start: { extraSteps }, terms } = this.#config;
     const { arch, momentum: share, weightDecay, imageSize, evalResize, batchSize, seed } = options;
@@ -418,7 +419,7 @@ class Finetuning {
           { lr: rates.lr, momentum: share, weightDecay },
           { lr: rates.lrLastLayer, momentum: share, weightDecay },
         ],
-        best: this.#best,
+        best,
         progress: { isTested: this.#isTested, trained: { images: this.#trained.images, ...sums } },
         input: inputOf(encoder, { imageSize, ...resizedBy(evalResize) }, this.#input),
         resume: { batch, batchesPerEpoch, extraSteps, batchSize, seed, lossScale, terms },

@@ -21,8 +21,11 @@ export type FinetuneTrainer = Encoder & Returning & Profiled & {
   freeze: Message<void>;
   /** Waits until so many images of a purpose have come since the last reply, and says how they were classified. */
   finish: Message<{ purpose: Purpose; images: number }, ClassificationScore>;
-  /** The epoch that was trained last has been tested. Where it is the best so far, the best checkpoint is written. */
-  note: Message<{ best: number; isBest: boolean }>;
+  /**
+   * The epoch that was trained last has been tested: its top-1, and the best one so far, in percent. Where it is better than the
+   * best checkpoint (`isBest`), that is written.
+   */
+  note: Message<{ best: number; top1: number; isBest: boolean }>;
   /**
    * Writes a checkpoint of where training is, and says where, and after how many steps; `null` where nothing was trained.
    * Between batches that accumulate it is written after the last of them, and the monitor is told. With `ends`, no batch is

@@ -17,15 +17,17 @@ import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { beforeTraining, throwIfStopped } from "../../actors/training_run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { UserError } from "../../errors.ts";
+import { readBest } from "../../models/checkpoint/run_checkpoints.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { ClassificationScore } from "../classification.ts";
 import { openCaches } from "../labelled_data.ts";
 import { LabelledRun, planOf } from "../labelled_run.ts";
 import { TEST, TRAIN } from "../linear_probe/pipeline.ts";
+import { readFinetuneCheckpoint } from "./checkpoint.ts";
 import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
 import { finetuneCheckpointName } from "./finetune_trainer.ts";
 import type { OutputSettings } from "../method.ts";
-import { setAsideAbandoned } from "../output_folder.ts";
+import { isIn, setAsideAbandoned } from "../output_folder.ts";
 import { CANNOT_GO_BACK, earlySignal, requireEqualShares } from "../rank_shares.ts";
 import { ReadingProgress } from "../reading_progress.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
@@ -72,7 +74,11 @@ export async function runFinetune(
   throwIfStopped(early, options.resume);
   if (!options.evaluate && (ranks?.rank ?? 0) === 0) {
     const { epoch, batch } = prepared.start;
-    const last = { name: finetuneCheckpointName(0), epoch: batch === 0 ? epoch - 1 : epoch };
+    const last = {
+      name: finetuneCheckpointName(0),
+      epoch: batch === 0 ? epoch - 1 : epoch,
+      epochsDone: epoch,
+    };
     await setAsideAbandoned(options, last, emit);
   }
   return await runActors(
@@ -94,6 +100,8 @@ class FinetuneRun {
   /** Where this attempt began; after a crash, the newest checkpoint. */
   #start: FinetuneStart;
   #best: number;
+  /** Top-1 of the best checkpoint, in percent; below 0 where there is none. */
+  #bestInFile = -1;
   #last: ClassificationScore = { loss: NaN, top1: 0, top5: 0 };
   /** The test images, while they are read. */
   #testing: ReadingProgress | undefined;
@@ -217,6 +225,7 @@ class FinetuneRun {
     const { epochs, evaluate } = this.#prepared.options;
     const { epoch: first, batch, progress } = this.#start;
     if (evaluate) return await (batch > 0 ? this.#test(first, null, true) : this.#test(first - 1, null));
+    this.#bestInFile = await this.#findBest();
     if (this.#testsFirst) {
       const { images, loss, top1, top5 } = progress.trained;
       const share = (count: number) => 100 * count / images;
@@ -242,6 +251,17 @@ class FinetuneRun {
     return await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
   }
 
+  /**
+   * Finds out the accuracy of the best checkpoint. It lies in the folder of the run, or beside the checkpoint of another folder that
+   * the run began with, which then says it.
+   */
+  async #findBest(): Promise<number> {
+    const { output, resume } = this.#prepared.options;
+    const isFromElsewhere = resume !== null && !isIn(output, resume);
+    return await readBest(output, (file) => readFinetuneCheckpoint(file).best) ??
+      (isFromElsewhere ? this.#start.best : -1);
+  }
+
   #train(epoch: number, firstBatch: number): Promise<ClassificationScore> {
     return this.#read(TRAIN, { epoch, firstBatch }, "train");
   }
@@ -263,9 +283,11 @@ class FinetuneRun {
           "are whole; try a lower --lr or --lr-last-layer",
       );
     }
-    const isBest = tested.top1 > this.#best;
-    this.#best = Math.max(this.#best, tested.top1);
-    if (!evaluate) await trainer.ask("note", { best: this.#best, isBest }, PATIENCE);
+    const { top1 } = tested;
+    const isBest = top1 > this.#bestInFile;
+    this.#best = Math.max(this.#best, top1);
+    if (!evaluate) await trainer.ask("note", { best: this.#best, top1, isBest }, PATIENCE);
+    if (isBest) this.#bestInFile = top1;
     if (epoch <= this.#told.epoch && !evaluate) return;
     this.#told.epoch = epoch;
     const rates = learningRatesOf(this.#prepared.options, Math.max(0, epoch));

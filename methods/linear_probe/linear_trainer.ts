@@ -18,8 +18,8 @@ import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
 import { fingerprintFile } from "../../data/fingerprint.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
-import { BEST_CHECKPOINT } from "../../models/checkpoint/run_checkpoints.ts";
-import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { BEST_CHECKPOINT, readBest } from "../../models/checkpoint/run_checkpoints.ts";
+import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { partsOf } from "../../models/encoder_parts.ts";
@@ -56,6 +56,8 @@ export interface LinearTrainerConfig {
   classes: number;
   /** Whether the features of the test images are kept, or classified as they arrive. */
   keepsQueries: boolean;
+  /** Whether the run goes on from a checkpoint of another folder, where its best one so far is too. */
+  isFromElsewhere: boolean;
   /** What checkpoints say of the steps. */
   steps?: StepCount;
   /** Settings that checkpoints store, so that a resume can verify that it continues the same evaluation. */
@@ -425,21 +427,15 @@ export function freshBackbone({ arch, seed }: LinearOptions): NamedTensor[] {
   );
 }
 
-/**
- * Gives each learning rate the probe that the checkpoint has for it.
- *
- * @returns what the best checkpoint beside it holds; `undefined` where that is of another learning rate
- */
+/** Gives each learning rate the probe that the checkpoint has for it. */
 async function loadProbes(
   probes: LinearProbes,
   path: string,
   { options: { lr, seed }, classes, features }: LinearTrainerConfig,
-): Promise<BestInFile | undefined> {
+): Promise<void> {
   using file = await openCheckpointFile(path);
   const saved = await readLinearCheckpoint(file, lr[0]);
-  const bests: number[] = [];
   for (const [i, probe] of findProbes(path, saved, { lr, classes, features }).entries()) {
-    bests.push(probe.values.size === 0 ? -Infinity : probe.best);
     if (probe.values.size === 0) { // it has diverged, and is trained in vain
       const fresh = initialize(probes.state, seed);
       await probes.load(i, (key) => fresh.get(key)!);
@@ -448,8 +444,30 @@ async function loadProbes(
     await probes.load(i, (key) => probe.values.get(key)!);
     probes.loadMomentum(i, probe.momentum);
   }
-  const probe = saved.chosen === undefined ? bests.indexOf(Math.max(...bests)) : lr.indexOf(saved.chosen);
-  return probe < 0 ? undefined : { probe, top1: bests[probe] };
+}
+
+/**
+ * Finds out what the best checkpoint of a run that is resumed holds. It lies in the folder of the run, or beside the
+ * checkpoint of another folder, which then says its accuracy.
+ *
+ * @returns `undefined` where there is none, or it is of another learning rate
+ */
+async function findBest(
+  { options: { output, resume, lr }, isFromElsewhere }: LinearTrainerConfig,
+): Promise<BestInFile | undefined> {
+  const read = async (file: CheckpointFile): Promise<BestInFile | undefined> => {
+    const { probes, chosen } = await readLinearCheckpoint(file, lr[0]);
+    const bests = lr.map((rate) => {
+      const probe = probes.find((candidate) => candidate.lr === rate);
+      return probe === undefined || probe.values.size === 0 ? -Infinity : probe.best;
+    });
+    const probe = chosen === undefined ? bests.indexOf(Math.max(...bests)) : lr.indexOf(chosen);
+    return probe < 0 ? undefined : { probe, top1: bests[probe] };
+  };
+  const found = await readBest(output, read);
+  if (found !== undefined || !isFromElsewhere) return found;
+  using file = await openCheckpointFile(resume!);
+  return await read(file);
 }
 
 export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer, config, context) => {
@@ -469,7 +487,10 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     // The same for each learning rate, so that nothing but the rate differs.
     const weights = initialize(probes.state, options.seed);
     for (const i of options.lr.keys()) await probes.load(i, (key) => weights.get(key)!);
-  } else inFile = await loadProbes(probes, options.resume, config);
+  } else {
+    await loadProbes(probes, options.resume, config);
+    if (!options.evaluate) inFile = await findBest(config);
+  }
   if (ranks !== undefined) {
     const { batchSize, epochs, lr, evaluate } = options;
     await requireSame(ranks, {

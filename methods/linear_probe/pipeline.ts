@@ -9,6 +9,7 @@ import { type RankPeers, trainerSpawnOptions } from "../../actors/ranks/peers.ts
 import { rowsOf, type Share, shareOf } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
+import { isIn } from "../output_folder.ts";
 import type { LinearActorEvent } from "./events.ts";
 import type linearTrainer from "./linear_trainer.ts";
 import type { LinearTrainer } from "./messages.ts";
@@ -80,6 +81,7 @@ export function spawnLinearPipeline(
   const { arch, which, weights } = options;
   // Each checkpoint of a linear evaluation has the encoder, and the one that was begun with is removed when there is a newer one.
   const isOwn = options.pretrained !== null && options.pretrained === options.resume;
+  const isFromElsewhere = options.resume !== null && !isIn(options.output, options.resume);
   const encoderFile = () => isOwn ? start().resume : options.pretrained;
   const trainer = supervisor.spawn<typeof linearTrainer>(
     "linear_trainer",
@@ -89,6 +91,7 @@ export function spawnLinearPipeline(
       features,
       classes,
       keepsQueries: cacheFeatures && !evaluate,
+      isFromElsewhere,
       steps: { batchesPerEpoch, extraSteps: start().extraSteps },
       terms,
       ranks: peers && { ...peers, trainImages: data.trainImages, epoch: start().epoch },

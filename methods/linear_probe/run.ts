@@ -97,7 +97,8 @@ export async function runLinearEvaluation(
   using caches = await openCaches(prepared.options, prepared.data, isReadOnce, emit, ranks);
   throwIfStopped(early, options.resume);
   if (!options.evaluate && (ranks?.rank ?? 0) === 0) {
-    const last = { name: linearCheckpointName(0), epoch: prepared.start.epoch - 1 };
+    const { epoch } = prepared.start;
+    const last = { name: linearCheckpointName(0), epoch: epoch - 1, epochsDone: epoch };
     await setAsideAbandoned(options, last, emit);
   }
   const system = openSystem(options.plugins, emit);

@@ -109,23 +109,59 @@ export async function pruneCheckpoints(folder: string, written: string, keep: nu
 const SUPERSEDED = ".superseded";
 
 /**
+ * Reads something of the best checkpoint in a folder.
+ *
+ * @param read may throw a {@linkcode CheckpointError}
+ * @returns `undefined` where there is none that can be read
+ */
+export async function readBest<Found>(
+  folder: string,
+  read: (file: CheckpointFile) => Found | Promise<Found>,
+): Promise<Found | undefined> {
+  try {
+    using file = await openCheckpointFile(join(folder, BEST_CHECKPOINT));
+    return await read(file);
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    return undefined;
+  }
+}
+
+/** The epochs that a checkpoint of a run that classifies has done; 0 where it does not say it. */
+function epochsIn({ value }: CheckpointFile): number {
+  const epoch = value instanceof Map ? value.get("epoch") : undefined;
+  return typeof epoch === "number" ? epoch : 0;
+}
+
+/**
  * Sets aside a run's checkpoints of later epochs, under names that end in `.superseded`: nothing resumes from them, counts or
  * removes them. Those of other names are left alone.
  *
  * @param name of any checkpoint of the run
  * @param epoch the last one, from 0, whose checkpoint stays
+ * @param epochsDone those after which the best checkpoint stays, in a run that classifies; without them it is left alone
  * @param resume path of a checkpoint that stays whatever its epoch
  * @returns the paths that they had
  */
 export async function setAsideLater(
   folder: string,
-  { name, epoch, resume }: { name: string; epoch: number; resume: string },
+  { name, epoch, epochsDone, resume }: {
+    name: string;
+    epoch: number;
+    epochsDone?: number;
+    resume: string;
+  },
 ): Promise<string[]> {
   const form = formOf(name);
   const kept = await Deno.realPath(resume);
+  const later = (await listCheckpoints(folder))
+    .filter((checkpoint) => checkpoint.epoch > epoch && formOf(checkpoint.path) === form)
+    .map(({ path }) => path);
+  if (epochsDone !== undefined && (await readBest(folder, epochsIn) ?? 0) > epochsDone) {
+    later.push(join(folder, BEST_CHECKPOINT));
+  }
   const moved: string[] = [];
-  for (const { path, epoch: later } of await listCheckpoints(folder)) {
-    if (later <= epoch || formOf(path) !== form) continue;
+  for (const path of later) {
     if (await Deno.realPath(path).catch(() => path) === kept) continue;
     await setAside(path, SUPERSEDED);
     moved.push(path);

@@ -10,8 +10,19 @@ import {
 } from "@std/assert";
 import { basename, dirname, join } from "node:path";
 import { takeOutputFolder } from "../../methods/output_folder.ts";
-import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
-import { distill, finetune, linearProbe, NothingToDoError, UserError } from "../../mod.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { BEST_CHECKPOINT, listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
+import { PyFloat, type TorchDict } from "../../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
+import {
+  distill,
+  finetune,
+  type FinetuneResult,
+  linearProbe,
+  type LinearResult,
+  NothingToDoError,
+  UserError,
+} from "../../mod.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, and resumes it", async () => {
@@ -145,6 +156,56 @@ Deno.test("linearProbe() and finetune() set later checkpoints aside too, but not
     const digest = await digestFile(checkpoint!);
     await method({ ...options, epochs: 2, resume: begun, momentum: 0.5 }).result;
     assertEquals(await digestFile(`${checkpoint}.superseded`), digest);
+  }
+});
+
+Deno.test("linearProbe() and finetune() that go back set the best checkpoint of later epochs aside, and write their own", async () => {
+  using folder = new RunFolder(8, 8);
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const files = { data, testData, pretrained: TINY_TEACHER, plugins: [TINY_ENCODER] };
+  /** Changes what a checkpoint says of itself. */
+  const rewrite = async (from: string, path: string, epoch: number, top1: number) => {
+    using file = await openCheckpointFile(from);
+    const root = file.value as TorchDict;
+    root.set("epoch", epoch);
+    for (const of of [root, ...root.get("seed_sweep") as TorchDict[] ?? []]) {
+      of.set("best_acc1", new PyFloat(top1));
+    }
+    await writeTorchFile(path, root);
+  };
+  const lastOf = (result: LinearResult | FinetuneResult) =>
+    "last" in result ? result.last.top1 : result.scores[0].last.top1;
+  for (const [name, method] of [["lincls", linearProbe], ["finetune", finetune]] as const) {
+    const output = folder.makeOutput(name);
+    const options = { ...files, output, imageSize: 32, batchSize: 4, workers: 1, epochs: 2 };
+    const [begun, best] = ["begun.pth.tar", BEST_CHECKPOINT].map((name) => join(output, name));
+    const first = (await method({ ...options, epochs: 1 }).result).checkpoint!;
+    // As if an epoch before it had been better than all that come, but for one that is given up.
+    await rewrite(first, begun, 1, 99);
+    await method({ ...options, resume: "auto" }).result;
+    await rewrite(best, best, 2, 100);
+    const digest = await digestFile(best);
+
+    const run = method({ ...options, resume: begun, momentum: 0.5 });
+    const notes: string[] = [];
+    for await (const event of run) if (event.type === "note") notes.push(event.text);
+    const top1 = lastOf(await run.result);
+    assert(notes.some((text) => text.endsWith(`, ${BEST_CHECKPOINT})`)), notes.join("\n"));
+    assertEquals(await digestFile(`${best}.superseded`), digest);
+    {
+      using file = await openCheckpointFile(best);
+      const root = file.value as TorchDict;
+      assertEquals([root.get("epoch"), root.get("best_acc1")], [2, top1]);
+    }
+    assertEquals(lastOf(await method({ ...options, resume: best, evaluate: true }).result), top1);
+    // One that is gone on with stays, as does one of no later epoch.
+    const { checkpoint } = await method({ ...options, resume: best, epochs: 3 }).result;
+    await method({ ...options, resume: checkpoint, epochs: 4 }).result;
+    const names = [...Deno.readDirSync(output)].map(({ name }) => name);
+    assertEquals(names.filter((name) => name.startsWith(BEST_CHECKPOINT)).toSorted(), [
+      BEST_CHECKPOINT,
+      `${BEST_CHECKPOINT}.superseded`,
+    ]);
   }
 });
 
