@@ -86,7 +86,7 @@ export async function prepareLabels<
 
 /**
  * Finds out what the images are, how many classes their labels speak of, and which of them are learnt from; the latter is
- * told, where it is a share. A warning says which classes are only to be classified.
+ * told, where it is a share. A warning says which classes are only to be classified. Where nothing is learnt, none are chosen.
  *
  * @throws {UserError} where there are no labels that number classes, or one that is read does not, or those of the two sets do
  *   not mean the same
@@ -108,7 +108,7 @@ export async function findLabelledData(
     return { facts, labels, rows };
   };
   const [{ facts: train, labels, rows }, { facts: test, labels: testLabels }] = await Promise.all([
-    look(data, labelFraction, !evaluate),
+    look(data, evaluate ? 1 : labelFraction, !evaluate),
     look(testData, 1, true),
   ]);
   checkSameClasses(train, test);

@@ -25,7 +25,9 @@ function describeRun(options: FinetuneOptions, plan: FinetunePlan, { adapter, fo
   return [
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? resume ?? "random weights"}, trained too`,
-    `images    ${trainImages} training, ${testImages} test, ${imageSize} x ${imageSize}`,
+    `images    ${
+      options.evaluate ? "" : `${trainImages} training, `
+    }${testImages} test, ${imageSize} x ${imageSize}`,
     ...describeReaders(options, plan),
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `classify  ${features} features, ${classes} classes`,

@@ -24,7 +24,9 @@ function describeRun(options: LinearOptions, plan: LinearPlan, { adapter, folder
   return [
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? "random weights"}`,
-    `images    ${trainImages} training, ${testImages} test, ${imageSize} x ${imageSize}`,
+    `images    ${
+      options.evaluate ? "" : `${trainImages} training, `
+    }${testImages} test, ${imageSize} x ${imageSize}`,
     ...describeReaders(options, plan),
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `probe     ${features} features, ${classes} classes`,

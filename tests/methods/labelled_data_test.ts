@@ -95,6 +95,17 @@ Deno.test("findLabelledData() and knn() warn of images whose classes no image to
   }
 });
 
+Deno.test("findLabelledData() chooses no share of the labels where nothing is learnt, and speaks of none", async () => {
+  using folder = new RunFolder(40, 10);
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const notes: string[] = [];
+  const { rows, trainImages } = await findLabelledData(
+    { data, testData, labelFraction: 0.1, seed: 0, evaluate: true, classes: null },
+    hear({ note: ({ text }: { text: string }) => notes.push(text) }),
+  );
+  assertEquals([rows, trainImages, notes], [undefined, 40, []]);
+});
+
 Deno.test("linearProbe() and finetune() evaluate no classifier that was never trained", async () => {
   using folder = new RunFolder(8, 8);
   const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));

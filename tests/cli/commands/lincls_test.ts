@@ -245,6 +245,7 @@ for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tunin
     assertStringIncludes(here.stdout, `output    none: ${output} stays as it is\n`);
     assertMatch(here.stdout, new RegExp(`^test after epoch 2: top-1 ${top1}`, "m"));
     assertMatch(here.stdout, /^evaluated in \S+$/m);
+    assertMatch(here.stdout, /^images +20 test, 32 x 32$/m);
     assert(!here.stdout.includes("best"), here.stdout);
     assertEquals(contents(), before);
 
