@@ -12,17 +12,10 @@ import { dataListener } from "./notices.ts";
 /** What is kept of a data set when it is closed. */
 export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "classNames">;
 
-/** Opens data once, so that what is wrong with it is said before anything is started. */
-export async function readDataFacts(
-  path: string,
-  emit: Emit<WarningEvent | ProgressEvent>,
-  signal?: AbortSignal,
-): Promise<DataFacts> {
-  using dataset = await openDataset(path, dataListener(emit, signal));
-  return factsOf(dataset);
-}
-
-/** {@linkcode readDataFacts}, with the number by which the same data is known again. */
+/**
+ * Opens data once, so that what is wrong with it is said before anything is started. Its fingerprint is what the same data is known
+ * again by.
+ */
 export async function identifyData(
   path: string,
   emit: Emit<WarningEvent | ProgressEvent>,

@@ -89,15 +89,21 @@ export async function holdOut(
   return rows;
 }
 
-/** Warns where the images that vote are those that are classified: each is its own nearest neighbour. */
-export async function warnOfSameImages(
-  bank: string,
-  queries: string,
+/** What tells images apart, see `fingerprintDataset`. */
+interface IdentifiedImages {
+  path: string;
+  fingerprint: string | null;
+}
+
+/** Warns where the images that vote are those that are classified, or copies: each is its own nearest neighbour. */
+export function warnOfSameImages(
+  bank: IdentifiedImages,
+  queries: IdentifiedImages,
   emit: Emit<NoticeEvent>,
-): Promise<void> {
-  if (await Deno.realPath(bank) !== await Deno.realPath(queries)) return;
+): void {
+  if (bank.fingerprint !== queries.fingerprint) return;
   const text =
-    `${queries}: kNN classifies the images that vote, and each is its own nearest neighbour, so the accuracy says ` +
+    `${queries.path}: kNN classifies the images that vote, and each is its own nearest neighbour, so the accuracy says ` +
     "nothing. Use other test images, or leave --test-data out: without a test set held-out labels are used";
   emit({ type: "warning", text, isCommon: true });
 }

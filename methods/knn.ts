@@ -32,7 +32,7 @@ import { warnOfSameImages } from "./held_out.ts";
 import { programFacts } from "./program_facts.ts";
 import { earlySignal } from "./rank_shares.ts";
 import { ReadingProgress } from "./reading_progress.ts";
-import { describeUnknownClasses } from "./unknown_classes.ts";
+import { describeOneClass, describeUnknownClasses } from "./unknown_classes.ts";
 
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
 export interface KnnOptions
@@ -96,8 +96,7 @@ export async function runKnnEvaluation(
   const early = earlySignal(signal, ranks);
   const read = async (path: string) => {
     using dataset = await openDataset(path, dataListener(emit, early));
-    // Only ranks compare what they read.
-    const fingerprint = ranks && await fingerprintDataset(dataset);
+    const fingerprint = await fingerprintDataset(dataset);
     return { ...factsOf(dataset), fingerprint, labels: dataset.readLabels() };
   };
   const bank = await read(options.bankData);
@@ -105,9 +104,10 @@ export async function runKnnEvaluation(
   checkSameClasses(bank, queries);
   // Held-out labels are those of classes that vote.
   if (options.queryRows === undefined) {
-    await warnOfSameImages(options.bankData, options.queryData, emit);
-    const unknown = describeUnknownClasses(bank, queries);
-    if (unknown !== undefined) emit({ type: "warning", text: unknown, isCommon: true });
+    warnOfSameImages(bank, queries, emit);
+    for (const text of [describeUnknownClasses(bank, queries), describeOneClass(bank)]) {
+      if (text !== undefined) emit({ type: "warning", text, isCommon: true });
+    }
   }
   const { imageSize, bankData } = options;
   const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);

@@ -13,7 +13,7 @@ import { UserError } from "../errors.ts";
 import type { Term } from "../models/checkpoint/run_terms.ts";
 import { contentTerm, termOf } from "./terms.ts";
 import type { TrainingOptions } from "./training_options.ts";
-import { describeUnknownClasses } from "./unknown_classes.ts";
+import { describeOneClass, describeUnknownClasses } from "./unknown_classes.ts";
 
 /** Labels above which they are taken for something else than numbers of classes: ImageNet-21k has 21,841. */
 const MOST_CLASSES = 2 ** 20;
@@ -86,7 +86,8 @@ export async function prepareLabels<
 
 /**
  * Finds out what the images are, how many classes their labels speak of, and which of them are learnt from; the latter is
- * told, where it is a share. A warning says which classes are only to be classified. Where nothing is learnt, none are chosen.
+ * told, where it is a share. Warnings say which classes are only to be classified, that all images are of one class, and that
+ * those to classify are those to learn from. Where nothing is learnt, none are chosen.
  *
  * @throws {UserError} where there are no labels that number classes, or one that is read does not, or those of the two sets do
  *   not mean the same
@@ -112,13 +113,27 @@ export async function findLabelledData(
     look(testData, 1, true),
   ]);
   checkSameClasses(train, test);
-  const unknown = evaluate
-    ? undefined
-    : describeUnknownClasses({ ...train, labels }, { ...test, labels: testLabels });
-  if (unknown !== undefined) emit({ type: "warning", text: unknown, isCommon: true });
+  if (!evaluate) {
+    const learnt = { ...train, labels };
+    const warnings = [
+      describeUnknownClasses(learnt, { ...test, labels: testLabels }),
+      describeOneClass(learnt),
+      train.fingerprint === test.fingerprint ? describeSameImages(train, test) : undefined,
+    ];
+    for (const text of warnings) {
+      if (text !== undefined) emit({ type: "warning", text, isCommon: true });
+    }
+  }
   if (rows === undefined) return { train, test, rows, trainImages: train.rowCount };
   emit({ type: "note", text: describeRows(rows, labels, labelFraction, seed) });
   return { train, test, rows, trainImages: rows.length };
+}
+
+/** Says that the images to learn from are classified. */
+function describeSameImages(learnt: LabelledFacts, classified: LabelledFacts): string {
+  const where = learnt.path === classified.path ? "" : ` of ${learnt.path}`;
+  return `${classified.path}: these are the images${where} that are learnt from, so the accuracy says nothing about others. ` +
+    "Use other test images (--test-data)";
 }
 
 /** How many classes the labels speak of. */

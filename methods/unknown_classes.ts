@@ -1,4 +1,4 @@
-/** Images to classify whose classes no image to learn from has: each counts as an error. */
+/** Labels by which an accuracy says little: of classes that no image to learn from has, or of one class alone. */
 
 /** Runs of classes that are named; of the others only that there are more. */
 const MOST_RUNS = 5;
@@ -29,6 +29,14 @@ export function describeUnknownClasses(
   if (count === 0) return undefined;
   return `${classified.path}: ${count} of ${total} images are of classes that no image of ${learnt.path} has ` +
     `(${listClasses(unknown)}), and count as errors`;
+}
+
+/** Says that all images to learn from are of one class, where they are: no other one is ever predicted. */
+export function describeOneClass({ path, labels }: LabelledImages): string | undefined {
+  const first = labels.find((label) => label >= 0);
+  if (first === undefined || labels.some((label) => label >= 0 && label !== first)) return undefined;
+  return `${path}: all images are of class ${first}, and so is every prediction: the accuracy says nothing. ` +
+    "Use images of two classes or more";
 }
 
 /** `1, 5 to 9`. */

@@ -1,6 +1,6 @@
 /** What a training finds out before it starts any actor: files that fit each other, and where it begins and ends. */
 import { countSteps, type StepCount } from "../../actors/batch_number.ts";
-import { type DataFacts, identifyData, readDataFacts, withDecoding } from "../../actors/data_facts.ts";
+import { type DataFacts, identifyData, withDecoding } from "../../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { findingListener } from "../../actors/notices.ts";
@@ -178,12 +178,15 @@ function checkAugmentations<Options extends EncoderTrainingOptions>(
   if (local?.augmentation !== undefined) findAugmentation(local.augmentation)(local.imageSize);
 }
 
+/** What is known of images to learn from; no fingerprint where no file has them. */
+type IdentifiedFacts = DataFacts & { fingerprint: string | null };
+
 /** The images to learn from. */
 async function findImages(
   options: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,
   signal: AbortSignal | undefined,
-): Promise<DataFacts & { fingerprint: string | null }> {
+): Promise<IdentifiedFacts> {
   const { data, images } = options;
   if (images === undefined) {
     const path = await resolveDataset(data, "train", findingListener(emit));
@@ -194,7 +197,7 @@ async function findImages(
 
 /** The images to evaluate on; `null` where there are none, or no labels to learn them by. */
 async function findTestData(
-  images: DataFacts,
+  images: IdentifiedFacts,
   options: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,
   signal: AbortSignal | undefined,
@@ -216,7 +219,7 @@ async function findTestData(
 
 /** All images that could be evaluated on. */
 async function findClassified(
-  images: DataFacts,
+  images: IdentifiedFacts,
   { data, testData, seed, images: made }: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,
   signal: AbortSignal | undefined,
@@ -229,7 +232,7 @@ async function findClassified(
     emit({ type: "note", text: `no kNN: ${heldOut}` });
     return null;
   }
-  const facts = await readDataFacts(testData, emit, signal);
+  const { fingerprint, ...facts } = await identifyData(testData, emit, signal);
   const unlabelled = [images, facts].find(({ hasLabels }) => !hasLabels);
   if (unlabelled !== undefined) {
     emit({ type: "note", text: `no kNN: ${unlabelled.path} has no class labels` });
@@ -247,7 +250,7 @@ async function findClassified(
     emit({ type: "note", text: `no kNN: ${error.message}` });
     return null;
   }
-  if (made === undefined) await warnOfSameImages(images.path, facts.path, emit);
+  warnOfSameImages(images, { ...facts, fingerprint }, emit);
   return facts;
 }
 

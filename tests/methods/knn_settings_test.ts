@@ -162,16 +162,16 @@ Deno.test("kNN refuses images of which there are more or less than when it began
   }
 });
 
-Deno.test("kNN warns where the images that vote are those that are classified", async () => {
+Deno.test("kNN warns where the images that vote are those that are classified, or copies, and where they are of one class", async () => {
   using folder = new RunFolder(80, 12);
   const [train, test] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
   const link = join(folder.path, "link.tsv");
   Deno.symlinkSync(train, link);
   const warning = `${link}: kNN classifies the images that vote, and each is its own nearest neighbour`;
-  const evaluate = async (testData: string) => {
+  const evaluate = async (testData: string, data = train) => {
     const warnings: string[] = [];
     const views = { arch: "tiny_convnet", imageSize: 16, knnK: [1], plugins: [TINY_ENCODER] };
-    for await (const event of knn({ ...views, data: train, testData })) {
+    for await (const event of knn({ ...views, data, testData })) {
       if (event.type === "warning") warnings.push(event.text);
     }
     return warnings;
@@ -179,6 +179,18 @@ Deno.test("kNN warns where the images that vote are those that are classified", 
   const [found, ...others] = await evaluate(link);
   assert(found.startsWith(warning) && others.length === 0, found);
   assertEquals([await evaluate(test), await evaluate(HELD_OUT)], [[], []]);
+  const copy = join(folder.path, "copy.tsv");
+  Deno.copyFileSync(train, copy);
+  assertEquals(await evaluate(copy), [found.replace(link, copy)]);
+  const [ones, tests] = [train, test].map((path, i) => {
+    const one = join(folder.path, `ones${i}.tsv`);
+    Deno.writeTextFileSync(one, Deno.readTextFileSync(path).replace(/\t\d+\t/g, "\t1\t"));
+    return one;
+  });
+  assertEquals(await evaluate(tests, ones), [
+    `${ones}: all images are of class 1, and so is every prediction: the accuracy says nothing. ` +
+    "Use images of two classes or more",
+  ]);
 
   const warnings: string[] = [];
   await runDistillation(

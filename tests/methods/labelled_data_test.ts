@@ -95,6 +95,38 @@ Deno.test("findLabelledData() and knn() warn of images whose classes no image to
   }
 });
 
+Deno.test("findLabelledData() warns of test images that are those to learn from, and of one class, but not where nothing is learnt", async () => {
+  using folder = new RunFolder(80, 12);
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const warningsOf = async (data: string, testData: string, evaluate = false) => {
+    const warnings: string[] = [];
+    await findLabelledData(
+      { data, testData, evaluate, labelFraction: 1, seed: 0, classes: null },
+      hear({ warning: ({ text }: { text: string }) => warnings.push(text) }),
+    );
+    return warnings;
+  };
+  const copy = join(folder.path, "copy.tsv");
+  Deno.copyFileSync(data, copy);
+  const end =
+    "that are learnt from, so the accuracy says nothing about others. Use other test images (--test-data)";
+  assertEquals(await warningsOf(data, data), [`${data}: these are the images ${end}`]);
+  assertEquals(await warningsOf(data, copy), [`${copy}: these are the images of ${data} ${end}`]);
+  assertEquals(await warningsOf(data, testData), []);
+  assertEquals(await warningsOf(data, data, true), []);
+
+  const [ones, tests] = [data, testData].map((path, i) => {
+    const one = join(folder.path, `ones${i}.tsv`);
+    Deno.writeTextFileSync(one, Deno.readTextFileSync(path).replace(/\t\d+\t/g, "\t1\t"));
+    return one;
+  });
+  assertEquals(await warningsOf(ones, tests), [
+    `${ones}: all images are of class 1, and so is every prediction: the accuracy says nothing. ` +
+    "Use images of two classes or more",
+  ]);
+  assertEquals(await warningsOf(ones, tests, true), []);
+});
+
 Deno.test("findLabelledData() chooses no share of the labels where nothing is learnt, and speaks of none", async () => {
   using folder = new RunFolder(40, 10);
   const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
