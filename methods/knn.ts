@@ -28,6 +28,7 @@ import { openDataset } from "../data/open_dataset.ts";
 import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
+import { describeFewVotes } from "./few_votes.ts";
 import { warnOfSameImages } from "./held_out.ts";
 import { programFacts } from "./program_facts.ts";
 import { earlySignal } from "./rank_shares.ts";
@@ -116,6 +117,9 @@ export async function runKnnEvaluation(
     bankImages: options.bankRows?.length ?? bank.rowCount,
     queryImages: options.queryRows?.length ?? queries.rowCount,
   };
+  const voters = options.bankRows?.length ?? bank.labels.reduce((sum, label) => sum + Number(label >= 0), 0);
+  const few = describeFewVotes(options.ks, voters);
+  if (few !== undefined) emit({ type: "note", text: few });
   emit({
     type: "plan",
     arch: encoder.arch,

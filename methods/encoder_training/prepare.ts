@@ -13,6 +13,7 @@ import { describeInput } from "../../models/encoder_input.ts";
 import type { Normalization } from "../../models/images.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { groupOf } from "../../models/training_step.ts";
+import { describeFewVotes } from "../few_votes.ts";
 import { HELD_OUT, holdOut, warnOfSameImages } from "../held_out.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
@@ -214,6 +215,8 @@ async function findTestData(
     }, chosen by --seed ${options.seed}; --knn-images takes more`;
     emit({ type: "note", text });
   }
+  const few = describeFewVotes([options.knnK], countVote(images, { ...test, sampled }).bank);
+  if (few !== undefined) emit({ type: "note", text: few });
   return { ...test, sampled };
 }
 

@@ -200,6 +200,42 @@ Deno.test("kNN warns where the images that vote are those that are classified, o
   assertEquals(warnings, [found]);
 });
 
+Deno.test("kNN notes where fewer images vote than it is to ask, alone and in a training", async () => {
+  using folder = new RunFolder(12, 6);
+  const train = join(folder.data, "train.tsv");
+  let row = 0;
+  // Of twelve images, two have no label.
+  const text = Deno.readTextFileSync(train).replace(
+    /\t\d+\t/g,
+    () => `\t${row < 2 ? row++ - 2 : row++ % 10}\t`,
+  );
+  Deno.writeTextFileSync(train, text);
+  const notesOf = async (knnK?: number[]) => {
+    const notes: string[] = [];
+    const views = { arch: "tiny_convnet", imageSize: 16, plugins: [TINY_ENCODER] };
+    for await (const event of knn({ ...views, data: folder.data, ...knnK && { knnK } })) {
+      if (event.type === "note") notes.push(event.text);
+    }
+    return notes.filter((text) => text.startsWith("k = "));
+  };
+  assertEquals(await notesOf(), ["k = 20, 200: only 10 images vote"]);
+  assertEquals([await notesOf([11, 10]), await notesOf([10])], [["k = 11: only 10 images vote"], []]);
+
+  const ofTraining = async (knnK: number, knnImages: number) => {
+    const notes: string[] = [];
+    const testData = join(folder.data, "test.tsv");
+    const options = { testData, knnK, knnImages, limitSteps: 1 };
+    await runDistillation(
+      folder.options(crypto.randomUUID(), options),
+      hear<EncoderTrainingEvent>({ note: ({ text }) => notes.push(text) }),
+    );
+    return notes.filter((text) => text.startsWith("k = "));
+  };
+  assertEquals(await ofTraining(20, 12), ["k = 20: only 12 images vote"]);
+  assertEquals(await ofTraining(12, 8), ["k = 12: only 8 images vote"]);
+  assertEquals(await ofTraining(12, 12), []);
+});
+
 Deno.test("of held-out labels a sample votes and is classified", () => {
   const train = { path: "train.tsv", rowCount: 50, hasLabels: true, classNames: undefined };
   const heldOut = {
