@@ -1,6 +1,6 @@
 /** Reads what a run leaves in its folder, from its beginning on and while it grows. */
-import { TextLineStream } from "@std/streams/text-line-stream";
 import { join } from "node:path";
+import { setImmediate } from "node:timers";
 import type { GenericSchema } from "valibot";
 import { FolderLock } from "../data/folder_lock.ts";
 import {
@@ -106,6 +106,18 @@ export class SparseRows<Row> {
 
 const NEWLINE = 10;
 
+/** Bytes of a file that are read at once. Their lines are handed on in one go, which takes some milliseconds. */
+const READ_AT_ONCE = 2 ** 16;
+
+/** Lines of a file that grows. */
+interface NewLines {
+  lines: string[];
+  /** Lines before them. */
+  known: number;
+  /** Whether what was read before no longer counts. */
+  restarted: boolean;
+}
+
 /** The complete lines of a file that grows. A file that was made anew is read from its beginning. */
 class LineTail {
   readonly #path: string;
@@ -119,44 +131,36 @@ class LineTail {
     this.#path = path;
   }
 
-  /** What is new, and the lines before it; `restarted` where what was read before no longer counts. */
-  async read(): Promise<{ lines: string[]; known: number; restarted: boolean }> {
+  /** What is new, part by part. Between two parts whatever else the process has to do gets its turn, as it may be a run. */
+  async *read(): AsyncGenerator<NewLines> {
     let file: Deno.FsFile;
     try {
       file = await Deno.open(this.#path);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) {
-        return { lines: [], restarted: this.#restart(null), known: 0 };
-      }
-      throw error;
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      if (this.#restart(null)) yield { lines: [], known: 0, restarted: true };
+      return;
     }
     using _ = file;
     const { size, ino } = await file.stat();
-    const restarted = (ino !== this.#inode || size < this.#offset) && this.#restart(ino);
-    const known = this.#known;
-    if (size === this.#offset) return { lines: [], known, restarted };
-    await file.seek(this.#offset, Deno.SeekMode.Start);
-    const lines = await this.#readLines(file.readable);
-    this.#known += lines.length;
-    return { lines, known, restarted };
-  }
-
-  /** The lines of a stream that begins at the offset, which moves behind the last complete one. */
-  async #readLines(bytes: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string[]> {
-    let end = this.#offset;
-    const follow = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-      transform: (chunk, controller) => {
-        const newline = chunk.lastIndexOf(NEWLINE);
-        if (newline >= 0) this.#offset = end + newline + 1;
-        end += chunk.length;
-        controller.enqueue(chunk);
-      },
-    });
-    const lines = await Array.fromAsync(
-      bytes.pipeThrough(follow).pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream()),
-    );
-    if (end > this.#offset) lines.pop();
-    return lines;
+    if ((ino !== this.#inode || size < this.#offset) && this.#restart(ino)) {
+      yield { lines: [], known: 0, restarted: true };
+    }
+    let buffer = new Uint8Array(READ_AT_ONCE);
+    for (;;) {
+      await file.seek(this.#offset, Deno.SeekMode.Start);
+      const bytes = buffer.subarray(0, await file.read(buffer) ?? 0);
+      const end = bytes.lastIndexOf(NEWLINE) + 1;
+      if (end > 0) {
+        const lines = new TextDecoder().decode(bytes.subarray(0, end - 1)).split("\n");
+        const known = this.#known;
+        this.#offset += end;
+        this.#known += lines.length;
+        yield { lines, known, restarted: false };
+        await new Promise<void>((resolve) => setImmediate(resolve));
+      } else if (bytes.length < buffer.length) return;
+      else buffer = new Uint8Array(2 * buffer.length); // a line that is longer
+    }
   }
 
   #restart(inode: number | null): boolean {
@@ -228,31 +232,29 @@ class RowTail<Row> {
     this.#lines = new LineTail(path);
   }
 
-  /** What is new; `restarted` where what was read before no longer counts. */
-  async read(): Promise<{ rows: Row[]; restarted: boolean }> {
-    let news: Awaited<ReturnType<LineTail["read"]>>;
+  /** What is new, part by part; `restarted` where what was read before no longer counts. */
+  async *read(): AsyncGenerator<{ rows: Row[]; restarted: boolean }> {
+    let problem: string | undefined;
+    let more = 0;
     try {
-      news = await this.#lines.read();
+      for await (const { lines, known, restarted } of this.#lines.read()) {
+        if (restarted) this.#hasSaid = false;
+        const rows: Row[] = [];
+        for (const [i, line] of lines.entries()) {
+          const reading = parseRecord(this.#schema, line);
+          if (reading.problem === undefined) rows.push(reading.value);
+          else if (problem !== undefined) more++;
+          else problem = `${this.#path} line ${known + i + 1} is ignored: ${reading.problem}`;
+        }
+        if (rows.length > 0 || restarted) yield { rows, restarted };
+      }
     } catch (error) {
       // A folder, or not permitted: it may be readable later.
-      if (!this.#hasSaid) this.#passOver(`${this.#path} is ignored: ${(error as Error).message}`);
-      this.#hasSaid = true;
-      return { rows: [], restarted: false };
+      problem ??= `${this.#path} is ignored: ${(error as Error).message}`;
     }
-    const { lines, known, restarted } = news;
-    if (restarted) this.#hasSaid = false;
-    const rows: Row[] = [];
-    const problems: string[] = [];
-    for (const [i, line] of lines.entries()) {
-      const { value, problem } = parseRecord(this.#schema, line);
-      if (problem === undefined) rows.push(value);
-      else problems.push(`${this.#path} line ${known + i + 1} is ignored: ${problem}`);
-    }
-    if (problems.length > 0 && !this.#hasSaid) {
-      this.#passOver(problems[0] + (problems.length > 1 ? `, and ${problems.length - 1} more` : ""));
-      this.#hasSaid = true;
-    }
-    return { rows, restarted };
+    if (problem === undefined || this.#hasSaid) return;
+    this.#passOver(problem + (more > 0 ? `, and ${more} more` : ""));
+    this.#hasSaid = true;
   }
 }
 
@@ -381,36 +383,57 @@ export class RunReader {
       this.#newest.set(news.kind, news);
       messages.push(news);
     }
-    const { rows, restarted } = await this.#metrics.read();
-    if (restarted) {
-      this.#curve = new Curve(this.#points);
-      this.#last = null;
-    }
-    const known = this.#curve.points.length;
-    let reset = restarted;
-    for (const row of rows) {
-      reset = this.#curve.add(row) || reset;
-      this.#last = row;
-    }
-    if (rows.length > 0 || restarted) {
-      const points = reset ? this.#curve.points : this.#curve.points.slice(known);
-      messages.push({ kind: "metrics", run: this.#run, reset, points, last: this.#last });
-    }
-    const scores = await this.#scores.read();
-    if (scores.rows.length > 0 || scores.restarted) {
-      this.#scoreRows = scores.restarted ? scores.rows : [...this.#scoreRows, ...scores.rows];
-      messages.push({ kind: "scores", run: this.#run, reset: scores.restarted, rows: scores.rows });
-    }
-    const stats = await this.#stats.read();
-    if (stats.restarted) this.#statsRows = new SparseRows(Math.ceil(this.#points / POINTS_A_STATS_ROW));
-    const knownStats = this.#statsRows.rows.length;
-    let statsReset = stats.restarted;
-    for (const row of stats.rows) statsReset = this.#statsRows.add(row) || statsReset;
-    if (stats.rows.length > 0 || stats.restarted) {
-      const rows = statsReset ? this.#statsRows.rows : this.#statsRows.rows.slice(knownStats);
-      messages.push({ kind: "stats", run: this.#run, reset: statsReset, rows });
-    }
+    messages.push(...await this.#pollMetrics(), ...await this.#pollScores(), ...await this.#pollStats());
     return messages;
+  }
+
+  async #pollMetrics(): Promise<PageMessage[]> {
+    const known = this.#curve.points.length;
+    let [isNew, reset] = [false, false];
+    for await (const { rows, restarted } of this.#metrics.read()) {
+      isNew = true;
+      if (restarted) {
+        this.#curve = new Curve(this.#points);
+        this.#last = null;
+        reset = true;
+      }
+      for (const row of rows) {
+        reset = this.#curve.add(row) || reset;
+        this.#last = row;
+      }
+    }
+    if (!isNew) return [];
+    const points = reset ? this.#curve.points : this.#curve.points.slice(known);
+    return [{ kind: "metrics", run: this.#run, reset, points, last: this.#last }];
+  }
+
+  async #pollScores(): Promise<PageMessage[]> {
+    const added: ScoreRow[] = [];
+    let [isNew, reset] = [false, false];
+    for await (const { rows, restarted } of this.#scores.read()) {
+      isNew = true;
+      if (restarted) [this.#scoreRows, reset] = [[], true];
+      for (const row of rows) added.push(row);
+    }
+    if (!isNew) return [];
+    this.#scoreRows = [...this.#scoreRows, ...added];
+    return [{ kind: "scores", run: this.#run, reset, rows: added }];
+  }
+
+  async #pollStats(): Promise<PageMessage[]> {
+    const known = this.#statsRows.rows.length;
+    let [isNew, reset] = [false, false];
+    for await (const { rows, restarted } of this.#stats.read()) {
+      isNew = true;
+      if (restarted) {
+        this.#statsRows = new SparseRows(Math.ceil(this.#points / POINTS_A_STATS_ROW));
+        reset = true;
+      }
+      for (const row of rows) reset = this.#statsRows.add(row) || reset;
+    }
+    if (!isNew) return [];
+    const rows = reset ? this.#statsRows.rows : this.#statsRows.rows.slice(known);
+    return [{ kind: "stats", run: this.#run, reset, rows }];
   }
 
   /** What ranks beside the first one tell anew. */

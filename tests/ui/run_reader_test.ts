@@ -1,9 +1,10 @@
 /// <reference lib="dom" />
 import { assert, assertAlmostEquals, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { setImmediate } from "node:timers";
 import { FolderLock } from "../../data/folder_lock.ts";
 import { State } from "../../ui/page/state.ts";
-import { Curve, RunReader, SparseRows } from "../../ui/run_reader.ts";
+import { Curve, CURVE_POINTS, RunReader, SparseRows } from "../../ui/run_reader.ts";
 import type { PageMessage } from "../../ui/records.ts";
 import { earlierRecordOf, RecordedRun, recordOf, statsOf, stepOf } from "./recorded_run.ts";
 
@@ -254,6 +255,51 @@ Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for
   Deno.removeSync(path);
   const [gone] = only(await reader.poll(), "metrics");
   assertEquals([gone.reset, gone.points, gone.last], [true, [], null]);
+});
+
+Deno.test("RunReader lets the process go on while it reads a long file of rows, and tells all of it at once", async () => {
+  using run = new RecordedRun();
+  const steps = 20_000;
+  run.addSteps(1, steps);
+  const reader = new RunReader(run.path, 0);
+  const seen = new Set<number>([0, steps]);
+  let look = setImmediate(function onTurn() {
+    seen.add(only(reader.everything(), "metrics")[0].last?.step ?? 0);
+    look = setImmediate(onTurn);
+  });
+  const [{ points, last, reset }] = only(await reader.poll(), "metrics");
+  clearImmediate(look);
+  assertEquals([reset, last], [true, stepOf(steps)]);
+  assertEquals(points.length, CURVE_POINTS);
+  assertEquals(points.map(([step]) => step), points.map((_, i) => 2 * i + 2));
+
+  const turns = [...seen].sort((a, b) => a - b);
+  const most = Math.max(...turns.slice(1).map((step, i) => step - turns[i]));
+  assertLess(most, 1000, `${most} rows in one turn`);
+
+  const path = join(run.path, "metrics.jsonl");
+  Deno.removeSync(path);
+  run.addSteps(1, 5);
+  const [anew] = only(await reader.poll(), "metrics");
+  assertEquals([anew.reset, anew.points.length], [true, 5]);
+});
+
+Deno.test("RunReader reads lines of any length, the bytes of a letter never apart", async () => {
+  using run = new RecordedRun();
+  const said: string[] = [];
+  const reader = new RunReader(run.path, 0, { passOver: (sentence) => said.push(sentence) });
+  const path = join(run.path, "metrics.jsonl");
+  const long = (step: number, length: number) =>
+    JSON.stringify({ ...stepOf(step), note: "ö".repeat(length) });
+  Deno.writeTextFileSync(
+    path,
+    [1, 2, 3].map((step) => long(step, 60_000 * step) + "\n").join("") + long(4, 70_000),
+  );
+  assertEquals(only(await reader.poll(), "metrics")[0].points.map(([step]) => step), [1, 2, 3]);
+  assertEquals(await reader.poll(), []);
+  Deno.writeTextFileSync(path, "\nno JSON\n", { append: true });
+  assertEquals(only(await reader.poll(), "metrics")[0].points.map(([step]) => step), [4]);
+  assertEquals(said, [`${path} line 5 is ignored: expected JSON, found no JSON`]);
 });
 
 Deno.test("RunReader tells of each rank's actors, and of each anew when they change", async () => {
