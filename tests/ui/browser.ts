@@ -1,5 +1,5 @@
 /** Tests in a real browser: Debian's Chromium, where it is installed. Its headless shell takes a third less processor time. */
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { skip } from "../skip.ts";
 
 const PROGRAMS = [
@@ -34,6 +34,9 @@ export interface Watched extends AsyncDisposable {
 
 /** Opens pages that know nothing of those before; what was not disposed of is closed after the test. */
 export type OpenPage = (options?: Parameters<Browser["newPage"]>[0]) => Promise<Watched>;
+
+/** Makes a profile, whose pages share their connections; it is closed after the test. */
+export type MakeProfile = () => Promise<BrowserContext>;
 
 /** Path of the browser, where there is one. */
 export async function findBrowser(): Promise<string | undefined> {
@@ -93,7 +96,7 @@ function watch(page: Page, leave: () => Promise<void>): Watched {
 /** A test in the browser; where there is none it says so and passes. */
 export function testInBrowser(
   name: string,
-  body: (open: OpenPage, test: Deno.TestContext) => Promise<void>,
+  body: (open: OpenPage, test: Deno.TestContext, makeProfile: MakeProfile) => Promise<void>,
 ): void {
   if (!closes) Deno.test.afterAll(async () => await (await browser)?.close());
   closes = true;
@@ -110,18 +113,23 @@ export function testInBrowser(
       browser ??= chromium.launch({ executablePath, args: BROWSER_FLAGS });
       const running = await browser;
       const opened = new Map<Page, () => Promise<void>>();
+      await using profiles = new AsyncDisposableStack();
       try {
-        await body(async (options) => {
-          const { page, isPlain } = await openPage(running, options);
-          const leave = async () => {
-            if (!opened.delete(page)) return;
-            if (!isPlain) return await page.context().close();
-            await leavePage(page);
-            idle.push(page);
-          };
-          opened.set(page, leave);
-          return watch(page, leave);
-        }, test);
+        await body(
+          async (options) => {
+            const { page, isPlain } = await openPage(running, options);
+            const leave = async () => {
+              if (!opened.delete(page)) return;
+              if (!isPlain) return await page.context().close();
+              await leavePage(page);
+              idle.push(page);
+            };
+            opened.set(page, leave);
+            return watch(page, leave);
+          },
+          test,
+          async () => profiles.use(await running.newContext()),
+        );
         for (const leave of opened.values()) await leave();
       } finally {
         for (const page of opened.keys()) await page.context().close(); // whatever a test that failed left in it

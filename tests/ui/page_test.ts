@@ -34,6 +34,14 @@ async function says(page: Page, id: string, text: RegExp): Promise<void> {
   await page.locator(`#${id}`).filter({ hasText: text }).waitFor({ timeout: 15_000 });
 }
 
+/** Hides a page from its reader, or shows it again. A browser without a screen never does. */
+async function hide(page: Page, hidden: boolean): Promise<void> {
+  await page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+}
+
 /** What a check of accessibility has against the page. */
 async function violations(page: Page): Promise<string[]> {
   await page.evaluate(AXE);
@@ -199,6 +207,42 @@ testInBrowser("a page that is one too many says so, and goes on when another one
   await says(page, "now", /step50 of 200/);
   await says(page, "status", /^Running$/);
 });
+
+testInBrowser(
+  "a page that is hidden leaves its connection to others, and follows the run again when it is seen",
+  async (_open, _test, makeProfile) => {
+    using run = new RecordedRun();
+    await run.writeAll();
+    run.addSteps(1, 50);
+    await using server = await servePage([run.path], { port: 0 });
+    const profile = await makeProfile();
+    const first = await profile.newPage();
+    await first.clock.install();
+    await first.goto(server.url);
+    await says(first, "now", /step50 of 200/);
+    const others = await profile.newPage();
+    await others.goto(`${server.url}page.css`);
+    await others.evaluate(async () => {
+      for (let i = 0; i < 5; i++) {
+        const stream = new EventSource("events");
+        await new Promise((resolve) => stream.onopen = resolve);
+      }
+    });
+    await hide(first, true);
+    await first.clock.runFor(90_000);
+    const last = await profile.newPage();
+    await last.goto(server.url);
+    await says(last, "status", /^Running$/);
+    await last.close();
+    assertEquals(await status(first), "Running", "it knows nothing new, and says nothing new");
+
+    run.addSteps(51, 60);
+    run.write("actors.json", { at: new Date(Date.now() + 90_000).toISOString(), actors: [] });
+    await hide(first, false);
+    await says(first, "now", /step60 of 200/);
+    await says(first, "status", /^Running$/);
+  },
+);
 
 testInBrowser(
   "the page can be read in the light, in the dark, on a phone, by keyboard and by ear",

@@ -22,6 +22,9 @@ const DRAW_EVERY_MS = 400;
 /** Between two tries of a page that was refused. */
 const CONNECT_EVERY_MS = 3_000;
 
+/** For so long a hidden page goes on to take news: a browser has six connections to one address, for all its pages. */
+const HIDDEN_MS = 10_000;
+
 const state = new State();
 const runs = new Runs(() => redrawNow("runs", "curves"), lookInto);
 const curves = new Curves(() => redrawNow("curves"));
@@ -41,8 +44,9 @@ const PARTS: readonly (readonly [topic: Topic, draw: () => void])[] = [
 const stale = new Set<Topic>();
 let timer: ReturnType<typeof setTimeout> | undefined;
 let frame: number | undefined;
-/** Where the news come from. */
+/** Where the news come from; nowhere while the page is hidden. */
 let news: EventSource | undefined;
+let pause: ReturnType<typeof setTimeout> | undefined;
 
 function draw(): void {
   timer = frame = undefined;
@@ -125,6 +129,20 @@ function connect(): void {
   });
 }
 
+/** Takes in the news while the page can be seen, and a little longer. */
+function followVisibility(): void {
+  clearTimeout(pause);
+  if (!document.hidden) {
+    if (news === undefined) connect();
+    return;
+  }
+  pause = setTimeout(() => {
+    news?.close();
+    news = undefined;
+    state.isPaused = true;
+  }, HIDDEN_MS);
+}
+
 followTheme(() => redrawNow(...EVERYTHING));
 prepareViewer();
 prepareCopy();
@@ -133,5 +151,7 @@ if (report !== null) {
   for (const message of JSON.parse(report.textContent!) as PageMessage[]) take(message);
 } else {
   connect();
+  followVisibility(); // it may be opened behind another one
+  document.addEventListener("visibilitychange", followVisibility);
   setInterval(() => redraw("runs"), 5_000); // a run that falls silent sends no news of it
 }

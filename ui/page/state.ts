@@ -108,11 +108,11 @@ export function accuracyNow(
 const SILENT_MS = 60_000;
 
 /** What tells whether a run is silent. */
-type Clock = Pick<State, "isLive" | "now">;
+type Clock = Pick<State, "isLive" | "isPaused" | "now">;
 
 /** When a run gave a sign of life that was longer ago than any that runs: in ms since 1970; `undefined` where it does. */
-export function silentSince({ record, actors }: Run, { isLive, now }: Clock): number | undefined {
-  if (record?.status !== "running" || !isLive) return undefined;
+export function silentSince({ record, actors }: Run, { isLive, isPaused, now }: Clock): number | undefined {
+  if (record?.status !== "running" || !isLive || isPaused) return undefined;
   const seen = Math.max(Date.parse(record.started_at), Date.parse(actors?.at ?? record.started_at));
   return now - seen > SILENT_MS ? seen : undefined;
 }
@@ -129,6 +129,8 @@ export class State {
   focus = 0;
   /** Whether news may come. */
   isLive = false;
+  /** Whether the page has taken no news while it was hidden, and was not yet told everything again. */
+  isPaused = false;
   /** How far this machine's clock is ahead of the one that tells the news, in ms. */
   #clockAhead = 0;
   /** Whether the one who tells the news is there. */
@@ -156,8 +158,11 @@ export class State {
       const isSame = this.runs.every(({ name }, i) => name === names[i]);
       if (!isSame) this.focus = 0;
       const known = isSame ? this.runs : [];
-      // Of a run that is told of anew only what the reader chose stays: it may be another one in the same folder.
-      if (begins) { for (const run of known) Object.assign(run, nothingOf()); }
+      if (begins) {
+        this.isPaused = false;
+        // Of a run that is told of anew only what the reader chose stays: it may be another one in the same folder.
+        for (const run of known) Object.assign(run, nothingOf());
+      }
       const added = names.slice(known.length).map((name, i): Run => ({
         name,
         ...nothingOf(),
