@@ -19,6 +19,7 @@ import { ActorCrash, ActorStopped } from "./runtime/mod.ts";
 export class BestEffort {
   readonly #warn: (text: string) => void;
   readonly #failed = new Set<string>();
+  #isRunOver = false;
 
   /** @param warn takes one line for each name that fails, and the stack behind it where the failure is a bug */
   constructor(warn: (text: string) => void) {
@@ -42,13 +43,18 @@ export class BestEffort {
     }
   }
 
+  /** Notes that the run is over: what fails from now on is a warning that does not say that the run continues. */
+  endRun(): void {
+    this.#isRunOver = true;
+  }
+
   /** Takes a failure that was found elsewhere. */
   fail(name: string, error: unknown): undefined {
     // What could not be done because the run is ending is no failure.
     if (error instanceof ActorStopped || this.#failed.has(name)) return;
     this.#failed.add(name);
     try {
-      this.#warn(`${name} failed, and the run continues: ${describe(error)}`);
+      this.#warn(`${name} failed${this.#isRunOver ? "" : ", and the run continues"}: ${describe(error)}`);
     } catch {
       // The warning could not be written, which is the business of the log.
     }

@@ -362,6 +362,8 @@ async function lead<Event extends { type: string }, Result extends object, Befor
 
   let result: Result;
   let end: RunEnd = { status: "failed" };
+  /** What programs are told of a run without a result. */
+  let ending: RunEnd | undefined;
   let report: string | undefined;
   try {
     if (command.tune) options.tuning = await shared(world, () => findTuning(options, shown));
@@ -373,24 +375,27 @@ async function lead<Event extends { type: string }, Result extends object, Befor
       view.take(event);
     }
     result = await run.result;
+    shown.effort.endRun();
     end = { status: "finished", results: view.figures(result, elapsed()) };
   } catch (caught) {
+    shown.effort.endRun();
     const error = caught instanceof StoppedError ? caught.cause : caught;
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && command.resumesIfThere) {
       shown.notice(error.message);
-      return shown.tell("end", { status: "finished" }); // a program waits for a last line
+      ending = { status: "finished" };
+      return;
     }
     const noted = asInterrupted(error);
     watched.noteError(noted);
-    end = endOf(noted);
-    shown.tell("end", { status: end.status, error: end.error });
+    end = ending = endOf(noted);
     throw error;
   } finally {
     await view.settle?.();
     await shown.stop();
     report = await recorder.finish(end);
     await view.conclude?.();
+    if (ending !== undefined) shown.tell("end", ending); // a program waits for a last line
   }
   const took = elapsed();
   for (const line of view.describe(result, took)) shown.report(line);

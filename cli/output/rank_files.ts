@@ -104,6 +104,7 @@ export class RankFiles implements Disposable {
 
   /** The run has ended: writes what is left. */
   async finish(how: "finished" | "interrupted" | "failed"): Promise<void> {
+    this.#effort.endRun();
     this.#watch?.stop();
     this.#logEpoch(how === "finished" ? "ended with" : "got to");
     const seconds = formatDuration((performance.now() - this.#started) / 1000);

@@ -39,6 +39,9 @@ Deno.test("BestEffort warns of each name once, says what is a bug, and lets noth
     /^maps failed, and the run continues: this is a bug .*\nTypeError: x is null\n {4}at /,
   );
   assertEquals(warnings[2], "events failed, and the run continues: it is gone");
+  effort.endRun();
+  effort.attempt("the report", fail(new UserError("the disk is full")));
+  assertEquals(warnings[3], "the report failed: the disk is full");
 });
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;

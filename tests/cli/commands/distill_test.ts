@@ -495,6 +495,27 @@ Deno.test("distill goes on where the disk under stdout is full, and says so once
   }
 });
 
+Deno.test("distill --json ends with how the run ended, also where its report cannot be written", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  using folder = new RunFolder(24);
+  const output = folder.makeOutput("out");
+  Deno.mkdirSync(join(output, "report.html"));
+  const child = start([...smallFlags(folder, "out", { "--epochs": "1000" }), "--json"]);
+  const stderr = new Response(child.stderr).text();
+  let stdout = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    if (!stdout.includes('"step":2,') && (stdout + text).includes('"step":2,')) child.kill("SIGINT");
+    stdout += text;
+  }
+  assertEquals((await child.status).code, 130, await stderr);
+  const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(lines.at(-1), { type: "end", status: "interrupted" });
+  const { type, text } = lines.at(-2);
+  assertEquals(type, "warning");
+  assertMatch(text, /^the report failed: .*report\.html/);
+});
+
 /** Refuses to open the event file, whose name nobody knows before; a plugin comes before all else. */
 const NO_EVENT_FILE = `
 const { openSync } = Deno;
@@ -522,7 +543,7 @@ Deno.test("distill goes on without what only observes it, and names each of it o
   await child.stdout.cancel(); // as when the program that reads them has ended
   const [stderr, { code }] = await Promise.all([new Response(child.stderr).text(), child.status]);
   assertEquals(code, 0, stderr);
-  const failed = stderr.match(/^warning: .*?(?= failed, and the run continues: )/gm)!.toSorted();
+  const failed = stderr.match(/^warning: .*?(?= failed(, and the run continues)?: )/gm)!.toSorted();
   // The run may be over before the first record of the actors and the first look.
   const mayBeMissing = ["warning: actors.json", "warning: insight/look.json"];
   assertEquals(failed.filter((name) => !mayBeMissing.includes(name)), [
@@ -538,6 +559,8 @@ Deno.test("distill goes on without what only observes it, and names each of it o
     "warning: the TensorBoard event file",
     "warning: the report",
   ]);
+  const over = stderr.match(/^warning: .*?(?= failed: )/gm)!.filter((name) => !name.includes("insight/"));
+  assertEquals(over.toSorted(), ["warning: profile.json", "warning: the report"]);
   const [checkpoint] = [...Deno.readDirSync(out)].filter(({ name }) => name.endsWith(".pth.tar"));
   using file = await openCheckpointFile(join(out, checkpoint.name));
   assertEquals(readTrainingCheckpoint(DISTILL_CHECKPOINT, file).arch, "tiny_convnet");
