@@ -33,6 +33,7 @@ import {
   Interrupted,
   interruptSignal,
   type ResumeFlags,
+  sayOnLine,
 } from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 import { reportError } from "../terminal/run_main.ts";
@@ -288,7 +289,14 @@ async function lead<Event extends { type: string }, Result extends object, Befor
   const goesOnHere = options.resume !== null && isIn(options.output, options.resume);
   const start = world && await beginTogether(world, options, training.before, folder.isKept, resumed);
   const before = start === undefined ? await training.before() : start.before;
-  using interrupt = interruptSignal(undefined, world?.stopped);
+  using interrupt = interruptSignal((line) => {
+    sayOnLine(line);
+    try {
+      folder.log(line);
+    } catch {
+      // The run ends with that error: folder.failed.
+    }
+  }, world?.stopped);
   const started = performance.now();
   // An evaluation takes its own time, not that of the training before it.
   const startsBefore = evaluate ? undefined : await readStartsBefore(task, options.resume);

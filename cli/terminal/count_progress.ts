@@ -17,6 +17,8 @@ export interface CountProgressOptions {
   terminal?: Terminal | null;
   /** Shows a line where there is no terminal; stderr by default. */
   print?: (line: string) => void;
+  /** Takes a line now and then for a log, quiet or not. */
+  log?: (line: string) => void;
   /** Seconds since some moment. */
   now?: () => number;
 }
@@ -27,21 +29,24 @@ export class CountProgress implements Disposable {
   readonly #quiet: boolean;
   readonly #terminal: Terminal | null;
   readonly #print: (line: string) => void;
+  readonly #log: ((line: string) => void) | undefined;
   readonly #now: () => number;
   readonly #meter: RateMeter;
   #before = 0;
   #shownAt: number;
+  #loggedAt: number;
 
   constructor(
-    { doing, quiet = false, terminal = quiet ? null : openTerminal(), print = console.error, now }:
+    { doing, quiet = false, terminal = quiet ? null : openTerminal(), print = console.error, log, now }:
       CountProgressOptions,
   ) {
     this.#doing = doing;
     this.#quiet = quiet;
     this.#terminal = terminal;
     this.#print = print;
+    this.#log = log;
     this.#now = now ?? (() => performance.now() / 1000);
-    this.#shownAt = this.#now();
+    this.#shownAt = this.#loggedAt = this.#now();
     this.#meter = new RateMeter(1);
     this.#meter.add(0, this.#shownAt);
   }
@@ -50,16 +55,23 @@ export class CountProgress implements Disposable {
   update(done: number, total?: number): void {
     const now = this.#now();
     const interval = this.#terminal === null ? SECONDS_BETWEEN.lines : SECONDS_BETWEEN.terminal;
-    if (this.#quiet || now - this.#shownAt < interval) return;
+    const isShown = !this.#quiet && now - this.#shownAt >= interval;
+    const isLogged = this.#log !== undefined && now - this.#loggedAt >= SECONDS_BETWEEN.lines;
+    if (!isShown && !isLogged) return;
     this.#meter.add(Math.max(0, done - this.#before), now);
     this.#before = done;
-    this.#shownAt = now;
     const rate = this.#meter.perSecond();
     const left = rate === undefined || total === undefined
       ? ""
       : `, ${formatDuration((total - done) / rate)} left`;
     const counts = total === undefined ? `${done}` : `${done} of ${total}`;
     const text = `${this.#doing}: ${counts}${rate === undefined ? "" : `, ${Math.round(rate)}/s`}${left}`;
+    if (isLogged) {
+      this.#loggedAt = now;
+      this.#log!(text);
+    }
+    if (!isShown) return;
+    this.#shownAt = now;
     if (this.#terminal === null) this.#print(text);
     else this.#terminal.write(CLEAR_LINE + printableLine(text).slice(0, this.#terminal.columns() - 1));
   }

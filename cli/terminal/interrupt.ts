@@ -60,7 +60,7 @@ export function howToGoOn(output: string, { namesOutput, resume }: ResumeFlags):
 }
 
 /** Says something on a line of its own: a terminal shows Ctrl-C as `^C` behind what is on the line. */
-function sayOnLine(text: string): void {
+export function sayOnLine(text: string): void {
   const terminal = openTerminal();
   if (terminal === null) console.error(text);
   else terminal.write(`${CLEAR_LINE}${text}\n`);

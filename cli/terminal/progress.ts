@@ -66,7 +66,7 @@ export interface StepReport {
   lossScale?: { scale: number; skipped: number };
 }
 
-/** Seconds between two lines about a phase, where there is no bar. */
+/** Seconds between two lines about a phase, in the log and where there is no bar. */
 const SECONDS_BETWEEN_LINES = 10;
 
 /** What a run does besides its steps, in words. */
@@ -169,12 +169,12 @@ export class Progress implements AsyncDisposable {
     if (event.phase === "evaluation") this.#timeLeft.evaluate(event.done, event.total, now);
     this.#phase = event;
     this.#moveBar();
-    if (this.#terminal !== null || !this.#isPhaseAlone || now - this.#phaseShownAt < SECONDS_BETWEEN_LINES) {
-      return;
-    }
+    if (!this.#isPhaseAlone || now - this.#phaseShownAt < SECONDS_BETWEEN_LINES) return;
     this.#phaseShownAt = now;
     const { done, total } = event;
-    this.#print([`${describePhase(event)}: ${done} of ${total}`, ...this.#left()].join("  "));
+    const line = [`${describePhase(event)}: ${done} of ${total}`, ...this.#left()].join("  ");
+    this.#options.log?.(line);
+    if (this.#terminal === null) this.#print(line);
   }
 
   /** Whether there are no steps while it goes on. */

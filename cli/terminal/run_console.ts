@@ -118,6 +118,7 @@ export class RunConsole {
       doing: describePhase(event) + (isBytes ? ", MiB" : ""),
       quiet: this.#quiet,
       print: this.#print,
+      log: (line) => this.#folder.log(line),
     });
     const [done, total] = [event.done, event.total].map((count) =>
       isBytes ? Math.ceil(count / MEBIBYTE) : count

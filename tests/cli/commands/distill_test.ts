@@ -463,6 +463,10 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   const { code } = await child.status;
   assertEquals(code, 130, await stderr);
   assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
+  assertMatch(
+    Deno.readTextFileSync(join(folder.path, "out", "log.txt")),
+    /Z stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*\S+Z interrupted\n$/,
+  );
   assertMatch(stdout, /^to resume, rerun the same command with --resume auto$/m); // it has --output
   const name = /checkpoint saved to ([^\n]*\.pth\.tar)\n(?!.*(checkpoint saved|step))/s.exec(stdout)![1];
   using file = await openCheckpointFile(join(folder.path, "out", name));

@@ -156,6 +156,23 @@ Deno.test("CountProgress writes control characters out on a terminal, and draws 
   ]);
 });
 
+Deno.test("CountProgress logs a line every ten seconds, as it is printed, on a terminal and where it is quiet", () => {
+  for (const how of [{ terminal: null }, { terminal: fakeTerminal(80, false) }, { quiet: true }]) {
+    const [printed, logged]: string[][] = [[], []];
+    const clock = { now: 0 };
+    using progress = new CountProgress({
+      ...{ doing: "reading", print: (line) => printed.push(line), log: (line) => logged.push(line) },
+      ...{ now: () => clock.now, ...how },
+    });
+    for (let done = 1; done <= 25; done++) {
+      clock.now++;
+      progress.update(done, 50);
+    }
+    assertEquals(logged, ["reading: 10 of 50, 1/s, 40s left", "reading: 20 of 50, 1/s, 30s left"]);
+    assertEquals(printed, how.terminal === null ? logged : []);
+  }
+});
+
 Deno.test("Progress colours the bar where colours are wanted", async () => {
   const { last } = await drawBar(80, true);
   assertStringIncludes(last, "[\x1b[36m####----\x1b[39m] 10/20");
@@ -187,13 +204,19 @@ Deno.test("Progress moves while an encoder is evaluated, before, next to and aft
   assertMatch(await drawnNext(terminal), /^\[#{5}-{13}\] 60\/200 {2}evaluating the student {2}7s left$/);
 });
 
-Deno.test("Progress prints a line every ten seconds of a phase where there is no terminal", () => {
-  const printed: string[] = [];
-  const clock = { now: 0 };
-  const progress = new Progress({ ...OPTIONS, now: () => clock.now, print: (line) => printed.push(line) });
-  for (let done = 1; done <= 25; done++) {
-    clock.now++;
-    progress.phase({ type: "progress", phase: "features", done, total: 1000 });
+Deno.test("Progress logs a line every ten seconds of a phase, and prints it where there is no terminal", async () => {
+  for (const how of [{}, { terminal: fakeTerminal(90, false) }, { quiet: true }]) {
+    const [printed, logged]: string[][] = [[], []];
+    const clock = { now: 0 };
+    await using progress = new Progress({
+      ...{ ...OPTIONS, now: () => clock.now },
+      ...{ print: (line) => printed.push(line), log: (line) => logged.push(line), ...how },
+    });
+    for (let done = 1; done <= 25; done++) {
+      clock.now++;
+      progress.phase({ type: "progress", phase: "features", done, total: 1000 });
+    }
+    assertEquals(logged, ["embedding the images: 10 of 1000", "embedding the images: 20 of 1000"]);
+    assertEquals(printed, Object.keys(how).length === 0 ? logged : []);
   }
-  assertEquals(printed, ["embedding the images: 10 of 1000", "embedding the images: 20 of 1000"]);
 });
