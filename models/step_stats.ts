@@ -18,7 +18,7 @@ export interface LayerNorms {
 
 /** Statistics of a training step. */
 export interface StepStats extends LayerNorms {
-  /** Device time of the step, in seconds; `undefined` if the adapter has no timestamps. */
+  /** Device time of the step, in seconds; `undefined` if the adapter has no timestamps, or gradients are exchanged. */
   deviceSeconds: number | undefined;
 }
 

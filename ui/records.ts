@@ -117,7 +117,7 @@ export interface StatsRow {
   gradient_norms: Record<string, number | null>;
   /** L2 norms of the weights before the step, by group of layers. */
   weight_norms: Record<string, number | null>;
-  /** How long the device took for the step, where the adapter has timestamps. */
+  /** How long the device took for the step, where the adapter has timestamps and the run has one rank. */
   device_seconds?: number;
   /** Memory that the trainer has on its device. */
   device_bytes: number;

@@ -139,6 +139,7 @@ testInBrowser("what was not recorded is told in words", async (open) => {
     Deno.writeTextFileSync(join(run.path, "stats.jsonl"), JSON.stringify(row) + "\n");
   const first = "there is a record every 50 batches (--stats-every).";
   const untimed = "Device time is unknown: the adapter has no timestamp queries.";
+  const ofRanks = "Device time is unknown: it is not measured in runs of several ranks.";
   const cases: { change: (run: RecordedRun) => void; said: string | string[] }[] = [
     { change: remove, said: "Nothing was recorded: an older version wrote this run." },
     { change: withSetting(0), said: "Nothing is recorded: --stats-every is 0." },
@@ -166,6 +167,13 @@ testInBrowser("what was not recorded is told in words", async (open) => {
       said: `The run ended before its first record: ${first}`,
     },
     { change: (run) => write(run, row), said: [untimed, untimed] },
+    {
+      change: (run) => {
+        write(run, row);
+        run.write("config.json", { stats_every: 10, ranks: 2 });
+      },
+      said: [ofRanks, ofRanks],
+    },
     {
       change: (run) => write(run, { ...statsOf(10), gradient_norms: { conv1: NaN } }),
       said: ["No finite values."],

@@ -63,6 +63,16 @@ function whyNoStats(runs: readonly Run[]): string | undefined {
   return isOver ? `The run ended before its first record: ${when}.` : `Nothing is recorded yet: ${when}.`;
 }
 
+/** Returns why runs that have records have none of the device's time. */
+function whyUntimed(runs: readonly Run[]): string {
+  const areOfRanks = new Set(runs.map(({ config }) => typeof config?.ranks === "number"));
+  const reasons = [
+    ...areOfRanks.has(false) ? ["the adapter has no timestamp queries"] : [],
+    ...areOfRanks.has(true) ? ["it is not measured in runs of several ranks"] : [],
+  ];
+  return `Device time is unknown: ${reasons.join(", or ")}.`;
+}
+
 /** Values that a chart shows, by name, and how. */
 interface Values {
   values: ReadonlyMap<string, ValueOf>;
@@ -119,7 +129,7 @@ export class Health {
     const isTimed = runs.some(({ stats }) =>
       stats.some(({ device_seconds }) => device_seconds !== undefined)
     );
-    const untimed = "Device time is unknown: the adapter has no timestamp queries.";
+    const untimed = whyUntimed(runs);
     const device = { lineName: "run", isSmooth: true, yAxis: { min: 0 } };
     this.#drawValues(this.#time, shown, {
       ...device,
