@@ -1,9 +1,27 @@
 /** `bench/RESULTS.md`. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { composeDocument, DOCUMENT, tableOf } from "../../bench/report.ts";
 
 Deno.test("bench/RESULTS.md is what bench/results and bench/NOTES.md say: ./seed bench --rewrite", async () => {
   assertEquals(await Deno.readTextFile(DOCUMENT), await composeDocument());
+});
+
+Deno.test("bench/NOTES.md has the shares of the ceiling that products reach as they were measured", async () => {
+  const notes = (await Deno.readTextFile(new URL("../../bench/NOTES.md", import.meta.url)))
+    .replace(/\s+/g, " ");
+  for (
+    const [processor, words, fact] of [
+      ["avx-512", "**Matrix products** reach", "of these"],
+      ["avx2", "With AVX2 they reach", "of the most"],
+    ]
+  ) {
+    const file = `../../bench/results/llvmpipe-llvm-15-0-6-256-bits-${processor}/product.json`;
+    const { rows } = JSON.parse(await Deno.readTextFile(new URL(file, import.meta.url)));
+    const shares = rows.map((row: { name: string; facts: Record<string, string> }) =>
+      `${row.facts[fact]} at ${row.name}`
+    );
+    assertStringIncludes(notes, `${words} ${shares.join(" and ")}`);
+  }
 });
 
 Deno.test("tableOf()'s means are without rows in which others do other work", () => {
