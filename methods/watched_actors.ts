@@ -32,6 +32,8 @@ export function openSystem(
 ): ActorSystem {
   return new ActorSystem({
     ...options,
+    // It counts the rows of a large file, reads weights, compiles kernels: how long that takes nobody knows.
+    startTimeoutMs: Infinity,
     imports: workerImports(plugins),
     watchdog: watchdogOf(emit),
     mayPass: ({ name }) => name === DeviceLostError.name,

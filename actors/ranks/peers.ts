@@ -2,7 +2,7 @@
 import { crc32 } from "node:zlib";
 import { UserError } from "../../errors.ts";
 import type { GradientExchange } from "../messages.ts";
-import type { ActorRef, SpawnOptions } from "../runtime/mod.ts";
+import type { ActorRef } from "../runtime/mod.ts";
 import { nameRanks, type Ranks } from "./ranks.ts";
 
 /** Exchanges take as long as the slowest rank. */
@@ -21,11 +21,6 @@ const IN_WORDS = new Intl.ListFormat("en-GB");
 export interface RankPeers extends Ranks {
   /** The actor that exchanges with them. */
   exchange: ActorRef<GradientExchange>;
-}
-
-/** How a trainer is spawned: among ranks it begins when all do, and how long that may take the exchange decides. */
-export function trainerSpawnOptions(peers: RankPeers | undefined): SpawnOptions {
-  return peers === undefined ? {} : { startTimeoutMs: Infinity };
 }
 
 /** Rows of numbers, each with some whole numbers beside it. */

@@ -7,6 +7,9 @@ import type { ActorRef, ActorSystem } from "../runtime/mod.ts";
 import type { RankPeers } from "./peers.ts";
 import type { RankSettings } from "./ranks.ts";
 
+/** How long MPI may take to let this rank in, in ms. */
+const JOIN_MS = 300_000;
+
 /** Spawns the actor that exchanges with the other ranks. */
 export function spawnExchange(
   system: ActorSystem,
@@ -15,7 +18,8 @@ export function spawnExchange(
 ): ActorRef<GradientExchange> {
   const url = actorUrl("gradient_exchange", actors);
   const config = { ...ranks, ...exchange } as GradientExchangeConfig;
-  return system.spawn<typeof gradientExchange>("gradient_exchange", url, config).ref;
+  return system.spawn<typeof gradientExchange>("gradient_exchange", url, config, { startTimeoutMs: JOIN_MS })
+    .ref;
 }
 
 /** How much later than another one a rank may come to an exchange of an evaluation, in ms: between two it reads all images. */

@@ -21,7 +21,7 @@ const HOOKS_MS = 2000;
 export interface SpawnOptions {
   /** Messages that each holder of a reference may have in flight, at least 1. Default: 2. */
   credits?: number;
-  /** How long the actor may take until it is ready, in ms; `Infinity` for as long as it likes. Default: 5 minutes. */
+  /** How long the actor may take until it is ready, in ms; `Infinity` for as long as it likes. Default: what the system says. */
   startTimeoutMs?: number;
 }
 
@@ -76,6 +76,7 @@ export class Actor<P extends Protocol<P>> {
   readonly #ended = Promise.withResolvers<ActorStats | undefined>();
   readonly #stats = new Map<number, PromiseWithResolvers<ActorStats>>();
   readonly #startTimer: ReturnType<typeof setTimeout> | undefined;
+  #isReady = false;
   #nextId = 0;
   #isDraining = false;
   #stopping?: Promise<void>;
@@ -108,7 +109,8 @@ export class Actor<P extends Protocol<P>> {
       this.#die(new Error(event.message));
     };
     this.#startTimer = setTimer(() => {
-      events.onCrash({ actor: name, failure: describeFailure(new StartTimeout(name, startTimeoutMs)) });
+      const failure = describeFailure(new StartTimeout(name, startTimeoutMs));
+      events.onCrash({ actor: name, failure, isEarly: true });
     }, startTimeoutMs);
 
     const { port1, port2 } = new MessageChannel();
@@ -183,6 +185,11 @@ export class Actor<P extends Protocol<P>> {
     if (!this.#hasEnded) this.#post({ kind: "ended", actor, incarnation });
   }
 
+  /** Whether the actor has started. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
   /** Returns how the actor spends its time, and what is in flight. Answered between the awaits of its handlers. */
   stats(): Promise<ActorStats> {
     if (this.#hasEnded) return Promise.reject(new ActorStopped(this.name));
@@ -205,6 +212,7 @@ export class Actor<P extends Protocol<P>> {
     switch (report.kind) {
       case "ready":
         clearTimeout(this.#startTimer);
+        this.#isReady = true;
         this.#ready.resolve();
         break;
       case "drained":

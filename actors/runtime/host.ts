@@ -84,6 +84,11 @@ export class ActorHost {
     return this.endpoint.name;
   }
 
+  /** Whether it has started. */
+  get isReady(): boolean {
+    return this.#behaviour !== undefined;
+  }
+
   /** A reference for this very thread. */
   // deno-lint-ignore no-explicit-any -- of whatever protocol
   connect(endpoint: Endpoint = this.endpoint): ActorRef<any> {

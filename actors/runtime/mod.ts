@@ -72,7 +72,7 @@
  *   ({@linkcode RestartStrategy}), so many times within a while; hooks say what they begin with and tell others of their
  *   new references. A `UserError` is never answered by a restart.
  * - **Standstill.** A `watchdog` names actors that do not answer, that all wait for each other, or that are busy with one
- *   message for very long, with what is in their mailboxes.
+ *   message or their start for very long, with what is in their mailboxes.
  *
  * @module
  */

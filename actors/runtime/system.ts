@@ -26,6 +26,8 @@ export interface SystemOptions {
   signal?: AbortSignal;
   /** How long a stopping actor may continue before its Worker is terminated, in ms; `Infinity` for as long as it likes. Default: 3000. */
   graceMs?: number;
+  /** `startTimeoutMs` of actors that are spawned without one, in ms. Default: 5 minutes. */
+  startTimeoutMs?: number;
   /** Options for a watchdog that detects stalls. */
   watchdog?: WatchdogOptions;
   /** URLs of modules that every Worker imports before its actor. */
@@ -60,6 +62,7 @@ export class ActorSystem {
   readonly failed: Promise<never>;
   readonly #fail: (crash: ActorCrash) => void;
   readonly #graceMs: number;
+  readonly #startTimeoutMs: number;
   readonly #imports: readonly string[];
   readonly #oneThread: boolean;
   readonly #watchdog?: Watchdog;
@@ -81,14 +84,23 @@ export class ActorSystem {
 
   /** Makes a system without actors. */
   constructor(
-    { signal, graceMs = 3000, imports = [], oneThread = false, mayPass = () => false, onTrace, watchdog }:
-      SystemOptions = {},
+    {
+      signal,
+      graceMs = 3000,
+      startTimeoutMs = 300_000,
+      imports = [],
+      oneThread = false,
+      mayPass = () => false,
+      onTrace,
+      watchdog,
+    }: SystemOptions = {},
   ) {
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
     this.#fail = reject;
     this.#over.promise.catch(() => {}); // for those that wait for a restart
     this.#graceMs = graceMs;
+    this.#startTimeoutMs = startTimeoutMs;
     this.#imports = imports;
     this.#oneThread = oneThread;
     this.#watchdog = watchdog && new Watchdog(
@@ -129,7 +141,7 @@ export class ActorSystem {
     name: string,
     url: URL | string,
     config: ConfigOf<D>,
-    { credits = DEFAULT_CREDITS, startTimeoutMs = 300_000 }: SpawnOptions = {},
+    { credits = DEFAULT_CREDITS, startTimeoutMs = this.#startTimeoutMs }: SpawnOptions = {},
   ): Actor<ProtocolOf<D>> {
     this.#checkName(name);
     checkCredits(name, credits);

@@ -9,7 +9,7 @@ export type StallKind =
   | "silent"
   /** Messages are under way, nobody handles any, and everybody waits for somebody else here. */
   | "deadlock"
-  /** Somebody has been busy with one message for very long. */
+  /** Somebody has been busy with one message, or with its start, for very long. */
   | "slow";
 
 /** A stall of the system. */
@@ -29,8 +29,8 @@ export interface WatchdogOptions {
   /** Called once per stall, until there is progress again. */
   onStall(stall: Stall): void;
   /**
-   * Time without progress after which it reports a stall, in ms. Default: 60,000. A busy handler may take five times
-   * as long.
+   * Time without progress after which it reports a stall, in ms. Default: 60,000. A busy handler, or a start, may take five
+   * times as long.
    */
   patienceMs?: number;
 }
@@ -39,6 +39,8 @@ export interface WatchdogOptions {
 export interface Watched {
   /** The actor's name. */
   readonly name: string;
+  /** Whether it has started. */
+  readonly isReady: boolean;
   /** How it is. */
   stats(): ActorStats | Promise<ActorStats>;
 }
@@ -109,7 +111,7 @@ export class Watchdog {
   }
 
   #evaluate(now: number): Stall | undefined {
-    const memories = [...this.#memories].map(([{ name }, memory]) => ({ name, ...memory }));
+    const memories = [...this.#memories].map(([{ name, isReady }, memory]) => ({ name, isReady, ...memory }));
     const report = (kind: StallKind, actors: string[], since: number, what: string): Stall => {
       const forMs = now - since;
       return {
@@ -125,9 +127,9 @@ export class Watchdog {
       const since = Math.min(...silent.map(({ answeredAt }) => answeredAt));
       return report("silent", names, since, `${names.join(", ")} has not answered`);
     }
-    const isUnderWay = memories.some(({ stats }) =>
+    const isUnderWay = memories.some(({ isReady, stats }) =>
       stats !== undefined &&
-      (stats.mailbox > 0 || stats.incoming.some(({ held }) => held > 0) ||
+      (!isReady || stats.mailbox > 0 || stats.incoming.some(({ held }) => held > 0) ||
         stats.outgoing.some(({ queued, pending }) => queued + pending > 0))
     );
     if (!isUnderWay) return undefined;
@@ -144,15 +146,17 @@ export class Watchdog {
       );
     }
     if (now - movedAt <= SLOW_FACTOR * this.#patienceMs) return undefined;
-    const busy = memories.filter((memory) => memory.busyAt === busyAt).map(({ name }) => name);
-    return report("slow", busy, movedAt, `${busy.join(", ")} has been busy with one message`);
+    const busy = memories.filter((memory) => memory.busyAt === busyAt);
+    const names = busy.map(({ name }) => name);
+    const what = busy.some(({ isReady }) => isReady) ? "busy with one message" : "starting";
+    return report("slow", names, movedAt, `${names.join(", ")} has been ${what}`);
   }
 }
 
 /** What each actor has before it, and whom it waits for. */
-function describe(memories: readonly { name: string; stats?: ActorStats }[]): string {
-  return memories.map(({ name, stats }) => {
-    if (stats === undefined) return `${name}: not started yet`;
+function describe(memories: readonly { name: string; isReady: boolean; stats?: ActorStats }[]): string {
+  return memories.map(({ name, isReady, stats }) => {
+    if (!isReady || stats === undefined) return `${name}: not started yet`;
     const waits = stats.outgoing.filter(({ queued, pending }) => queued + pending > 0).map(({ to }) => to);
     return `${name}: ${stats.mailbox} in its mailbox` +
       (waits.length === 0 ? "" : `, waits for ${waits.join(" and ")}`);

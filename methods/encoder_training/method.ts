@@ -4,7 +4,7 @@
  */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import type { Encoder, EvaluatedEncoder, LocalViewOptions, Profiled } from "../../actors/messages.ts";
-import type { ActorRef, SpawnOptions, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
+import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import type { EncoderTrainerConfig } from "./encoder_trainer.ts";
 import type { EncoderTrainer, QueueContents } from "./messages.ts";
@@ -19,8 +19,6 @@ export interface LineSetup<Options> {
   batch: number;
   /** Of a trainer that is started now; asked once more after a restart. */
   trainer(): EncoderTrainerConfig<Options>;
-  /** How the trainer is spawned. */
-  trainerSpawn: SpawnOptions;
   /** Where the queue begins for those that are started now. */
   queue(): QueueContents;
   /** Batches done before the first one that will come. */

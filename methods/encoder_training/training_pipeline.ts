@@ -5,7 +5,6 @@ import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { NamedValues, Profiled, ProgramProfile } from "../../actors/messages.ts";
 import { RESTARTS_WITHIN_MS } from "../../actors/evaluation.ts";
 import { PATIENCE, Pipeline } from "../../actors/pipeline.ts";
-import { trainerSpawnOptions } from "../../actors/ranks/peers.ts";
 import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
 import { rowsOf, shareOf } from "../../actors/ranks/ranks.ts";
@@ -107,7 +106,6 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         ranks,
         monitor,
       }),
-      trainerSpawn: trainerSpawnOptions(ranks),
       queue: () => this.#start.queue,
       done: () => this.#position(),
     });

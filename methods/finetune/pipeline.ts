@@ -3,7 +3,7 @@ import { actorUrl } from "../../actors/catalog.ts";
 import type { Monitor } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { type RankSettings, rowsOf, shareOf } from "../../actors/ranks/ranks.ts";
-import { type RankPeers, trainerSpawnOptions } from "../../actors/ranks/peers.ts";
+import type { RankPeers } from "../../actors/ranks/peers.ts";
 import { type Branch, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
@@ -42,7 +42,6 @@ export function spawnFinetunePipeline(
       const { start, resume } = from();
       return { options: { ...options, resume }, classes, batchesPerEpoch, start, terms, ranks, monitor };
     },
-    trainerSpawnOptions(ranks),
   );
   const train: Branch = {
     name: "train_augmenter",

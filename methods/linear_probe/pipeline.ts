@@ -5,7 +5,7 @@ import type encoder from "../../actors/encoder.ts";
 import type { Monitor } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { type Branch, Pipeline } from "../../actors/pipeline.ts";
-import { type RankPeers, trainerSpawnOptions } from "../../actors/ranks/peers.ts";
+import type { RankPeers } from "../../actors/ranks/peers.ts";
 import { rowsOf, type Share, shareOf } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
@@ -97,7 +97,6 @@ export function spawnLinearPipeline(
       ranks: peers && { ...peers, trainImages: data.trainImages, epoch: start().epoch },
       monitor,
     }),
-    trainerSpawnOptions(peers),
   );
   const embedder = supervisor.spawn<typeof encoder>("feature_encoder", actorUrl("encoder", actors), () => {
     const path = encoderFile();

@@ -27,12 +27,11 @@ export const PRETRAINING: EncoderMethod<PretrainOptions> = {
   identify: () => Promise.resolve([]),
   terms: pretrainTerms,
   teacher: () => undefined,
-  spawn({ supervisor, options, trainer, trainerSpawn }) {
+  spawn({ supervisor, options, trainer }) {
     const pretrainer = supervisor.spawn<typeof mocoTrainer>(
       "moco_trainer",
       actorUrl("moco_trainer", options.actors, import.meta.url),
       trainer,
-      trainerSpawn,
     );
     return { trainer: pretrainer, entry: () => pretrainer.ref, profiled: [] };
   },

@@ -60,14 +60,13 @@ async function identifyTeacher(
 }
 
 function spawn(
-  { supervisor, options, batch, trainer, trainerSpawn, queue, done }: LineSetup<DistillOptions>,
+  { supervisor, options, batch, trainer, queue, done }: LineSetup<DistillOptions>,
 ): Line {
   const { batchSize, dim, actors, tuning } = options;
   const student = supervisor.spawn<typeof studentTrainer>(
     "student_trainer",
     actorUrl("student_trainer", actors, import.meta.url),
     trainer,
-    trainerSpawn,
   );
   const keeper: Supervised<QueueKeeper> = supervisor.spawn<typeof queueKeeper>(
     "queue_keeper",

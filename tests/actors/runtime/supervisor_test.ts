@@ -7,6 +7,7 @@ import {
   type RestartStrategy,
   type Supervisor,
 } from "../../../actors/runtime/mod.ts";
+import type crasher from "./fixtures/crasher.ts";
 import type mortal from "./fixtures/mortal.ts";
 import { fixture, until, withSystem } from "./helpers.ts";
 
@@ -142,6 +143,21 @@ Deno.test("a supervisor gives up at the second equal error of an actor that does
   // Another error, or one of an actor that has worked since, is not the second.
   assertEquals(await startWith(["typo", "lost", "typo", ""]), { incarnations: 4, error: undefined });
   assertEquals(await startWith(["typo", "", "typo", ""]), { incarnations: 4, error: undefined });
+});
+
+Deno.test("a supervisor gives up at the second start that takes too long", async () => {
+  let incarnations = 0;
+  const error = await assertRejects(() =>
+    withSystem(async (system) => {
+      const supervisor = system.supervise({ strategy: "one-for-all" });
+      const actor = supervisor.spawn<typeof crasher>("a", fixture("crasher.ts"), () => {
+        incarnations++;
+        return { inStart: "hang" };
+      }, { startTimeoutMs: 100 });
+      await supervisor.retry(() => actor.ref.ask("throwError", undefined, { timeoutMs: Infinity }));
+    }, { graceMs: 100 }), ActorCrash);
+  assertMatch(error.message, /StartTimeout: actor "a" was not ready within 100 ms/);
+  assertEquals(incarnations, 2);
 });
 
 Deno.test("a UserError ends the run, whatever the supervisor", async () => {

@@ -20,6 +20,7 @@ async function watch(
   return stalls;
 }
 
+const isSlow = ({ kind }: Stall) => kind === "slow";
 const isDeadlock = ({ kind }: Stall) => kind === "deadlock";
 
 function spawn(system: ActorSystem, name: string, startMs?: number) {
@@ -70,6 +71,18 @@ Deno.test("a watchdog names an actor that is busy with one message for very long
   assertEquals(stalls.map(({ kind, actors }) => ({ kind, actors })), [{ kind: "slow", actors: ["slow"] }]);
   // As its own clock has it; nothing was said of the time before.
   assert(stalls[0].forMs > 5 * PATIENCE_MS);
+});
+
+Deno.test("a watchdog names an actor that starts for very long, also where nobody but the main thread waits for it", async () => {
+  const stalls = await watch(async (system, stalls) => {
+    spawn(system, "a", 60_000);
+    await until(() => stalls.some(isSlow));
+  });
+  // On a busy machine its Worker may be slow to begin, too.
+  const [{ actors, text, forMs }] = stalls.filter(isSlow);
+  assertEquals(actors, ["a"]);
+  assertMatch(text, /^a has been starting for \d+ s; a: not started yet$/);
+  assert(forMs > 5 * PATIENCE_MS);
 });
 
 Deno.test("a watchdog says nothing where nothing is to be done", async () => {
