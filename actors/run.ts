@@ -28,7 +28,8 @@ interface Listener<Event> {
  * Every `for await` and every {@linkcode stream} gets the events from its own start on, in order. Started right after
  * the run, it misses none. It ends with the run, and throws if the run fails. Events that nobody iterates over are
  * not kept; those that a slow loop has not taken yet are, however many. An error that nobody gets, from a loop under way or from
- * `result`, is an unhandled rejection.
+ * `result`, is an unhandled rejection: also that of a run which fails while the body of a loop awaits something, where the loop is
+ * then left before it gets to the error.
  *
  * ```ts ignore
  * await using run = distill({ data, distill: teacher, output });
@@ -37,17 +38,16 @@ interface Listener<Event> {
  * ```
  */
 export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable {
-  /**
-   * Result of the run. Rejects with the error that ended it, or with the reason for which it was stopped; a stopped
-   * training rejects with a `StoppedError`. A `UserError` of an actor is a `UserError` here, with the `ActorCrash` as its `cause`.
-   */
-  readonly result: Promise<Result>;
+  /** As {@linkcode result}. Nobody has handled its rejection yet where loops were to get the error, and all were left without it. */
+  #result: Promise<Result>;
   readonly #abort = new AbortController();
-  /** Aborts with the reason for which the run is stopped, by whomever. */
-  readonly #stopped: AbortSignal;
   #hasEnded = false;
-  /** Whether a loop was under way when it ended, which gets its error. */
+  /** Whether it has failed of anything else than that it was stopped. */
+  #hasFailed = false;
+  /** Whether a loop was under way when it ended, or began later, which gets its error. */
   #isHeard = false;
+  /** Whether a loop has got the error, or somebody has asked for the result. */
+  #isTaken = false;
   readonly #listeners = new Set<Listener<Event>>();
   /** Resolves when somebody has taken events, or left. */
   #taken = Promise.withResolvers<void>();
@@ -66,7 +66,7 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     stoppedBefore: ((reason: unknown) => unknown) | null = (reason) => reason,
   ) {
     const { signal } = settings;
-    const stopped = this.#stopped = AbortSignal.any([
+    const stopped = AbortSignal.any([
       this.#abort.signal,
       ...signal === undefined ? [] : [signal],
     ]);
@@ -81,22 +81,38 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
       while (!stopped.aborted && this.#listeners.values().some(isFull)) await this.#taken.promise;
     };
     // In a moment, so that who begins to listen at once hears all.
-    this.result = Promise.resolve().then(() => {
+    this.#result = Promise.resolve().then(() => {
       if (settings instanceof AbortSignal) {
         throw new UserError("expected settings of the run, such as { signal }, found an AbortSignal");
       }
       if (stopped.aborted && stoppedBefore !== null) throw stoppedBefore(stopped.reason);
       return work(tell, stopped);
     }).catch((error) => {
-      throw asUserError(error);
+      const failure = asUserError(error);
+      this.#hasFailed = !(failure instanceof StoppedError || (stopped.aborted && failure === stopped.reason));
+      throw failure;
     }).finally(() => {
       this.#hasEnded = true;
       stopped.removeEventListener("abort", onAbort);
-      // A loop ends with the error. One that nobody waits for, here or in a loop, is an unhandled rejection as any other.
-      this.#isHeard = this.#listeners.size > 0;
-      if (this.#isHeard) this.result.catch(() => {});
+      // One that nobody waits for, here or in a loop, is an unhandled rejection as any other.
+      if (this.#listeners.size > 0) this.#leaveToLoops();
       for (const { wake } of this.#listeners) wake();
     });
+  }
+
+  /**
+   * Result of the run. Rejects with the error that ended it, or with the reason for which it was stopped; a stopped
+   * training rejects with a `StoppedError`. A `UserError` of an actor is a `UserError` here, with the `ActorCrash` as its `cause`.
+   */
+  get result(): Promise<Result> {
+    this.#isTaken = true;
+    return this.#result;
+  }
+
+  /** A loop ends with the error. */
+  #leaveToLoops(): void {
+    this.#isHeard = true;
+    this.#result.catch(() => {});
   }
 
   /** Returns the events from now on as a stream. Cancelling it does not stop the run. */
@@ -117,7 +133,7 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
   protected iterate(holdsBack: boolean): AsyncGenerator<Event, void> {
     const listener: Listener<Event> = { events: [], holdsBack, hasLeft: false, wake() {} };
     this.#listeners.add(listener);
-    if (this.#hasEnded) this.result.catch(() => {}); // the loop ends with its error
+    if (this.#hasEnded) this.#leaveToLoops();
     const events = this.#listen(listener);
     // Of a generator that has not begun no `finally` runs, and one that waits does not hear of it.
     const leave = events.return.bind(events);
@@ -141,15 +157,23 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
         if (this.#hasEnded) break;
         await new Promise<void>((resolve) => listener.wake = resolve);
       }
-      await this.result; // for its error
+      this.#isTaken = true;
+      await this.#result; // for its error
     } finally {
       this.#leave(listener);
     }
   }
 
   #leave(listener: Listener<Event>): void {
-    this.#listeners.delete(listener);
+    if (!this.#listeners.delete(listener)) return;
     this.#noteTaken();
+    // A promise whose rejection nobody has handled yet: `stop()`, or who asks for the result at once, may do so.
+    if (this.#isLost) this.#result = this.#result.then();
+  }
+
+  /** Whether loops were to get its error, and all were left without it. */
+  get #isLost(): boolean {
+    return this.#hasFailed && this.#isHeard && !this.#isTaken && this.#listeners.size === 0;
   }
 
   #noteTaken(): void {
@@ -159,7 +183,7 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
 
   /**
    * Stops the run as Ctrl-C does on the command line, saving its progress. Resolves when the run has ended, also where it had failed
-   * before.
+   * before, and a loop or who waits for its result got the error.
    *
    * @throws any other error than the end that was asked for, such as one of a progress that cannot be saved, unless a loop gets it
    */
@@ -167,10 +191,12 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     const hadEnded = this.#hasEnded;
     this.#abort.abort(reason);
     try {
-      await this.result;
+      await this.#result;
     } catch (error) {
-      const wasAskedFor = error instanceof StoppedError || error === this.#stopped.reason;
-      if (!hadEnded && !wasAskedFor && !this.#isHeard) throw error;
+      const isNews = !hadEnded && !this.#isHeard;
+      if (!this.#hasFailed || !(isNews || this.#isLost)) return;
+      this.#isTaken = true;
+      throw error;
     }
   }
 

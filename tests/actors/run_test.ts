@@ -188,6 +188,85 @@ Deno.test("Run.stop() leaves the error of an end to the loop that gets it", asyn
   await stopped;
 });
 
+/** Leaves a loop after the run has failed in the middle of its body. */
+async function leaveLate(run: Run<number, string>, how: "break" | "throw" = "break"): Promise<void> {
+  for await (const _ of run) {
+    await run.stop(); // it fails of something else, which the loop would get
+    if (how === "throw") throw new Error("the body broke");
+    break;
+  }
+}
+
+/** Fails of something else than that it is stopped. */
+function failWhenStopped(): Run<number, string> {
+  return new Run(async (tell, signal) => {
+    tell(1);
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    throw new Error("no space left on device");
+  });
+}
+
+Deno.test("Run leaves no error to a loop that is left before it gets it", async () => {
+  const noSpace = "no space left on device";
+  assertEquals(await unhandledError(() => leaveLate(failWhenStopped())), noSpace);
+  assertEquals(
+    await unhandledError(() => assertRejects(() => leaveLate(failWhenStopped(), "throw"), Error, "body")),
+    noSpace,
+  );
+  const cancelUnread = async () => {
+    const run = failWhenStopped();
+    const stream = run.stream();
+    await moment(); // it has begun
+    await run.stop();
+    await stream.cancel();
+  };
+  assertEquals(await unhandledError(cancelUnread), noSpace);
+  const leaveBoth = async () => {
+    const run = failWhenStopped();
+    await Promise.all([leaveLate(run), leaveLate(run)]);
+  };
+  assertEquals(await unhandledError(leaveBoth), noSpace);
+});
+
+Deno.test("Run gives the error that a loop was left without to who stops it or asks for its result", async () => {
+  const noSpace = "no space left on device";
+  let disposed: Run<number, string>;
+  await assertRejects(
+    async () => {
+      await using run = failWhenStopped();
+      disposed = run;
+      await leaveLate(run);
+    },
+    Error,
+    noSpace,
+  );
+  await disposed!.stop(); // it has ended, and the error is known
+
+  const asked = failWhenStopped();
+  await leaveLate(asked);
+  await assertRejects(() => asked.result, Error, noSpace);
+  await asked.stop();
+
+  // Who asked for the result before has the error, and a second loop too.
+  const awaited = failWhenStopped();
+  const failed = assertRejects(() => awaited.result, Error, noSpace);
+  await leaveLate(awaited);
+  await failed;
+  await awaited.stop();
+  const looped = failWhenStopped();
+  await Promise.all([leaveLate(looped), assertRejects(() => Array.fromAsync(looped), Error, noSpace)]);
+  await looped.stop();
+
+  // The end that was asked for is no error.
+  const stopped = runUntilStopped((reason) => reason);
+  for await (const _ of stopped) {
+    await stopped.stop();
+    break;
+  }
+  await moment();
+  await stopped.stop();
+});
+
 /** A moment in which work that waits for nothing but promises is done. */
 const moment = () => new Promise((resolve) => setTimeout(resolve));
 
