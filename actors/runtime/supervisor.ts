@@ -158,7 +158,7 @@ export class Supervisor {
   #restarting?: Promise<void>;
   /** Resolves when a restart is done. */
   #restarted = Promise.withResolvers<void>();
-  /** Rejects when these actors were given up, and have stopped. */
+  /** Rejects when these actors, or all of a supervisor that this is in, were given up, and have stopped. */
   readonly #givenUp = Promise.withResolvers<never>();
   #hasGivenUp = false;
   /** Grows when this supervisor itself is stopped: a restart of before is none of its business any more. */
@@ -250,7 +250,12 @@ export class Supervisor {
         this.#down.add(other);
       }
     }
-    this.#restarting ??= this.#restart().finally(() => this.#restarting = undefined);
+    if (this.#restarting === undefined) {
+      const own = this.#restart().finally(() => {
+        if (this.#restarting === own) this.#restarting = undefined;
+      });
+      this.#restarting = own;
+    }
     return true;
   }
 
@@ -270,18 +275,27 @@ export class Supervisor {
     const { onGiveUp } = this.#options;
     if (onGiveUp === undefined) return false;
     const error = new ActorCrash(crash);
-    this.#hasGivenUp = true;
+    const all = [...this.#withDescendants()];
+    for (const supervisor of all) supervisor.#hasGivenUp = true;
     this.stop().then(() => {
-      this.#down.clear();
-      this.#givenUp.reject(error);
+      for (const supervisor of all) {
+        supervisor.#down.clear();
+        supervisor.#givenUp.reject(error);
+      }
       onGiveUp(error);
     });
     return true;
   }
 
+  *#withDescendants(): Generator<Supervisor> {
+    yield this;
+    for (const child of this.#children) if (child instanceof Supervisor) yield* child.#withDescendants();
+  }
+
   /** Stops all its actors, and abandons a restart in progress. */
   async stop(): Promise<void> {
     this.#incarnation++;
+    this.#restarting = undefined; // it may still wait in a hook; a crash from now on needs one of its own
     this.#down.clear();
     for (const child of this.#children) this.#down.add(child);
     await Promise.all(this.#children.map((child) => child.stop()));
@@ -305,11 +319,7 @@ export class Supervisor {
       supervisor.#restarted.resolve();
       supervisor.#restarted = Promise.withResolvers();
     };
-    const settleDown = (supervisor: Supervisor) => {
-      settle(supervisor);
-      for (const child of supervisor.#children) if (child instanceof Supervisor) settleDown(child);
-    };
-    settleDown(this);
+    for (const supervisor of this.#withDescendants()) settle(supervisor);
     for (let parent = this.#parent; parent !== undefined; parent = parent.#parent) settle(parent);
   }
 

@@ -208,6 +208,57 @@ Deno.test("restarts of a supervisor within another count among the outer one's, 
   assertEquals(counts, [1, 2]);
 });
 
+Deno.test("a restart that an outer supervisor's restart overtook stands in the way of no other", () =>
+  withSystem(async (system) => {
+    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+    gates[1].resolve();
+    const prepared: string[] = [];
+    const outer = system.supervise({
+      strategy: "rest-for-one",
+      maxRestarts: 9,
+      prepare({ actors }) {
+        prepared.push(actors.join());
+        return gates[prepared.length - 1]?.promise;
+      },
+    });
+    const a = spawnMortal(outer, "a");
+    const inner = outer.supervise({ strategy: "one-for-one" });
+    const [b, c] = ["b", "c"].map((name) => spawnMortal(inner, name));
+    const incarnations = () =>
+      outer.retry(() => Promise.all([a, b, c].map(({ ref }) => ref.ask("incarnation"))));
+    assertEquals(await incarnations(), [1, 1, 1]);
+    await b.crash();
+    await until(() => prepared.length === 1);
+    await a.crash();
+    await until(() => prepared.length === 2);
+    assertEquals(await incarnations(), [2, 2, 2]);
+    await b.crash();
+    await until(() => prepared.length === 3);
+
+    // The hook of the first restart ends while that of the third one waits, which is to mend the next crash too.
+    gates[0].resolve();
+    await c.crash();
+    await until(() => !system.actors.has("c"));
+    gates[2].resolve();
+    assertEquals(await incarnations(), [2, 3, 3]);
+    assertEquals(prepared, ["b", "a,b,c", "b", "b,c"]);
+  }));
+
+Deno.test("what waits within a supervisor that was given up rejects, of an inner supervisor too", () =>
+  withSystem(async (system) => {
+    const { promise: givenUp, resolve: onGiveUp } = Promise.withResolvers<ActorCrash>();
+    const outer = system.supervise({ strategy: "one-for-all", maxRestarts: 0, onGiveUp });
+    const inner = outer.supervise({ strategy: "one-for-all" });
+    const innermost = inner.supervise({ strategy: "one-for-all" });
+    const [a, b] = [spawnMortal(inner, "a"), spawnMortal(innermost, "b")];
+    await Promise.all([a.incarnation(), b.incarnation()]);
+    const held = [a, b].map((actor) => assertRejects(actor.hold, ActorCrash, "incarnation 1 is over"));
+    await b.crash();
+    await Promise.all([givenUp, ...held]);
+    for (const actor of [a, b]) await assertRejects(actor.incarnation, ActorCrash, "incarnation 1 is over");
+    assertEquals(system.actors.size, 0);
+  }));
+
 Deno.test("an actor whose Worker is killed is restarted too", () =>
   withSystem(async (system) => {
     const { restarts, ...hooks } = noteRestarts();
