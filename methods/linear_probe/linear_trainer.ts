@@ -365,15 +365,15 @@ class ProbeTraining {
   }
 
   async #save(): Promise<string | null> {
-    if (this.#noted === undefined) return null;
+    // Another epoch may be noted while these are written.
+    const [noted, best] = [this.#noted, this.#best];
+    if (noted === undefined) return null;
+    this.#best = undefined;
     const { output } = this.#config.options;
-    if (this.#best !== undefined) {
-      await this.#write(join(output, BEST_CHECKPOINT), this.#best);
-      this.#best = undefined;
-    }
-    const path = join(output, linearCheckpointName(this.#noted.epoch - 1));
+    if (best !== undefined) await this.#write(join(output, BEST_CHECKPOINT), best);
+    const path = join(output, linearCheckpointName(noted.epoch - 1));
     if (path === this.#written) return path;
-    await this.#write(path, this.#noted);
+    await this.#write(path, noted);
     this.#written = path;
     return path;
   }
@@ -517,8 +517,9 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     begin: ({ learningRates }) => training.begin(learningRates),
     consume: (batch) => training.consume(batch),
     finish: urgent(({ purpose, images }) => training.finish(purpose, images, context)),
-    trainOnKept: ({ epoch, learningRates }) => training.trainOnKept(epoch, learningRates),
-    evaluateKept: () => training.evaluateKept(),
+    // Who stops the run need not wait for the end of an epoch that is then no part of it.
+    trainOnKept: urgent(({ epoch, learningRates }) => training.trainOnKept(epoch, learningRates)),
+    evaluateKept: urgent(() => training.evaluateKept()),
     note: (progress) => training.note(progress),
     // Others may have ended, and a batch never comes to its end: what is saved was noted before.
     save: ranks === undefined ? save : urgent(save),

@@ -121,6 +121,8 @@ class LinearEvaluation {
   readonly #batchesPerEpoch: number;
   /** Whether all epochs were done before: only the test images are to be classified. */
   readonly #isTrained: boolean;
+  /** Whether what is saved now is where the run ends. */
+  #isEnding = false;
   /** Resolves where every learning rate has diverged. */
   readonly #over = Promise.withResolvers<Error>();
   /** What was told of. */
@@ -172,7 +174,7 @@ class LinearEvaluation {
       emit,
       signal,
       ranks,
-      save: () => this.#save(),
+      save: (how) => this.#save(how),
       goBack: () => this.#goBack(),
       spawn: (supervisor, resume) =>
         spawnLinearPipeline(supervisor, {
@@ -369,13 +371,14 @@ class LinearEvaluation {
     this.#tellEpoch({ type: "epoch", epoch, learningRates, trained, tested: this.#last, diverged, chosen });
   }
 
-  /** Goes no further where every learning rate has diverged: the run ends by that. */
+  /** Goes no further where every learning rate has diverged, or the run was stopped: it ends by that, without this epoch. */
   async #endIfOver(): Promise<void> {
-    if (this.#divergence.isOver) await new Promise<never>(() => {});
+    if (this.#divergence.isOver || this.#isEnding) await new Promise<never>(() => {});
   }
 
   /** Has a checkpoint of the last whole epoch written; nothing where none was trained. */
-  async #save(): Promise<string | null> {
+  async #save({ ends }: { ends: boolean }): Promise<string | null> {
+    this.#isEnding ||= ends;
     if (this.#options.evaluate || this.#isTrained || (this.#ranks?.rank ?? 0) > 0) return null;
     return (await this.#run.trainer.ref.ask("save", undefined, PATIENCE)).path;
   }

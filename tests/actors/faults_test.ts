@@ -6,7 +6,7 @@
 import { setOneThread } from "../../actors/one_thread.ts";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { UserError } from "../../errors.ts";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import {
   type ActorRole,
@@ -167,6 +167,43 @@ export default defineActor(async (config, context) => {
     ...{ imageSize: 32, workers: 1, epochs: 1, batchSize: 16 },
   });
   await run.result;
+});
+
+Deno.test("a linear evaluation that is stopped goes no further, however long it saves", async () => {
+  using folder = new RunFolder(24, 8);
+  // The trainer saves at once, as that of a rank does, and not before the next epoch is done.
+  const actors = writeActor(
+    folder,
+    "linear_trainer",
+    `let evaluated = 0;
+const second = Promise.withResolvers();
+const meddle = (handlers) => ({
+  evaluateKept: { urgent: async () => {
+    const scores = await handlers.evaluateKept.urgent();
+    if (++evaluated === 2) setTimeout(second.resolve, 500);
+    return scores;
+  } },
+  save: { urgent: async () => {
+    await second.promise;
+    return await handlers.save();
+  } },
+});`,
+  );
+  const controller = new AbortController();
+  const run = linearProbe({
+    ...folder.labelledOptions("stopped"),
+    ...{ actors, imageSize: 32, epochs: 3, batchSize: 16, cacheFeatures: true },
+  }, { signal: controller.signal });
+  const epochs: number[] = [];
+  const { checkpoint } = await assertRejects(async () => {
+    for await (const event of run) {
+      if (event.type !== "epoch") continue;
+      epochs.push(event.epoch);
+      controller.abort(new Error("enough"));
+    }
+  }, StoppedError);
+  assertEquals(epochs, [0]);
+  assertEquals(basename(checkpoint!), "lincls_checkpoint_0000.pth.tar");
 });
 
 Deno.test("an evaluator of one's own takes the place of the built-in one, in a distillation and alone", async () => {
