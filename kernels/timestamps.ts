@@ -44,8 +44,11 @@ export async function measureTimestampPeriod(gpu: Gpu): Promise<number> {
     }).end();
     encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
     device.queue.submit([encoder.finish()]);
-    const [, ticks] = new BigUint64Array(await readBuffer(gpu, resolved));
-    return { ticks, milliseconds: performance.now() };
+    const reading = readBuffer(gpu, resolved);
+    // The call has waited for the device. What else this thread has to do comes before the bytes do, and may take long.
+    const milliseconds = performance.now();
+    const [, ticks] = new BigUint64Array(await reading);
+    return { ticks, milliseconds };
   };
   try {
     const first = await readClocks();
