@@ -5,8 +5,8 @@ import { defineActor, type Message } from "./runtime/mod.ts";
 
 /** Messages that the meter takes. */
 export interface AdapterMeter {
-  /** Takes a second or so; no other actor should compute meanwhile. */
-  measure: Message<void, Ceilings>;
+  /** Takes a second or so; no other actor should compute meanwhile. See {@linkcode measureCeilings}. */
+  measure: Message<void, Ceilings | undefined>;
 }
 
 export default defineActor<AdapterMeter>(async (_config, context) => {

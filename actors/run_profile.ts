@@ -19,7 +19,7 @@ export interface RunProfile {
   totals?: ReadonlyMap<string, SpanTotals>;
   /** Time of every kernel on an idle device, measured after the run; empty if the run did not finish. */
   programs: readonly (ProgramProfile & { actor: string })[];
-  /** What the adapter does at most, measured after the programs; missing where there are none. */
+  /** What the adapter does at most, measured after the programs; missing where there are none, or it is too fast for the clock. */
   ceilings?: Ceilings;
 }
 

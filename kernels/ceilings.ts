@@ -30,12 +30,17 @@ function workgroupsOf({ target }: Gpu): number {
   return target.isSoftware ? 256 : 32_768;
 }
 
-/** Measures both. Takes a second or so, mostly for compiling kernels. The device should be idle. */
-export async function measureCeilings(gpu: Gpu, rounds = 3): Promise<Ceilings> {
-  return { flops: await measureMultiplyAdds(gpu, rounds), bytes: await measureCopy(gpu, rounds) };
+/**
+ * Measures both. Takes a second or so, mostly for compiling kernels. The device should be idle. Returns `undefined` where a kernel
+ * is too fast for the clock: without timestamps, a wait for the device may take as long.
+ */
+export async function measureCeilings(gpu: Gpu, rounds = 3): Promise<Ceilings | undefined> {
+  const flops = await measureMultiplyAdds(gpu, rounds);
+  const bytes = await measureCopy(gpu, rounds);
+  return Number.isFinite(flops) && Number.isFinite(bytes) ? { flops, bytes } : undefined;
 }
 
-/** Returns the operations a second of the fastest of some kernels that keep everything in registers. */
+/** Returns the operations a second of the fastest of some kernels that keep everything in registers; infinity for no time. */
 export async function measureMultiplyAdds(gpu: Gpu, rounds: number): Promise<number> {
   using fastest = await compileMultiplyAdds(gpu, rounds);
   return fastest.flops;
@@ -43,7 +48,7 @@ export async function measureMultiplyAdds(gpu: Gpu, rounds: number): Promise<num
 
 /** A kernel that multiplies and adds, and loads nothing. */
 export interface MultiplyAdds extends Disposable {
-  /** Operations a second that were measured; a multiply-add counts two. */
+  /** Operations a second that were measured; a multiply-add counts two. Infinity where the clock did not move. */
   flops: number;
   /** Operations of a workgroup. */
   operations: number;

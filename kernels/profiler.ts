@@ -1,13 +1,13 @@
 /**
- * How long each dispatch takes: by timestamps where the adapter has them, else by waiting for each one alone.
+ * How long each dispatch takes: by timestamps where the device has them, else by waiting for each one alone.
  *
  * Dispatches are timed one after the other on an idle device, so that what is found is the kernel's own time and not
  * what others on the device leave of it.
  */
 import type { Gpu } from "./gpu.ts";
-import { readBuffer } from "./readback.ts";
+import { readBuffer, WAITS_IN_CALLS } from "./readback.ts";
 import type { Work } from "./schedule.ts";
-import { timestampPeriod } from "./timestamps.ts";
+import { encodeStamps, timestampPeriod, timestampWrites } from "./timestamps.ts";
 
 /** The time and the work of one dispatch, or of the copies that it needs before it. */
 export interface KernelTime extends Work {
@@ -38,9 +38,11 @@ export async function timeDispatches(
   repetitions: number,
 ): Promise<KernelTime[]> {
   if (dispatches.length === 0) return [];
-  const measure = gpu.device.features.has("timestamp-query") ? timeByStamps : timeByWaiting;
+  const period = await timestampPeriod(gpu);
+  const measure = () =>
+    period === undefined ? timeByWaiting(gpu, dispatches) : timeByStamps(gpu, dispatches, period);
   const runs: Sample[][] = [];
-  for (let i = 0; i < repetitions; i++) runs.push(await measure(gpu, dispatches));
+  for (let i = 0; i < repetitions; i++) runs.push(await measure());
   return dispatches.flatMap(({ label, flops, bytes, copy }, i) => {
     const kernel = { label, flops, bytes, milliseconds: median(runs.map((run) => run[i].kernel)) };
     if (copy === undefined) return [kernel];
@@ -55,10 +57,17 @@ interface Sample {
   copy: number;
 }
 
-/** All in few submissions; a copy lasts from the end of the pass before it to the beginning of the next. */
-async function timeByStamps(gpu: Gpu, dispatches: readonly TimedDispatch[]): Promise<Sample[]> {
+/**
+ * All in few submissions; a copy lasts from the end of the pass before it to the beginning of the next.
+ *
+ * @param period nanoseconds of a tick
+ */
+async function timeByStamps(
+  gpu: Gpu,
+  dispatches: readonly TimedDispatch[],
+  period: number,
+): Promise<Sample[]> {
   const { device } = gpu;
-  const period = await timestampPeriod(gpu);
   const samples: Sample[] = [];
   const perSet = MAX_QUERIES / 2 - 1;
   for (let first = 0; first < dispatches.length; first += perSet) {
@@ -72,19 +81,11 @@ async function timeByStamps(gpu: Gpu, dispatches: readonly TimedDispatch[]): Pro
     });
     try {
       const encoder = device.createCommandEncoder({ label: "profile" });
-      const stamped = (index: number) =>
-        encoder.beginComputePass({
-          timestampWrites: {
-            querySet,
-            beginningOfPassWriteIndex: 2 * index,
-            endOfPassWriteIndex: 2 * index + 1,
-          },
-        });
-      // An empty pass, so that a copy before the first dispatch has a beginning too.
-      stamped(0).end();
+      // So that a copy before the first dispatch has a beginning too.
+      encodeStamps(gpu, encoder, querySet, 0);
       for (const [i, { copy, encode }] of part.entries()) {
         copy?.encode(encoder);
-        const pass = stamped(i + 1);
+        const pass = encoder.beginComputePass({ timestampWrites: timestampWrites(querySet, 2 * (i + 1)) });
         encode(pass);
         pass.end();
       }
@@ -113,8 +114,10 @@ async function timeByWaiting(gpu: Gpu, dispatches: readonly TimedDispatch[]): Pr
     const commands = [encoder.finish()];
     const start = performance.now();
     queue.submit(commands);
-    await gpu.wait(queue.onSubmittedWorkDone());
-    return performance.now() - start;
+    const done = gpu.wait(queue.onSubmittedWorkDone());
+    const returned = performance.now();
+    await done;
+    return (WAITS_IN_CALLS ? returned : performance.now()) - start;
   };
   const waits: number[] = [];
   for (let i = 0; i < 5; i++) waits.push(await time());

@@ -9,6 +9,7 @@ import { DeviceMemoryError, type Gpu, GpuError } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
 import { upload } from "./upload.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
+import { pipelineFor } from "./pipeline.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
 import { type Gather, makeSchedule, type Work, workOf } from "./schedule.ts";
 import { type ConstantTextures, copyToTexture, OperandTextures, wholeOf } from "./texture_operand.ts";
@@ -95,21 +96,6 @@ function encodeSteps(
     encodeDispatch(pass, step);
   }
   return pass;
-}
-
-/** The pipeline of a WGSL module on a device; equal texts give the same pipeline. */
-export function pipelineFor(gpu: Gpu, source: string, label: string): GPUComputePipeline {
-  let pipeline = gpu.pipelines.get(source);
-  if (pipeline === undefined) {
-    const module = gpu.device.createShaderModule({ label, code: source });
-    pipeline = gpu.device.createComputePipeline({
-      label,
-      layout: "auto",
-      compute: { module, entryPoint: "main" },
-    });
-    gpu.pipelines.set(source, pipeline);
-  }
-  return pipeline;
 }
 
 /** Pipelines that the driver was asked to compile, see {@linkcode compileNow}. */

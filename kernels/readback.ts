@@ -12,7 +12,11 @@ import type { Gpu } from "./gpu.ts";
 /** Versions of Deno on which reading at once was tried, as `tests/kernels/readback_test.ts` does. */
 export const TRIED_DENO: readonly string[] = Array.from({ length: 7 }, (_, patch) => `2.9.${patch}`);
 
-const readsAtOnce = TRIED_DENO.includes(Deno.version.deno);
+/**
+ * Whether `mapAsync()` and `onSubmittedWorkDone()` return when the device is done. Their promises are kept at the next tick of that
+ * poll.
+ */
+export const WAITS_IN_CALLS = TRIED_DENO.includes(Deno.version.deno);
 
 /** Buffers that were mapped before. */
 const mappedBefore = new WeakSet<GPUBuffer>();
@@ -30,7 +34,7 @@ export async function readStaging<Result>(
   bytes: number = staging.size,
 ): Promise<Result> {
   const isMapped = gpu.wait(staging.mapAsync(GPUMapMode.READ, 0, bytes));
-  const range = readsAtOnce && mappedBefore.has(staging) ? rangeOf(staging, bytes) : undefined;
+  const range = WAITS_IN_CALLS && mappedBefore.has(staging) ? rangeOf(staging, bytes) : undefined;
   if (range === undefined) await isMapped;
   else isMapped.catch(() => {}); // that the device failed since then shows at the next call
   let result: Result;

@@ -1,15 +1,15 @@
-/** Times whole submissions on the device: by timestamps in empty passes before and behind what is submitted. */
+/** Times whole submissions on the device: by timestamps in passes that do nothing, before and behind what is submitted. */
 import type { Gpu } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
-import { timestampPeriod } from "./timestamps.ts";
+import { encodeStamps, timestampPeriod } from "./timestamps.ts";
 
 /** Times one submission at a time. */
 export class SubmissionTimer implements Disposable {
   readonly #gpu: Gpu;
   readonly #queries: GPUQuerySet;
   readonly #resolved: GPUBuffer;
-  /** Nanoseconds of a tick. */
-  readonly #period: Promise<number>;
+  /** Nanoseconds of a tick; see {@linkcode timestampPeriod}. */
+  readonly #period: Promise<number | undefined>;
 
   private constructor(gpu: Gpu) {
     this.#gpu = gpu;
@@ -28,31 +28,22 @@ export class SubmissionTimer implements Disposable {
     return gpu.device.features.has("timestamp-query") ? new SubmissionTimer(gpu) : undefined;
   }
 
-  #stamp(encoder: GPUCommandEncoder, first: number): void {
-    encoder.beginComputePass({
-      timestampWrites: {
-        querySet: this.#queries,
-        beginningOfPassWriteIndex: first,
-        endOfPassWriteIndex: first + 1,
-      },
-    }).end();
-  }
-
   /** Marks where the time begins. */
   begin(encoder: GPUCommandEncoder): void {
-    this.#stamp(encoder, 0);
+    encodeStamps(this.#gpu, encoder, this.#queries, 0);
   }
 
   /** Marks where it ends, in the same submission. */
   end(encoder: GPUCommandEncoder): void {
-    this.#stamp(encoder, 2);
+    encodeStamps(this.#gpu, encoder, this.#queries, 2);
     encoder.resolveQuerySet(this.#queries, 0, 4, this.#resolved, 0);
   }
 
-  /** Returns the seconds of the submission before. */
-  async read(): Promise<number> {
+  /** Returns the seconds of the submission before; `undefined` where the device gives zeros for timestamps. */
+  async read(): Promise<number | undefined> {
     const [, begin, end] = new BigUint64Array(await readBuffer(this.#gpu, this.#resolved));
-    return Math.max(0, await this.#period * Number(end - begin) / 1e9);
+    const period = await this.#period;
+    return period && Math.max(0, period * Number(end - begin) / 1e9);
   }
 
   /** Frees the device's memory. */

@@ -80,7 +80,7 @@ export async function runActors<Result>(
  * Measures what the adapter does at most, when no actor of the run uses it any more. In an actor: a software adapter divides the
  * processors among those of a run, and this thread has asked for its adapter before.
  */
-async function ceilingsOfAdapter(): Promise<Ceilings> {
+async function ceilingsOfAdapter(): Promise<Ceilings | undefined> {
   const system = new ActorSystem({ oneThread: isOneThread() });
   return await system.run(() => {
     const url = new URL("../actors/adapter_meter.ts", import.meta.url);

@@ -6,8 +6,10 @@ import { add } from "../../kernels/ops/add/add.ts";
 import { channelSum } from "../../kernels/ops/channel_sum/channel_sum.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
 import { Program } from "../../kernels/program.ts";
+import { timestampPeriod } from "../../kernels/timestamps.ts";
 import { storage, uniforms } from "../../kernels/wgsl.ts";
 import { withGpu, withLimits } from "./check_op.ts";
+import { countStampedDispatches, withoutTimestamps } from "./clocks.ts";
 
 Deno.test("Program drops nodes that nothing needs", () =>
   withGpu(async (gpu) => {
@@ -152,24 +154,21 @@ Deno.test("Program says which tensor is too large for the device", () =>
 for (const stamps of [true, false]) {
   Deno.test(`Program.profile() times every dispatch, ${stamps ? "by timestamps" : "by waiting"}`, () =>
     withGpu(async (gpu) => {
-      if (stamps && !gpu.device.features.has("timestamp-query")) return;
+      if (stamps && await timestampPeriod(gpu) === undefined) return;
       const graph = new Graph();
       const x = graph.source("x", [8, 16, 16, 32]);
       const w = graph.source("w", [3, 3, 32, 32]);
       const y = graph.apply(conv2d, [x, w], { stride: 1, padTop: 1, padLeft: 1, padBottom: 1, padRight: 1 });
-      const device = stamps ? gpu.device : new Proxy(gpu.device, {
-        get(target, key) {
-          const value = key === "features" ? new Set() : Reflect.get(target, key, target);
-          return typeof value === "function" ? value.bind(target) : value;
-        },
-      });
-      const own = { ...gpu, device };
+      const own = stamps ? gpu : withoutTimestamps(gpu);
       using program = await Program.compile(own, { label: "test", graph, inputs: [x, w], outputs: [y] });
       program.write(x, new Float32Array(8 * 16 * 16 * 32).fill(0.5));
       program.write(w, new Float32Array(9 * 32 * 32).fill(0.25));
       program.run();
       const before = await program.read(y);
+      using dispatches = countStampedDispatches();
       const times = await program.profile();
+      const isStamped = dispatches.counts.length > 0;
+      assertEquals([isStamped, dispatches.counts.includes(0)], [stamps, false]);
       const isTextured = gpu.target.isSoftware;
       assertEquals(times.map(({ label }) => label), [...isTextured ? ["copy to texture"] : [], "conv2d 3x3"]);
       const { milliseconds, flops, bytes } = times.at(-1)!;
