@@ -920,6 +920,13 @@ const KERNELS: readonly Mutant[] = [
   mutant("kernels/wgsl.ts", "${Math.floor(i / lanes)}, ${i % lanes}u", "0, ${i % lanes}u", [
     "kernels/ops/conv2d_test.ts",
   ]),
+  mutant(
+    "kernels/ops/conv2d/staged_generator.ts",
+    "group.z / p.splits / p.stride, group.z / p.splits % p.stride",
+    "group.z % (p.stride * p.stride) / p.stride, group.z % p.stride",
+    ["kernels/ops/conv2d_test.ts"],
+    "whose sums are cut",
+  ),
   mutant("kernels/ops/conv2d/generator.ts", "pixel${u} * x_step +", "pixel${u} +", [
     "kernels/ops/conv2d_test.ts",
   ]),

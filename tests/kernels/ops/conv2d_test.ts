@@ -1,4 +1,4 @@
-import { conv2d, type Conv2dAttributes } from "../../../kernels/ops/conv2d/conv2d.ts";
+import { conv2d, type Conv2dAttributes, conv2dInputGradient } from "../../../kernels/ops/conv2d/conv2d.ts";
 import { geometryOf, isPointwise } from "../../../kernels/ops/conv2d/geometry.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { padTo4 } from "../../../kernels/graph.ts";
@@ -167,6 +167,45 @@ for (const c of CASES) {
   Deno.test(`conv2d from storage buffers, ${title}, equals a float64 loop`, () =>
     withGpu((gpu) => check(withoutTextures(gpu), c)));
 }
+
+// No case above is as large: each of the four phases has sums that are cut within a tap.
+Deno.test("conv2d staged in workgroup memory has a gradient of the input whose sums are cut, in every phase", () => {
+  const [n, h, w, cin, cout, k] = [3, 7, 5, 37, 130, 3];
+  const attributes = pad(2, 1);
+  const { outputHeight, outputWidth } = geometryOf([n, h, w, cin], [k, k, cin, cout], attributes);
+  const shapes = [[n, outputHeight, outputWidth, cout], [k, k, padTo4(cin), cout]];
+  const [dy, weight] = shapes.map((shape, i) => randomValues(`gradient ${i}`, shape));
+  return withGpu((gpu) =>
+    checkOp(asHardware(gpu), {
+      inHalf: IS_LONG,
+      inputs: [{ shape: shapes[0], values: dy }, {
+        shape: shapes[1],
+        values: weight.map((value, i) => Math.floor(i / cout) % padTo4(cin) < cin ? value : 0),
+      }],
+      build: (graph, inputs) =>
+        graph.apply(conv2dInputGradient, inputs, { ...attributes, like: [n, h, w, cin] }),
+      reference: (dy, weight) => {
+        const dx = new Float64Array(n * h * w * cin);
+        for (let pixel = 0; pixel < n * outputHeight * outputWidth; pixel++) {
+          const b = Math.floor(pixel / (outputHeight * outputWidth));
+          for (let tap = 0; tap < k * k; tap++) {
+            const iy = Math.floor(pixel / outputWidth) % outputHeight * 2 + Math.floor(tap / k) - 1;
+            const ix = pixel % outputWidth * 2 + tap % k - 1;
+            if (iy < 0 || iy >= h || ix < 0 || ix >= w) continue;
+            for (let ci = 0; ci < cin; ci++) {
+              let sum = 0;
+              for (let co = 0; co < cout; co++) {
+                sum += dy[pixel * cout + co] * weight[(tap * padTo4(cin) + ci) * cout + co];
+              }
+              dx[((b * h + iy) * w + ix) * cin + ci] += sum;
+            }
+          }
+        }
+        return dx;
+      },
+    })
+  );
+});
 
 /** The same device, which has this tile and no other. */
 function withTile(gpu: Gpu, family: "direct" | "staged", tile: TileChoice, hasSubgroups: boolean): Gpu {
