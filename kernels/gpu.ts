@@ -169,10 +169,11 @@ function vectorLanes(name: string): number {
 const HALF: GPUFeatureName = "shader-f16";
 
 function describe(adapter: GPUAdapter): AdapterDescription {
-  const { description, device, vendor } = adapter.info;
+  const { description, device, vendor, isFallbackAdapter } = adapter.info;
   // Numbers stand for the other two in wgpu's Vulkan backend.
   const name = [description, device, vendor].find((text) => text !== "") ?? "unnamed adapter";
-  const isSoftware = /llvmpipe|swiftshader|lavapipe|software/i.test(`${description} ${device}`);
+  const isSoftware = isFallbackAdapter ||
+    /llvmpipe|swiftshader|lavapipe|software/i.test(`${description} ${device}`);
   foundHardware ||= !isSoftware;
   const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
   return {

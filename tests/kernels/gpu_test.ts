@@ -1,6 +1,13 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { UserError } from "../../errors.ts";
-import { DeviceLostError, GpuError, openGpu, shareDevice, type Target } from "../../kernels/gpu.ts";
+import {
+  describeAdapter,
+  DeviceLostError,
+  GpuError,
+  openGpu,
+  shareDevice,
+  type Target,
+} from "../../kernels/gpu.ts";
 import { readBuffer } from "../../kernels/readback.ts";
 import { GPU_TUNING, sameTiles, softwareTuning } from "../../kernels/tuning/tuning.ts";
 import { tilesWithin } from "../../kernels/tuning/workgroup_memory.ts";
@@ -12,6 +19,24 @@ Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
     assertEquals(gpu.target.maxStorageBufferBindingSize, gpu.device.limits.maxStorageBufferBindingSize);
     return Promise.resolve();
   }));
+
+Deno.test("an adapter that the system calls a fallback is a software adapter, whatever its name", async () => {
+  const names = ["description", "device"] as const;
+  const getters = names.map((name) => Object.getOwnPropertyDescriptor(GPUAdapterInfo.prototype, name)!);
+  const get = () => "Microsoft Basic Render Driver";
+  for (const name of names) {
+    Object.defineProperty(GPUAdapterInfo.prototype, name, { get, configurable: true });
+  }
+  try {
+    const { name, isSoftware } = await describeAdapter();
+    const { isFallbackAdapter } = (await navigator.gpu.requestAdapter())!.info;
+    assertEquals([name, isSoftware], [get(), isFallbackAdapter]);
+  } finally {
+    for (const [i, name] of names.entries()) {
+      Object.defineProperty(GPUAdapterInfo.prototype, name, getters[i]);
+    }
+  }
+});
 
 Deno.test("a software adapter without subgroups has a device all the same, whose products share no rows", async () => {
   const usual = ({ isSoftware, vectorLanes }: Target, hasSubgroups: boolean) =>
