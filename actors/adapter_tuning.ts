@@ -56,7 +56,7 @@ export async function tuneAdapter(
       onWarning?.(
         "the device has too little memory left to measure its kernels; those that suit most of its kind are used",
       );
-      return gpu.target.tuning;
+      return { ...gpu.target.tuning, adapter: gpu.adapter.name };
     }
     if (path === undefined) return tuning;
     try {

@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { tuneAdapter } from "../../actors/adapter_tuning.ts";
+import { describeAdapter } from "../../kernels/gpu.ts";
 import { chooseTile } from "../../kernels/ops/conv2d/tile.ts";
 import { PRODUCT_KINDS } from "../../kernels/tuning/tuning.ts";
 import { withGpu } from "../kernels/check_op.ts";
@@ -40,6 +41,32 @@ Deno.test("tuneAdapter() measures every tile of the device, once, and the result
     assertEquals(await tune(), tuning);
     assertEquals([progress.length, warnings], [measured, []]);
   } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("tuneAdapter() takes the usual table of a full device with the adapter's name, and saves none", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "seed_tuning_" });
+  const { requestDevice } = GPUAdapter.prototype;
+  GPUAdapter.prototype.requestDevice = async function (descriptor) {
+    const device = await requestDevice.call(this, descriptor);
+    const { createBuffer } = device;
+    device.createBuffer = (buffer) => {
+      const error = new GPUOutOfMemoryError("no more");
+      device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error }));
+      return createBuffer.call(device, buffer);
+    };
+    return device;
+  };
+  try {
+    const warnings: string[] = [];
+    const { adapter } = await tuneAdapter({ folder, onWarning: (text) => warnings.push(text) });
+    assertEquals(adapter, (await describeAdapter()).name);
+    assertEquals(warnings.length, 1);
+    assertStringIncludes(warnings[0], "too little memory");
+    assertEquals([...Deno.readDirSync(folder)], []);
+  } finally {
+    GPUAdapter.prototype.requestDevice = requestDevice;
     Deno.removeSync(folder, { recursive: true });
   }
 });
