@@ -1,4 +1,5 @@
 /** Reads what a run leaves in its folder, from its beginning on and while it grows. */
+import { TextLineStream } from "@std/streams/text-line-stream";
 import { join } from "node:path";
 import { setImmediate } from "node:timers";
 import type { GenericSchema } from "valibot";
@@ -106,8 +107,28 @@ export class SparseRows<Row> {
 
 const NEWLINE = 10;
 
-/** Bytes of a file that are read at once. Their lines are handed on in one go, which takes some milliseconds. */
-const READ_AT_ONCE = 2 ** 16;
+/** Lets the bytes of a file pass, and notes which chunks end how many lines. */
+class LineEnds extends TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> {
+  /** Chunks with ends of lines: how many, and where in the file the last of them is. Whoever takes the lines takes it away. */
+  readonly chunks: { lines: number; end: number }[] = [];
+
+  /** @param offset where in the file the bytes begin */
+  constructor(offset: number) {
+    super({
+      transform: (chunk, controller) => {
+        let lines = 0;
+        let end = 0;
+        for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, end)) {
+          lines++;
+          end = at + 1;
+        }
+        if (lines > 0) this.chunks.push({ lines, end: offset + end });
+        offset += chunk.length;
+        controller.enqueue(chunk);
+      },
+    });
+  }
+}
 
 /** Lines of a file that grows. */
 interface NewLines {
@@ -146,20 +167,22 @@ class LineTail {
     if ((ino !== this.#inode || size < this.#offset) && this.#restart(ino)) {
       yield { lines: [], known: 0, restarted: true };
     }
-    let buffer = new Uint8Array(READ_AT_ONCE);
-    for (;;) {
-      await file.seek(this.#offset, Deno.SeekMode.Start);
-      const bytes = buffer.subarray(0, await file.read(buffer) ?? 0);
-      const end = bytes.lastIndexOf(NEWLINE) + 1;
-      if (end > 0) {
-        const lines = new TextDecoder().decode(bytes.subarray(0, end - 1)).split("\n");
-        const known = this.#known;
-        this.#offset += end;
-        this.#known += lines.length;
-        yield { lines, known, restarted: false };
-        await new Promise<void>((resolve) => setImmediate(resolve));
-      } else if (bytes.length < buffer.length) return;
-      else buffer = new Uint8Array(2 * buffer.length); // a line that is longer
+    await file.seek(this.#offset, Deno.SeekMode.Start);
+    const ends = new LineEnds(this.#offset);
+    const text = file.readable.pipeThrough(ends).pipeThrough(new TextDecoderStream());
+    let lines: string[] = [];
+    for await (const line of text.pipeThrough(new TextLineStream())) {
+      const [chunk] = ends.chunks;
+      if (chunk === undefined) return; // the last line has no end yet
+      lines.push(line);
+      if (lines.length < chunk.lines) continue;
+      ends.chunks.shift();
+      const known = this.#known;
+      this.#offset = chunk.end;
+      this.#known += lines.length;
+      yield { lines, known, restarted: false };
+      lines = [];
+      await new Promise<void>((resolve) => setImmediate(resolve));
     }
   }
 
