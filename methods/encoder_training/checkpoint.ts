@@ -31,6 +31,7 @@ import {
   readAdamWState,
   type SavedAdamW,
 } from "../../models/checkpoint/adamw_state.ts";
+import { BY_BATCH_NORM, parameterRule } from "../../models/parameter_rule.ts";
 import { requireFiniteOptimizer } from "./optimizer_state.ts";
 import {
   OrderedDict,
@@ -129,11 +130,6 @@ export function numberedCheckpoint(epoch: number): string {
   return `checkpoint_${String(epoch).padStart(4, "0")}.pth.tar`;
 }
 
-/** `true` for what PyTorch calls a parameter, `false` for its buffers (running statistics and their counter). */
-function isParameter(key: string): boolean {
-  return !/(^|\.)(running_mean|running_var|num_batches_tracked)$/.test(key);
-}
-
 /** The value to hand to `writeTorchFile`. */
 export function buildTrainingCheckpoint(
   layout: CheckpointLayout,
@@ -180,15 +176,18 @@ function buildOptimizer(
   checkpoint: TrainingCheckpoint,
   tensors: TorchDict,
 ): TorchDict {
-  const { encoder } = checkpoint;
+  const { arch, encoder } = checkpoint;
+  const isParameter = parameterRule(arch);
   if (checkpoint.adamw !== undefined) {
     const { adamw: { lr, ...settings }, moments, steps } = checkpoint;
     const entries = encoder.filter(({ key }) => isParameter(key));
     return buildAdamWState(settings, [{ lr, entries }], moments, steps);
   }
   const { sgd, momentum } = checkpoint;
-  const parameters = ([...tensors.keys()] as string[])
-    .filter((key) => (key.startsWith(layout.trained) || key.startsWith(layout.beside)) && isParameter(key));
+  const parameters = ([...tensors.keys()] as string[]).filter((key) => {
+    const prefix = [layout.trained, layout.beside].find((prefix) => key.startsWith(prefix));
+    return prefix !== undefined && isParameter(key.slice(prefix.length));
+  });
   const shapes = new Map(encoder.map(({ key, shape }) => [key, shape]));
   const buffers = [...momentum].map(([key, data]) => {
     const index = parameters.indexOf(layout.trained + key);
@@ -223,7 +222,8 @@ export function readTrainingCheckpoint(layout: CheckpointLayout, file: Checkpoin
   const encoder = new Map<string, TensorRef>();
   const beside = new Map<string, TensorRef>();
   const rest = new Map<string, TensorRef>();
-  const parameters: (string | undefined)[] = [];
+  /** Of both encoders, in the file's order, by plain keys. */
+  const ofBoth: { key: string; shape: readonly number[]; isTrained: boolean }[] = [];
   const [trained, other] = [layout.trained, layout.beside].map((prefix) => prefix.replace(/^module\./, ""));
   for (const [key, tensor] of weights) {
     if (typeof key !== "string" || !(tensor instanceof TensorRef)) continue;
@@ -232,7 +232,7 @@ export function readTrainingCheckpoint(layout: CheckpointLayout, file: Checkpoin
     const prefix = [trained, other].find((prefix) => name.startsWith(prefix));
     const plain = name.slice(prefix?.length ?? 0);
     (prefix === undefined ? rest : prefix === trained ? encoder : beside).set(plain, tensor);
-    if (prefix !== undefined && isParameter(plain)) parameters.push(prefix === trained ? plain : undefined);
+    if (prefix !== undefined) ofBoth.push({ key: plain, shape: tensor.shape, isTrained: prefix === trained });
   }
   if (encoder.size === 0) throw wrong(`its state_dict has no keys ${layout.trained}*`);
 
@@ -247,24 +247,46 @@ export function readTrainingCheckpoint(layout: CheckpointLayout, file: Checkpoin
   const found = { epoch: epoch as number, arch, encoder, beside, ...optional };
   const momentum = new Map<string, TensorRef>();
   if (isAdamWState(optimizer)) {
-    const entries = [...encoder].filter(([key]) => isParameter(key))
-      .map(([key, { shape }]) => ({ key, shape }));
+    const entries = numbered(arch, ofBoth.filter(({ isTrained }) => isTrained), optimizer);
     return { ...found, momentum, adamw: readAdamWState(optimizer, [entries], wrong) };
   }
+  const parameters = numbered(arch, ofBoth, optimizer);
   for (const [index, buffer] of readSgdBuffers(optimizer, wrong)) {
-    const key = parameters[index as number];
-    const shape = key === undefined ? undefined : encoder.get(key)!.shape;
+    const parameter = parameters[index as number];
     if (
-      key === undefined || !(buffer instanceof TensorRef) || String(buffer.shape) !== String(shape) ||
-      !isFloatingPoint(buffer.dtype)
+      !parameter?.isTrained || !(buffer instanceof TensorRef) ||
+      String(buffer.shape) !== String(parameter.shape) || !isFloatingPoint(buffer.dtype)
     ) {
       throw wrong(
         `its optimizer state ${describe(index)} is not the momentum of a parameter of ${layout.trained}*`,
       );
     }
-    momentum.set(key, buffer);
+    momentum.set(parameter.key, buffer);
   }
   return { ...found, sgd: readSgdSettings(optimizer, wrong), momentum };
+}
+
+/** The parameters in an optimizer's order. Checkpoints were once numbered with such buffers as an encoder declares itself. */
+function numbered<Entry extends { key: string }>(
+  arch: string,
+  entries: readonly Entry[],
+  optimizer: TorchValue | undefined,
+): Entry[] {
+  const [before, now] = [BY_BATCH_NORM, parameterRule(arch)].map((isParameter) =>
+    entries.filter(({ key }) => isParameter(key))
+  );
+  return countParameters(optimizer) === before.length ? before : now;
+}
+
+/** How many parameters the groups of an optimizer have. */
+function countParameters(optimizer: TorchValue | undefined): number {
+  const groups = optimizer instanceof Map ? optimizer.get("param_groups") : undefined;
+  if (!Array.isArray(groups)) return 0;
+  const counts = groups.map((group) => {
+    const parameters = group instanceof Map ? group.get("params") : undefined;
+    return Array.isArray(parameters) ? parameters.length : 0;
+  });
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 /**

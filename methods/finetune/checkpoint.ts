@@ -37,6 +37,7 @@ import {
 } from "../../models/checkpoint/torch_value.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import type { StateValues } from "../../models/initialize.ts";
+import { parameterRule } from "../../models/parameter_rule.ts";
 import type { BatchResult } from "../classification.ts";
 import {
   adamwOf,
@@ -183,7 +184,7 @@ export function readFinetuneCheckpoint(file: CheckpointFile): SavedFinetune {
     throw wrong("its state_dict has no classifier fc.weight [classes, features]");
   }
   const optimizer = root.get("optimizer");
-  const keys = parameterKeys([...tensors.keys()]);
+  const keys = parameterKeys(arch, [...tensors.keys()]);
   const found = {
     epoch,
     arch,
@@ -233,8 +234,8 @@ function isClassifier(key: string): boolean {
 }
 
 /** The keys of what is trained, in the optimizer's order: the classifier is its last group. */
-function parameterKeys(keys: readonly string[]): string[] {
-  const trained = keys.filter((key) => !/(^|\.)(running_mean|running_var|num_batches_tracked)$/.test(key));
+function parameterKeys(arch: string, keys: readonly string[]): string[] {
+  const trained = keys.filter(parameterRule(arch));
   return [...trained.filter((key) => !isClassifier(key)), ...trained.filter(isClassifier)];
 }
 

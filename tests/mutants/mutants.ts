@@ -578,9 +578,15 @@ const MODELS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/checkpoint.ts",
-    "if (prefix !== undefined && isParameter(plain)) parameters",
-    "if (prefix !== undefined) parameters",
+    "entries.filter(({ key }) => isParameter(key))",
+    "entries",
     ["methods/seed/checkpoint_test.ts"],
+  ),
+  mutant(
+    "methods/encoder_training/checkpoint.ts",
+    "countParameters(optimizer) === before.length ? before : now",
+    "now",
+    ["methods/encoder_buffers_test.ts"],
   ),
   mutant("models/checkpoint/run_checkpoints.ts", "others.length + 1 - keep", "others.length - keep", [
     "models/checkpoint/run_checkpoints_test.ts",
