@@ -1,5 +1,6 @@
 /** Checks the settings of a run that trains against its data, before it starts: what is allowed, but seldom meant. */
 import { counted } from "../data/printable.ts";
+import { imagesOfStep } from "./encoder_training/step_options.ts";
 
 /** What is checked. Learning rates and epochs are those of `models/optim/schedule.ts`. */
 export interface CheckedSettings {
@@ -61,7 +62,7 @@ const QUEUE_SHARE = 1 / 4;
  * ```
  */
 export function checkSettings(settings: CheckedSettings, counts: DataCounts): string[] {
-  return [noteOptimizer, notePatches, noteQueue, noteWarmup, noteSteps, noteLearningRate]
+  return [noteOptimizer, notePatches, noteQueue, noteWarmup, noteAccumulation, noteSteps, noteLearningRate]
     .map((check) => check(settings, counts))
     .filter((note) => note !== undefined);
 }
@@ -111,6 +112,17 @@ function noteWarmup(
   }. Use --warmup-epochs ${Math.floor(epochs / 10)}, or more --epochs`;
 }
 
+/** A step ends with its epoch. */
+function noteAccumulation(
+  { accumulate = 1 }: CheckedSettings,
+  { batchesPerEpoch }: DataCounts,
+): string | undefined {
+  if (accumulate <= batchesPerEpoch) return undefined;
+  return `--accumulate ${accumulate} is more than the ${
+    counted(batchesPerEpoch, "batch", "batches")
+  } of an epoch, which make one step: it does what --accumulate ${batchesPerEpoch} does`;
+}
+
 function noteSteps(
   { epochs, accumulate = 1, limitSteps = null }: CheckedSettings,
   { batchesPerEpoch }: DataCounts,
@@ -125,13 +137,15 @@ function noteSteps(
 }
 
 function noteLearningRate(
-  { learningRates, scale, batchSize, accumulate = 1, warmupEpochs }: CheckedSettings,
+  settings: CheckedSettings,
+  { batchesPerEpoch }: DataCounts,
 ): string | undefined {
+  const { learningRates, scale, warmupEpochs } = settings;
   if (scale === 1) return undefined;
   const after = warmupEpochs === 0 ? "" : ` after ${counted(warmupEpochs, "epoch")} of warm-up`;
   const rates = learningRates.map((rate) => `${rate} becomes ${Number((rate * scale).toPrecision(4))}`);
   return `learning rate ${rates.join(", ")}${after}: --scale-lr multiplies it by ${
-    batchSize * accumulate
+    imagesOfStep(settings, batchesPerEpoch)
   } / 256, ` +
     "--no-scale-lr does not";
 }

@@ -165,7 +165,7 @@ export class EncoderTraining<
       batchesPerEpoch,
       extraSteps,
       first,
-      lr: learningRateAt(first, batchesPerEpoch, scheduleOf(options)),
+      lr: learningRateAt(first, batchesPerEpoch, scheduleOf(options, batchesPerEpoch)),
       lossScale,
       steps,
       advice: duties.advice,
@@ -303,7 +303,10 @@ export class EncoderTraining<
     }
     const { options, batchesPerEpoch } = this.#config;
     if (this.#exchange !== undefined) this.#tellWishes(this.#exchange);
-    const taken = this.#steps.take(position, learningRateAt(position, batchesPerEpoch, scheduleOf(options)));
+    const taken = this.#steps.take(
+      position,
+      learningRateAt(position, batchesPerEpoch, scheduleOf(options, batchesPerEpoch)),
+    );
     const { lr, step, group, takesStats } = taken;
     const settings = { learningRate: lr, queuePointer, step, group, takesStats };
     const loss = this.#trainer.begin(() => this.#duties.submit(batch, settings));

@@ -6,7 +6,7 @@ import { UserError } from "../../errors.ts";
 import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
 import { checkOption } from "../flag_table.ts";
 import type { TrainingOptions } from "../training_options.ts";
-import type { StepOptions } from "./step_options.ts";
+import { imagesOfStep, type StepOptions } from "./step_options.ts";
 
 /** Options with what they mean on this adapter. */
 export type OnAdapter<Options> = Options & Pick<DecodeOptions, "leastSide">;
@@ -113,8 +113,8 @@ export function isEvaluatedAfter(epoch: number, options: EncoderTrainingOptions)
 }
 
 /** The schedule that `learningRateAt` takes; the rate is scaled by the images of a step. */
-export function scheduleOf(options: EncoderTrainingOptions): LearningRateSchedule {
-  const { lr, scaleLr, batchSize, accumulate, warmupEpochs, epochs, cos, schedule } = options;
-  const scale = scaleLr ? batchScale(batchSize * accumulate) : 1;
+export function scheduleOf(options: EncoderTrainingOptions, batchesPerEpoch: number): LearningRateSchedule {
+  const { lr, scaleLr, warmupEpochs, epochs, cos, schedule } = options;
+  const scale = scaleLr ? batchScale(imagesOfStep(options, batchesPerEpoch)) : 1;
   return { lr, scale, warmupEpochs, epochs, cos, milestones: schedule, isPerStep: options.lrPerStep };
 }

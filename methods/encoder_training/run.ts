@@ -129,7 +129,7 @@ function planOf<Options extends EncoderTrainingOptions>(
     ...options,
     ...cifar && sizes && { patches: (options.imageSize / sizes.multiple) ** 2 },
     learningRates: [options.lr],
-    scale: scheduleOf(options).scale,
+    scale: scheduleOf(options, batchesPerEpoch).scale,
     fallsAfterWarmup: options.cos || options.schedule.some((epoch) => epoch < options.epochs),
     queue: method.readsQueue?.(options) === false ? undefined : method.queue(options).size,
     queueFlag: method.flags.queue,

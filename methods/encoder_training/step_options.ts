@@ -95,6 +95,17 @@ export interface OptimizedStepOptions {
 }
 
 /**
+ * Returns how many images one step takes: those of the batches that accumulate, of which there are no more than in an epoch. It is at
+ * least a batch, where an epoch has none.
+ */
+export function imagesOfStep(
+  { batchSize, accumulate = 1 }: { batchSize: number; accumulate?: number },
+  batchesPerEpoch: number,
+): number {
+  return batchSize * Math.max(1, Math.min(accumulate, batchesPerEpoch));
+}
+
+/**
  * Returns options with the optimizer and the stochastic depth that are asked for, else those that the encoder is trained with; and
  * with AdamW its settings, but for those that are asked for.
  *

@@ -141,7 +141,7 @@ class Finetuning {
     this.#frozen = frozen;
     this.#counters = counters;
     this.#input = input;
-    const { lr } = learningRatesOf(options, epoch);
+    const { lr } = learningRatesOf(options, epoch, batchesPerEpoch);
     this.#steps = new TrainedSteps(trainer, {
       options,
       batchesPerEpoch,
@@ -183,9 +183,9 @@ class Finetuning {
 
   /** One step. It is submitted before the result of the one before it is known, so that the device never waits. */
   #train({ views, position }: ViewBatch, labels: readonly number[]): Promise<void> {
-    const { options, monitor } = this.#config;
+    const { options, batchesPerEpoch, monitor } = this.#config;
     const { epoch, batch, endsEpoch } = position;
-    const rates = learningRatesOf(options, epoch);
+    const rates = learningRatesOf(options, epoch, batchesPerEpoch);
     const taken = this.#steps.take(position, rates.lr);
     const { step, group, takesStats } = taken;
     const settings = { images: views, labels, ...rates, step, group, takesStats };
@@ -403,7 +403,7 @@ class Finetuning {
     );
     const encoder = findEncoder(arch);
     const { next: { epoch, batch }, lossScale } = this.#steps;
-    const rates = learningRatesOf(options, batch === 0 ? Math.max(0, epoch - 1) : epoch);
+    const rates = learningRatesOf(options, batch === 0 ? Math.max(0, epoch - 1) : epoch, batchesPerEpoch);
     const [sums = { loss: 0, top1: 0, top5: 0 }] = this.#trained.sums;
     await this.#trainer.write(
       path,

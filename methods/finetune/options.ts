@@ -6,7 +6,7 @@ import {
   type LinearDefaults,
   type LinearOptions,
 } from "../linear_probe/options.ts";
-import { STEP_DEFAULTS, type StepOptions } from "../encoder_training/step_options.ts";
+import { imagesOfStep, STEP_DEFAULTS, type StepOptions } from "../encoder_training/step_options.ts";
 import { batchScale, distillLearningRate } from "../../models/optim/schedule.ts";
 
 /** A fine-tuning, fully resolved: no field is left to a default. Paths are absolute. */
@@ -78,14 +78,18 @@ export interface LearningRates {
 }
 
 /** What the learning rates are multiplied by after the warm-up: they are scaled by the images of a step. */
-export function scaleOf({ scaleLr, batchSize, accumulate }: FinetuneOptions): number {
-  return scaleLr ? batchScale(batchSize * accumulate) : 1;
+export function scaleOf(options: FinetuneOptions, batchesPerEpoch: number): number {
+  return options.scaleLr ? batchScale(imagesOfStep(options, batchesPerEpoch)) : 1;
 }
 
 /** The learning rates of an epoch, from 0: both follow one schedule. */
-export function learningRatesOf(options: FinetuneOptions, epoch: number): LearningRates {
+export function learningRatesOf(
+  options: FinetuneOptions,
+  epoch: number,
+  batchesPerEpoch: number,
+): LearningRates {
   const { warmupEpochs, epochs, cos, schedule: milestones, gamma } = options;
-  const scale = scaleOf(options);
+  const scale = scaleOf(options, batchesPerEpoch);
   const rateOf = (lr: number) =>
     distillLearningRate(epoch, { lr, scale, warmupEpochs, epochs, cos, milestones, gamma });
   return { lr: rateOf(options.lr), lrLastLayer: rateOf(options.lrLastLayer) };

@@ -141,7 +141,7 @@ class FinetuneRun {
     const settings = {
       ...options,
       learningRates: [options.lr, options.lrLastLayer],
-      scale: scaleOf(options),
+      scale: scaleOf(options, batchesPerEpoch),
     };
     const notes = evaluate ? [] : checkSettings(settings, { images: data.trainImages, batchesPerEpoch });
     emit({
@@ -268,7 +268,8 @@ class FinetuneRun {
 
   /** Classifies the test images by the weights of now, after an epoch, or within one. */
   async #test(epoch: number, trained: ClassificationScore | null, isPartial = false): Promise<void> {
-    const { evaluate } = this.#prepared.options;
+    const { options, batchesPerEpoch } = this.#prepared;
+    const { evaluate } = options;
     const trainer = this.#run.trainer.ref;
     await trainer.ask("freeze", undefined, PATIENCE);
     const { rowCount: total } = this.#prepared.data.test;
@@ -290,7 +291,7 @@ class FinetuneRun {
     if (isBest) this.#bestInFile = top1;
     if (epoch <= this.#told.epoch && !evaluate) return;
     this.#told.epoch = epoch;
-    const rates = learningRatesOf(this.#prepared.options, Math.max(0, epoch));
+    const rates = learningRatesOf(options, Math.max(0, epoch), batchesPerEpoch);
     const told = { epoch, ...isPartial && { isPartial }, ...rates, trained, tested, best: this.#best };
     this.#emit({ type: "epoch", ...told });
   }

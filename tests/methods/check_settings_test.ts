@@ -16,7 +16,11 @@ const DATA: DataCounts = { images: 4000, batchesPerEpoch: 125 };
 Deno.test("checkSettings() has nothing to say of the demo, and of the paper on ImageNet only its learning rate where it is scaled", () => {
   assertEquals(checkSettings(SOUND, DATA), []);
   const options = sampleOptions({ output: "x" }) as DistillOptions; // complete: all is bundled
-  const demo = { ...SAMPLE_DEFAULTS, learningRates: [options.lr], scale: scheduleOf(options).scale };
+  const demo = {
+    ...SAMPLE_DEFAULTS,
+    learningRates: [options.lr],
+    scale: scheduleOf(options, DATA.batchesPerEpoch).scale,
+  };
   assertEquals(checkSettings(demo, DATA), []);
   const paper = { ...PAPER_DEFAULTS, learningRates: [0.03], scale: 1 };
   assertEquals(checkSettings(paper, { images: 1_281_167, batchesPerEpoch: 5004 }), []);
@@ -87,6 +91,20 @@ Deno.test("checkSettings() says what a learning rate is after scaling", () => {
     of(several)[0],
     "learning rate 1 becomes 0.5, 30 becomes 15: --scale-lr multiplies it by 128 / 256",
   );
+});
+
+Deno.test("checkSettings() says that more batches accumulate than an epoch has, and scales by those that do", () => {
+  const few = { images: 640, batchesPerEpoch: 10 };
+  const of = (accumulate: number) =>
+    checkSettings({ ...SOUND, batchSize: 64, queue: undefined, accumulate, scale: 2.5 }, few);
+  const [note, rate, ...none] = of(100);
+  assertEquals(
+    note,
+    "--accumulate 100 is more than the 10 batches of an epoch, which make one step: it does what --accumulate 10 does",
+  );
+  assertStringIncludes(rate, "--scale-lr multiplies it by 640 / 256");
+  assertEquals(none, []);
+  assertEquals(of(10), [rate]);
 });
 
 Deno.test("checkSettings() names what AdamW is given, and says where a view has few patches", () => {

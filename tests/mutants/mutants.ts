@@ -93,8 +93,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "take(position, learningRateAt(position, ",
-    "take(position, learningRateAt({ ...position, epoch: Math.max(0, position.epoch - 1) }, ",
+    "learningRateAt(position, ",
+    "learningRateAt({ ...position, epoch: Math.max(0, position.epoch - 1) }, ",
     SETTINGS,
   ),
   mutant(
@@ -230,7 +230,7 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/options.ts",
-    "scaleLr ? batchScale(batchSize * accumulate) : 1",
+    "scaleLr ? batchScale(imagesOfStep(options, batchesPerEpoch)) : 1",
     "1",
     SETTINGS,
   ),

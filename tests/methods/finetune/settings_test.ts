@@ -15,6 +15,7 @@ import {
   FINETUNE_DEFAULTS,
   FINETUNE_SAMPLE_DEFAULTS,
   type FinetuneOptions,
+  learningRatesOf,
 } from "../../../methods/finetune/options.ts";
 import { runFinetune } from "../../../methods/finetune/run.ts";
 import { classifierState, FinetuneStep, FrozenClassifier } from "../../../methods/finetune/step.ts";
@@ -136,6 +137,15 @@ Deno.test("no setting of these runs is at its default", () => {
       assertNotEquals(value, (defaults as unknown as Record<string, unknown>)[name], name);
     }
   }
+});
+
+Deno.test("learningRatesOf() scales both rates by all images of a step, which ends with its epoch", () => {
+  const given = { ...FINETUNE_DEFAULTS, lr: 0.1, lrLastLayer: 1, scaleLr: true, batchSize: 64 };
+  const of = (accumulate: number) =>
+    // Its rates need neither data nor an encoder.
+    learningRatesOf({ ...given, accumulate } as FinetuneOptions, 0, 10);
+  assertEquals(of(4), { lr: 0.1, lrLastLayer: 1 });
+  assertEquals(of(100), { lr: 0.25, lrLastLayer: 2.5 });
 });
 
 for (const cos of [false, true]) {

@@ -99,10 +99,11 @@ Deno.test("runDistillation() refuses a queue that the keys of a step do not fit 
   );
 });
 
-Deno.test("scheduleOf() scales the rate by all images of a step", () => {
+Deno.test("scheduleOf() scales the rate by all images of a step, which ends with its epoch", () => {
   using folder = new RunFolder(1);
   const options = folder.options("out", { ...PAPER_DEFAULTS, batchSize: 64, accumulate: 4 });
-  assertEquals(scheduleOf(options).scale, 1);
-  assertEquals(scheduleOf({ ...options, accumulate: 1 }).scale, 0.25);
-  assertEquals(scheduleOf({ ...options, accumulate: 8 }).scale, 2);
+  assertEquals(scheduleOf(options, 10).scale, 1);
+  assertEquals(scheduleOf({ ...options, accumulate: 1 }, 10).scale, 0.25);
+  assertEquals(scheduleOf({ ...options, accumulate: 8 }, 10).scale, 2);
+  assertEquals(scheduleOf({ ...options, accumulate: 100 }, 10).scale, 2.5);
 });
