@@ -31,7 +31,6 @@ import { inputOf } from "../../models/encoder_input.ts";
 import { LOSS_LAYER } from "../../models/heads.ts";
 import { IMAGENET_NORMALIZATION, type Normalization } from "../../models/images.ts";
 import { initialize, type StateValues } from "../../models/initialize.ts";
-import { learningRateAt } from "../../models/optim/schedule.ts";
 import { isLast, lastingBuffers } from "../../models/training_step.ts";
 import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
@@ -44,7 +43,7 @@ import type { TrainerEvent } from "./events.ts";
 import { initialWeights } from "./initial_weights.ts";
 import type { EncoderTrainer, QueueContents, SavedTraining } from "./messages.ts";
 import type { QueueShape, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
-import { type EncoderTrainingOptions, isEvaluatedAfter, scheduleOf } from "./options.ts";
+import { type EncoderTrainingOptions, isEvaluatedAfter, learningRateOf } from "./options.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "./step.ts";
 import { adamwOf, readOptimizer, saveOptimizer } from "./optimizer_state.ts";
 import { initialLossScale, optimizedBy, resumedLossScale } from "./step_options.ts";
@@ -165,7 +164,7 @@ export class EncoderTraining<
       batchesPerEpoch,
       extraSteps,
       first,
-      lr: learningRateAt(first, batchesPerEpoch, scheduleOf(options, batchesPerEpoch)),
+      lr: learningRateOf(options, first, batchesPerEpoch),
       lossScale,
       steps,
       advice: duties.advice,
@@ -303,10 +302,7 @@ export class EncoderTraining<
     }
     const { options, batchesPerEpoch } = this.#config;
     if (this.#exchange !== undefined) this.#tellWishes(this.#exchange);
-    const taken = this.#steps.take(
-      position,
-      learningRateAt(position, batchesPerEpoch, scheduleOf(options, batchesPerEpoch)),
-    );
+    const taken = this.#steps.take(position, learningRateOf(options, position, batchesPerEpoch));
     const { lr, step, group, takesStats } = taken;
     const settings = { learningRate: lr, queuePointer, step, group, takesStats };
     const loss = this.#trainer.begin(() => this.#duties.submit(batch, settings));

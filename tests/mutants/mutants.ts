@@ -93,8 +93,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "learningRateAt(position, ",
-    "learningRateAt({ ...position, epoch: Math.max(0, position.epoch - 1) }, ",
+    "learningRateOf(options, position, ",
+    "learningRateOf(options, { ...position, epoch: Math.max(0, position.epoch - 1) }, ",
     SETTINGS,
   ),
   mutant(
