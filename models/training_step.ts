@@ -15,6 +15,7 @@ import {
   NO_SCALE,
   packStepControl,
   stepControl,
+  STEPS_OFFSET,
   updateLossScale,
 } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
@@ -549,6 +550,11 @@ export class TrainingStep implements Disposable {
   /** See `stepControl`; where gradients are checked. */
   get control(): GPUBuffer {
     return this.#control!;
+  }
+
+  /** Counts the steps that changed the weights from 0: of an optimizer that begins anew. Its arenas are not changed. */
+  resetSteps(): void {
+    this.#gpu.device.queue.writeBuffer(this.control, STEPS_OFFSET, Float32Array.of(0));
   }
 
   /**

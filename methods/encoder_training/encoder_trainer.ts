@@ -193,7 +193,7 @@ export class EncoderTraining<
     ) => Promise<Omit<TrainerDuties<Options, Batch, Step>, "method">>,
   ): Promise<EncoderTraining<Options, Batch, Step>> {
     const { options, queue, ranks, normalization } = config;
-    const saved = await readProgress(method, options);
+    let saved = await readProgress(method, options);
     const encoder = method.encoder(options);
     const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange, options.compress);
     const optimized = optimizedBy(options, saved.lossScale, saved.steps);
@@ -219,9 +219,14 @@ export class EncoderTraining<
     } else {
       const fresh = await loadCheckpoint(method, step, options.resume, options.seed);
       if (fresh.length > 0) {
+        const restarts = saved.steps !== undefined;
+        if (restarts) {
+          step.resetSteps();
+          saved = { ...saved, steps: 0 };
+        }
         const text = `${options.resume} has no layers of this loss (${
           fresh.join(", ")
-        }): they begin untrained`;
+        }): they begin untrained${restarts ? ", and AdamW begins anew, without its moments" : ""}`;
         await config.monitor.tell("event", { type: "warning", text, isCommon: true });
       }
     }
@@ -522,7 +527,8 @@ async function readProgress(
 
 /**
  * Loads the encoders from the checkpoint of an earlier run: weights, running statistics, and what the optimizer keeps. Layers of a
- * loss that the checkpoint does not have, as that run had another loss or another teacher, are drawn anew.
+ * loss that the checkpoint does not have, as that run had another loss or another teacher, are drawn anew. AdamW then begins anew
+ * for all layers: its bias correction has one number of steps.
  *
  * @param seed of what is drawn
  * @returns the keys of what was drawn
@@ -546,6 +552,7 @@ async function loadCheckpoint(
     (key) => fresh.get(key) ?? readFinite(path, key, encoder.get(key)!),
     (key) => readFinite(path, layout.beside + key, beside.get(key)!),
   );
+  if (fresh.size > 0 && saved.adamw !== undefined) return [...fresh.keys()];
   const { arenas } = await readOptimizer(path, saved);
   for (const [arena, values] of arenas) {
     const kept = new Map([...values].filter(([key]) => !fresh.has(key)));

@@ -55,6 +55,8 @@ export interface EncoderStep extends Disposable {
   readonly programs: readonly Program[];
   /** Loads the encoder, and the one beside it where that is trained too or follows it. */
   load(read: ReadEntry, readBeside: ReadEntry): Promise<void>;
+  /** Has the optimizer count its steps from 0. */
+  resetSteps(): void;
   /** Reads the trained encoder's parameters and running statistics. */
   save(): Promise<StateValues>;
   /** Reads the trained encoder's L2-normalised embeddings of the last batch: [batch, dimension]. */

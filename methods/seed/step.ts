@@ -234,6 +234,10 @@ export class StudentStep implements EncoderStep {
     return this.#step.training.stores[0];
   }
 
+  resetSteps(): void {
+    this.#step.training.resetSteps();
+  }
+
   /** The compiled step, for the profiler: its parts in their order. */
   get programs(): readonly Program[] {
     return this.#step.training.programs;

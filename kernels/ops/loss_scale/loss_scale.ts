@@ -51,6 +51,9 @@ export function stepControl(graph: Graph): Tensor {
   return graph.source("step control", [8]);
 }
 
+/** Where {@linkcode stepControl} has the steps that changed the weights, in bytes. */
+export const STEPS_OFFSET = 3 * 4;
+
 /** What {@linkcode stepControl} holds before a step; `steps` have changed the weights before. */
 export function packStepControl(
   { scale, goodSteps, skipped }: LossScale,
