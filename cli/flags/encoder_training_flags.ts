@@ -10,6 +10,7 @@ import { UsageError } from "./flags.ts";
 import { resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 import {
+  type ChosenTraining,
   type GivenTraining,
   readResumeFlag,
   requireDataOf,
@@ -45,7 +46,7 @@ export function trainingRunFlags<Insight extends BooleanFlag>(insight: Insight) 
  * @throws {UsageError} where a run cannot have them
  */
 export function checkTraining(
-  options: Pick<EncoderTrainingOptions, "batchSize" | "startEpoch" | "epochs" | "cos" | "optimizer">,
+  options: ChosenTraining & Pick<EncoderTrainingOptions, "batchSize" | "startEpoch" | "epochs">,
   given: GivenTraining,
   queue: { flag: string; size: number },
 ): string[] {

@@ -251,13 +251,14 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     ...pluginOption(plugin, folder),
   } as const;
   const common = { help: undefined, resumesIfThere, resumeFlags, ...choices, warnings } as const;
-  const conclude = <Command extends { options: { startEpoch: number; epochs: number } }>(
+  const conclude = <Command extends { options: { startEpoch: number; epochs: number; scaleLr: boolean } }>(
     command: Command,
   ) => {
     requireEpochs(command.options);
     // Without --optimizer the encoder decides, which is known later.
     const { cos = false, optimizer = "sgd" } = given;
-    warnings.push(...warningsOfTraining(given, { cos, optimizer }), ...late);
+    const { scaleLr } = command.options;
+    warnings.push(...warningsOfTraining(given, { cos, optimizer, scaleLr }), ...late);
     return { ...common, ...command };
   };
   requireDataOf({ testData, data }, "DATA");

@@ -194,6 +194,7 @@ export interface GivenTraining {
   schedule?: readonly number[];
   gamma?: number;
   momentum?: number;
+  warmupEpochs?: number;
   resume?: string;
   resumeAnyway?: boolean;
   startEpoch?: number;
@@ -202,14 +203,23 @@ export interface GivenTraining {
 /** Says that AdamW has no momentum. */
 export const NO_MOMENTUM = "--momentum has no effect with AdamW: it needs --optimizer sgd";
 
+/** What the flags and the defaults of a training come to. */
+export interface ChosenTraining {
+  cos: boolean;
+  optimizer: string;
+  scaleLr: boolean;
+  /** Left out of a task that has one rate an epoch. */
+  lrPerStep?: boolean;
+}
+
 /**
- * Returns a sentence for each flag that has no effect.
+ * Returns a sentence for each flag that has no effect, or another one than its name says.
  *
  * @param chosen what the flags and the defaults come to
  */
 export function warningsOfTraining(
   given: GivenTraining,
-  { cos, optimizer }: { cos: boolean; optimizer: string },
+  { cos, optimizer, scaleLr, lrPerStep }: ChosenTraining,
 ): string[] {
   const isResumed = given.resume !== undefined && given.resume !== "auto";
   const useless: [boolean, string][] = [
@@ -224,6 +234,11 @@ export function warningsOfTraining(
     [
       given.momentum !== undefined && optimizer === "adamw",
       NO_MOMENTUM,
+    ],
+    [
+      (given.warmupEpochs ?? 0) > 0 && !scaleLr && !lrPerStep,
+      `--warmup-epochs ${given.warmupEpochs} keeps the learning rate at --lr: a warm-up needs --scale-lr` +
+      (lrPerStep === undefined ? "" : " or --lr-per-step"),
     ],
     [
       given.resumeAnyway === true && given.resume === undefined,

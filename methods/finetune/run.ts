@@ -142,6 +142,7 @@ class FinetuneRun {
       ...options,
       learningRates: [options.lr, options.lrLastLayer],
       scale: scaleOf(options, batchesPerEpoch),
+      fallsAfterWarmup: options.cos || options.schedule.some((epoch) => epoch < options.epochs),
     };
     const notes = evaluate ? [] : checkSettings(settings, { images: data.trainImages, batchesPerEpoch });
     emit({

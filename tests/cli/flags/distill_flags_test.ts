@@ -188,6 +188,12 @@ Deno.test("parseDistillFlags() refuses to start where the run ends", () => {
 Deno.test("parseDistillFlags() warns of flags that have no effect", () => {
   assertMatch(parse("--schedule", "1").warnings.join(), /--schedule has no effect .* --no-cos/);
   assertEquals(parse("--schedule", "1", "--no-cos").warnings, []);
+  assertEquals(parse("--warmup-epochs", "3").warnings, [
+    "--warmup-epochs 3 keeps the learning rate at --lr: a warm-up needs --scale-lr or --lr-per-step",
+  ]);
+  for (const rising of ["--scale-lr", "--lr-per-step"]) {
+    assertEquals(parse("--warmup-epochs", "3", rising).warnings, []);
+  }
   assertMatch(
     parse("--resume", "a.pth.tar", "--start-epoch", "1").warnings.join(),
     /--start-epoch has no effect/,

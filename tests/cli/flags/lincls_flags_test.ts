@@ -137,6 +137,11 @@ Deno.test("parseLinclsFlags() warns of flags that have no effect", () => {
     "--momentum has no effect with AdamW: it needs --optimizer sgd",
   ]);
   assertEquals(of("--schedule", "5", "7", "--gamma", "0.5", "--momentum", "0.5"), []);
+  const flat = "--warmup-epochs 3 keeps the learning rate at --lr: a warm-up needs --scale-lr";
+  assertEquals(of("--warmup-epochs", "3"), [flat]);
+  assertEquals([of("--warmup-epochs", "0"), of("--warmup-epochs", "3", "--scale-lr")], [[], []]);
+  assertEquals(parse("-a", "resnet18", "--warmup-epochs", "3").warnings, []); // scaled by default
+  assertEquals(parse("-a", "resnet18", "--warmup-epochs", "3", "--no-scale-lr").warnings, [flat]);
   for (const parsed of [parse, parseFinetune]) {
     assertEquals(parsed("--resume", "r.pth", "--start-epoch", "3").warnings, [
       "--start-epoch has no effect with --resume: the checkpoint sets the epoch",

@@ -250,6 +250,20 @@ Deno.test("runFinetune() writes torchvision's keys, which are the encoder of eve
   assertEquals([other.result.best, other.epochs[0].best], [other.result.last.top1, other.result.last.top1]);
 });
 
+Deno.test("runFinetune() notes that its warm-up leaves no epoch for a schedule that lowers the rates", async () => {
+  using folder = new RunFolder(8, 4);
+  const notesOf = async (name: string, changes: Partial<FinetuneOptions>) => {
+    const { plan } = await run(optionsIn(folder, name, { epochs: 2, warmupEpochs: 2, ...changes }));
+    return plan.notes.filter((note) => note.startsWith("the warm-up"));
+  };
+  const note =
+    "the warm-up of 2 epochs takes the whole run of 2: the learning rate never begins to fall. Use " +
+    "--warmup-epochs 0, or more --epochs";
+  assertEquals(await notesOf("steps", { schedule: [1] }), [note]);
+  assertEquals(await notesOf("cosine", { schedule: [2], cos: true }), [note]);
+  assertEquals(await notesOf("constant", { schedule: [2] }), []);
+});
+
 Deno.test("runFinetune() on a share of the labels learns from these rows alone, in every epoch, and says which", async () => {
   using folder = new RunFolder(120, 20);
   const options = optionsIn(folder, "share", { labelFraction: 0.5, batchSize: 8, seed: 3, epochs: 2 });
