@@ -210,7 +210,9 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full" | "vit", PaperSize>> 
       "--student-mlp": { studentMlp: true },
       "--lr 0.03": { lr: 0.03 },
       "--lr 0.3": { lr: 0.3 },
-      "--optimizer adamw --lr 0.001": { optimizer: "adamw", lr: 0.001, lrPerStep: false, weightDecay: 0.05 },
+      "--optimizer adamw --lr 0.001 --no-lr-per-step": {
+        ...{ optimizer: "adamw", lr: 0.001, lrPerStep: false, weightDecay: 0.05 },
+      },
       "--feature mean": { feature: "mean" },
       "--feature cls+mean --dim 384": { feature: "cls+mean", dim: 384 },
     },

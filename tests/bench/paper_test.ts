@@ -9,8 +9,11 @@ import { findPaperData, type PaperData, preparePaperData } from "../../bench/pap
 import { parsePaperFlags } from "../../bench/paper_flags.ts";
 import { PAPER_SIZES, type PaperSize, type PaperTeacher, planOf } from "../../bench/paper_sizes.ts";
 import { paperSection } from "../../bench/paper_table.ts";
+import { parseDistillFlags } from "../../cli/flags/distill_flags.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
+import { studentNames, teacherNames } from "../../models/registry.ts";
+import { commandsOf } from "../docs/commands.ts";
 
 const PLUGIN = new URL("../actors/fixtures/tiny_encoder.ts", import.meta.url).href;
 const PROGRAM = fileURLToPath(new URL("../../bench/paper.ts", import.meta.url));
@@ -89,6 +92,39 @@ Deno.test("the plan of each size runs what it needs first, and nothing twice", (
     const usual = rows.filter(({ experiment }) => experiment === `${size.students[0]}-seed`);
     assertEquals(usual.map(({ seeds }) => seeds), Array(5).fill(size.seeds));
   }
+});
+
+/** The options of a distillation with these flags, of one's own images. */
+function optionsOf(flags: readonly string[]): Record<string, unknown> {
+  const given = flags.includes("--data") ? [] : ["--data", "DATA", "--distill", "TEACHER"];
+  const command = parseDistillFlags([...given, ...flags], {
+    encoders: studentNames(),
+    teachers: teacherNames(),
+    folder: "/",
+  });
+  assert(command.help === undefined);
+  return { ...command.options };
+}
+
+function assertHas(found: Record<string, unknown>, expected: object, what: string): void {
+  for (const [name, value] of Object.entries(expected)) assertEquals(found[name], value, `${what}: ${name}`);
+}
+
+Deno.test("the flags in a row's title have the settings that it was measured with", () => {
+  for (const { changes } of Object.values(PAPER_SIZES)) {
+    for (const [flags, options] of Object.entries(changes)) {
+      assertHas(optionsOf(flags.split(" ")), { lrPerStep: false, ...options }, flags);
+    }
+  }
+});
+
+Deno.test("the documented command of the vision transformer that teaches is that of the bench", () => {
+  const [command] = commandsOf("docs/encoders.md").filter(({ task, args }) =>
+    task === "distill" && args.includes("runs/vit")
+  );
+  const { work } = PAPER_SIZES.vit.teacher;
+  assert(work.method === "seed");
+  assertHas(optionsOf(command.args), work.options, "docs/encoders.md");
 });
 
 Deno.test("runs of the full size are stopped, resumed and evaluated, and their table is made", async () => {
