@@ -49,7 +49,7 @@ async function withTrainer(
       system.spawn<typeof channelExchange>("exchange", CHANNEL, { ...peers, channel: crypto.randomUUID() })
         .ref;
     const { ref: trainer } = spawnActor(system, "linear_trainer", {
-      ...{ options, features: 128, classes: 2, keepsQueries: true, monitor },
+      ...{ options, features: 128, classes: 2, keepsQueries: true, isFromElsewhere: false, monitor },
       ...exchange && { ranks: { ...peers, exchange, trainImages: 8 * BATCH, epoch: 0 } },
     });
     await trainer.tell("connect", { readers: [reader] });
