@@ -7,6 +7,7 @@ import { pretrain } from "../../methods/runs.ts";
 import { encoderNames } from "../../models/registry.ts";
 import { checkPretrainInputs, parsePretrainFlagsOf } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
+import { isThere } from "../output/output_folder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import { runOnRanks } from "../terminal/ranked_main.ts";
 import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
@@ -42,7 +43,7 @@ export async function main(world?: World): Promise<void> {
   await loadPlugin(Deno.args);
   const command = await parsePretrainFlagsOf(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
-  const options = await checkPretrainInputs(command.options);
+  const options = await checkPretrainInputs(command.options, command);
   const { printFreq, profile, traceActors: trace } = command;
   await train({
     task: "pretrain",
@@ -52,7 +53,8 @@ export async function main(world?: World): Promise<void> {
     inputs: () => [
       { role: "images", path: options.data, kind: "images" },
       ...testImagesOf(options),
-      ...options.pretrained === null
+      // A run that goes on does without it.
+      ...options.pretrained === null || (options.resume !== null && !isThere(options.pretrained))
         ? []
         : [{ role: "encoder", path: options.pretrained, kind: "file" as const }],
     ],

@@ -19,6 +19,7 @@ import { UserError } from "../../errors.ts";
 import { readRates } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { askedSize, chooseFresh, findEncoder, freshEncoder } from "../../models/registry.ts";
+import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import { resolveTeacherOf } from "./recipe_teacher.ts";
 import {
   describeOtherHeads,
@@ -30,6 +31,8 @@ import type { DistillCommand, DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { FinetuneRequest, LinclsRequest } from "./lincls_flags.ts";
 import {
+  type CheckpointsOfArch,
+  checkpointsOfArch,
   parsePretrainFlags,
   type PretrainCommand,
   type PretrainFlagsContext,
@@ -120,24 +123,46 @@ export async function parsePretrainFlagsOf(
   args: readonly string[],
   context: PretrainFlagsContext,
 ): Promise<PretrainCommand> {
-  const command = parsePretrainFlags(args, context);
-  if (command.help !== undefined || command.archFrom === undefined) return command;
-  const path = command.archFrom;
-  await naming("--pretrained", () => requireFile(path, "an encoder checkpoint"));
-  return parsePretrainFlags([...args, "--arch", await readArch(path)], context);
+  const checkpoints = checkpointsOfArch(args, context);
+  const saying = checkpoints === undefined ? [] : ["--arch", await findArch(checkpoints)];
+  return parsePretrainFlags([...args, ...saying], context);
+}
+
+/** The encoder that a checkpoint says. A run that goes on does not need the one that it began with. */
+async function findArch({ pretrained, resume, output }: CheckpointsOfArch): Promise<string> {
+  const newest = resume === "auto" && output !== undefined
+    ? (await listCheckpoints(output)).at(-1)?.path
+    : resume;
+  if (newest !== undefined && newest !== "auto") return await readArch(newest);
+  await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
+  try {
+    return await readArch(pretrained);
+  } catch (error) {
+    const [flag] = error instanceof UserError ? /--(heads|weights)\b/.exec(error.message) ?? [] : [];
+    if (flag === undefined) throw error;
+    const { message } = error as UserError;
+    throw new UserError(
+      `--pretrained: ${message}. Here it is said by a copy that ./seed export ${flag} makes, or with --arch`,
+      { cause: error },
+    );
+  }
 }
 
 /**
  * Makes sure that the files of a pretraining are there, and finds images to be evaluated on where `--test-data` was not given.
  *
+ * @param command a run that may go on does not need the checkpoint that it began with
  * @returns the options with `testData` resolved
  * @throws {UserError} that names the flag and the path
  */
-export async function checkPretrainInputs({ stem, ...request }: PretrainRequest): Promise<PretrainOptions> {
+export async function checkPretrainInputs(
+  { stem, ...request }: PretrainRequest,
+  { resumesIfThere = false }: { resumesIfThere?: boolean } = {},
+): Promise<PretrainOptions> {
   const { data, resume, pretrained, testData } = request;
   await requireData(data, "--data");
   if (resume !== null) await naming("--resume", () => requireFile(resume, "a checkpoint of a pretraining"));
-  if (pretrained !== null) {
+  if (pretrained !== null && resume === null && !resumesIfThere) {
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
   return {

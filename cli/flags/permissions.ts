@@ -32,7 +32,7 @@ import { parseKnnFlags } from "./knn_flags.ts";
 import { parseLinclsFlags } from "./lincls_flags.ts";
 import { callersFolder } from "./paths.ts";
 import { loadPlugin, pluginOf, pluginOption } from "./plugin.ts";
-import { parsePretrainFlags } from "./pretrain_flags.ts";
+import { parsePretrainFlagsOf } from "./inputs.ts";
 import { parseTsvFlags } from "./tsv_flags.ts";
 import { parseUiFlags, usualOutput } from "./ui_flags.ts";
 
@@ -65,7 +65,7 @@ function trainingCommand(
 }
 
 /** What each task needs for its arguments; relative paths start from `folder`. */
-const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>> = {
+const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs | Promise<Needs>>> = {
   distill(args, folder) {
     const command = running(
       parseDistillFlags(args, { encoders: studentNames(), teachers: teacherNames(), folder }),
@@ -73,8 +73,8 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
     const needs = trainingCommand(args, command, command.options.distill, command.options.studentInit);
     return { ...needs, devices: DISTILLATION.devices };
   },
-  pretrain(args, folder) {
-    const command = running(parsePretrainFlags(args, { encoders: encoderNames(), folder }));
+  async pretrain(args, folder) {
+    const command = running(await parsePretrainFlagsOf(args, { encoders: encoderNames(), folder }));
     return trainingCommand(args, command, command.options.pretrained);
   },
   lincls(args, folder) {
@@ -155,7 +155,7 @@ export async function permissionsOf(
     throw new UsageError(`--permissions ${task}: --help needs none; give the flags of an actual run`);
   }
   await loadPlugin(args);
-  const { env = COMMAND_ENV, ...needs } = TASKS[task]([...args], folder);
+  const { env = COMMAND_ENV, ...needs } = await TASKS[task]([...args], folder);
   return permissionsFor({ ...needs, env, ...pluginOption(pluginOf(args), folder) });
 }
 

@@ -56,8 +56,6 @@ export type PretrainCommand =
     help: undefined;
     /** `testData` is `null` where it was not given. */
     options: PretrainRequest;
-    /** The checkpoint that says which encoder is trained, as `--arch` was not given. */
-    archFrom: string | undefined;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
     resumeFlags: ResumeFlags;
@@ -96,6 +94,38 @@ function requireSplits(options: PretrainOptions): void {
   }
 }
 
+/** Checkpoints that may say which encoder is trained. */
+export interface CheckpointsOfArch {
+  /** That of `--pretrained`. */
+  pretrained: string;
+  /** The one that is resumed from, or `auto`; `undefined` where the run begins. */
+  resume: string | undefined;
+  /** The output folder, where it is given. */
+  output: string | undefined;
+}
+
+/**
+ * Finds out which checkpoints say which encoder is trained, of a command line that has `--pretrained` and no `--arch`.
+ *
+ * @returns `undefined` for another command line
+ * @throws {UsageError} for a flag that is unknown or wrong
+ */
+export function checkpointsOfArch(
+  args: readonly string[],
+  context: PretrainFlagsContext,
+): CheckpointsOfArch | undefined {
+  if (helpExtent(args) !== undefined) return undefined;
+  const { values } = parseFlags(makeTable(context), args, { retired: PRETRAIN_RETIRED });
+  const { arch, pretrained, resume, output } = values;
+  if (arch !== undefined || pretrained === undefined) return undefined;
+  const at = (path: string) => resolvePath(path, context.folder ?? callersFolder());
+  return {
+    pretrained: at(pretrained),
+    resume: resume === undefined || resume === "auto" ? resume : at(resume),
+    output: output === undefined ? undefined : at(output),
+  };
+}
+
 /**
  * Reads the command line of `deno task pretrain`. Looks at no file: see `checkPretrainInputs` for that, and
  * `parsePretrainFlagsOf` for the encoder that a checkpoint says.
@@ -126,6 +156,5 @@ export function parsePretrainFlags(args: readonly string[], context: PretrainFla
   const options = chooseOptimizer(settings, encoder, rest, adamw);
   requireSplits(options);
   warnings.push(...checkTraining(options, given, { flag: "--moco-k", size: options.mocoK }), ...late);
-  const archFrom = rest.arch === undefined ? pretrained ?? undefined : undefined;
-  return { help: undefined, options, archFrom, ...choices, ...shown, warnings };
+  return { help: undefined, options, ...choices, ...shown, warnings };
 }

@@ -3,7 +3,7 @@ import type { NamedValues } from "../../actors/messages.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import { encoderByFlags } from "../../models/encoder_by_flags.ts";
 import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
-import { featureOf } from "../../models/features.ts";
+import { chooseFeature, featureOf } from "../../models/features.ts";
 import { initialize } from "../../models/initialize.ts";
 import { DINO_RESIZING, gridOfTable, resizePositions } from "../../models/position_embedding.ts";
 import { findEncoder } from "../../models/registry.ts";
@@ -42,14 +42,15 @@ export async function openInitialCheckpoint(
 }
 
 /**
- * Returns the name by which the encoder of a checkpoint is asked for, of images of any size.
+ * Returns the name by which the encoder of a checkpoint is asked for, of images of any size, with the feature that it gives.
  *
  * @throws {UserError} where there is none
  */
 export async function readArch(path: string): Promise<string> {
   using source = await openEncoderSource(path, { part: "backbone" });
   const { name } = source.encoder;
-  return encoderByFlags(name).arch ?? name;
+  const { arch, feature } = encoderByFlags(name);
+  return arch === undefined ? name : chooseFeature(findEncoder(arch), feature).name;
 }
 
 /**

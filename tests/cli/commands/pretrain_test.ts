@@ -4,9 +4,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import { parsePretrainFlagsOf } from "../../../cli/flags/inputs.ts";
+import { readArch } from "../../../methods/encoder_training/initial_weights.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { encoderNames } from "../../../models/registry.ts";
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
-import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { RunFolder, TINY_ENCODER, withInput } from "../../actors/small_run.ts";
 import { hostPrograms } from "../run_program.ts";
 
 const runProgram = hostPrograms();
@@ -112,6 +115,49 @@ Deno.test("pretrain --pretrained goes on with a checkpoint's encoder, which says
     "encoder",
     checkpoint,
   ]);
+});
+
+Deno.test("pretrain --pretrained takes the feature that the checkpoint says, and is not needed to go on", async () => {
+  using folder = new RunFolder(24);
+  const flags = [
+    "--data",
+    folder.data,
+    "-b",
+    "8",
+    "--moco-k",
+    "16",
+    "--image-size",
+    "32",
+    "-j",
+    "1",
+    "--no-tune",
+  ];
+  const first = join(folder.path, "first.pth.tar");
+  await drawTeacher(first, "vit_tiny_cifar_cls_mean", { kind: "mlp", dimension: 128 }, 3);
+  const checkpoint = await withInput(first, join(folder.path, "start.pth.tar"), { feature: "cls+mean" });
+  const command = await parsePretrainFlagsOf(
+    // Flags of what the checkpoint holds, and not of the default encoder.
+    [...flags, "--pretrained", checkpoint, "--drop-path", "0.1"],
+    { encoders: encoderNames() },
+  );
+  assertEquals(command.help === undefined && command.options.arch, "vit_tiny_cifar_cls_mean");
+  assertEquals(await readArch(checkpoint), "vit_tiny_cifar_cls_mean");
+
+  const drawn = join(folder.path, "drawn.pth.tar");
+  await drawTeacher(drawn, "tiny_convnet", { kind: "mlp", dimension: 128 }, 3);
+  const run = (name: string, ...more: string[]) => {
+    const flags = smallFlags(folder, join(folder.path, name));
+    const own = flags.filter((flag) => flag !== "-a" && flag !== "tiny_convnet");
+    return runProgram(PROGRAM, ...own, "--pretrained", drawn, ...more);
+  };
+  assertEquals((await run("out", "--limit-steps", "1")).code, 0);
+  Deno.removeSync(drawn);
+  const resumed = await run("out", "--resume", "auto", "--limit-steps", "1");
+  assertEquals([resumed.code, resumed.stderr], [0, ""]);
+  assertStringIncludes(resumed.stdout, "encoder   tiny_convnet, resumed from ");
+  const gone = await run("other", "--resume", "auto");
+  assertEquals(gone.code, 1);
+  assertMatch(gone.stderr, /^error: --pretrained: .*drawn\.pth\.tar does not exist/);
 });
 
 Deno.test("pretrain refuses flags that do not go together, and paths that are not there", async () => {
