@@ -86,8 +86,12 @@ export async function requireWritable(path: string): Promise<void> {
   await explained(path, () => Promise.resolve(openTemporary(targetOf(path))[Symbol.dispose]()));
 }
 
-/** Does the work of writing a file, and says why where the system refuses it. */
-async function explained(path: string, work: () => Promise<void>): Promise<void> {
+/**
+ * Does the work of writing a file, and says why where the system refuses it.
+ *
+ * @throws FileWriteError where it does, with the path; other errors as they are
+ */
+export async function explained(path: string, work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {

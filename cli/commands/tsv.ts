@@ -12,7 +12,6 @@ import {
 } from "../../data/convert/open_sources.ts";
 import { checkSameClassNames, type Dataset } from "../../data/dataset.ts";
 import type { RowStatistics } from "../../data/convert/row_statistics.ts";
-import { replaceTextFile } from "../../data/replace_file.ts";
 import { isThere, requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { CountProgress } from "../terminal/count_progress.ts";
@@ -150,7 +149,9 @@ async function writeFiles(
     force,
     (path) => onWarning(`${path} is from before and stays as it is; remove it if it is of other images`),
   );
-  const written = await convert(sources, { ...options, train, test }, events, signal).catch(async (error) => {
+  const classes = names === null ? undefined : { path: names, text: listOf(classNames!) };
+  const wishes = { ...options, train, test, classes };
+  const written = await convert(sources, wishes, events, signal).catch(async (error) => {
     if (made !== null) await Deno.remove(made).catch(() => {}); // it is kept where anything is in it
     throw error;
   });
@@ -158,10 +159,7 @@ async function writeFiles(
     `file      ${path}, ${count(bytes)} bytes`,
     ...describeStatistics(statistics, classNames, "broken, left out"),
   ]);
-  if (names !== null) {
-    await replaceTextFile(names, listOf(classNames!));
-    lines.push(`classes   ${names}`);
-  }
+  if (names !== null) lines.push(`classes   ${names}`);
   return lines;
 }
 

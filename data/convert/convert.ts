@@ -4,7 +4,7 @@ import { BrokenRowError, type Dataset } from "../dataset.ts";
 import { BrokenImageError, decodeUnwritten } from "../decode.ts";
 import { lineIndexPath, Offsets, writeLineIndex } from "../line_index.ts";
 import { Random } from "../random.ts";
-import { replaceFiles, writeAll } from "../replace_file.ts";
+import { explained, replaceFiles, writeAll } from "../replace_file.ts";
 import { makeTemporaryFolder } from "../temporary.ts";
 import { TsvFile } from "../tsv.ts";
 import type { OpenedSources } from "./open_sources.ts";
@@ -35,6 +35,8 @@ export interface ConvertOptions {
   check: boolean;
   /** Pixels that an image may have where it is decoded; by default as in `decodeImage`. */
   maxPixels?: number;
+  /** Path and text of a list of class names that is to be written with the files. */
+  classes?: { path: string; text: string };
 }
 
 /** A file that was written. */
@@ -56,7 +58,7 @@ export interface RowEvents {
 }
 
 /**
- * Writes sources to TSV files, each whole or not at all.
+ * Writes sources to TSV files. None takes its name before all are written: an error or an abort leaves what was there.
  *
  * @returns what was written: the train file, and the test file where there are test rows
  * @throws {UserError} where sources cannot be read, a file cannot be written, or no row is left for it
@@ -67,37 +69,56 @@ export async function convert(
   events: RowEvents = {},
   signal?: AbortSignal,
 ): Promise<Converted[]> {
-  const { train, test, split, shuffle, seed } = options;
-  if (split === null) {
-    const written = await convertPart(sources.train, train, options, events, signal);
-    if (sources.test.length === 0) return written;
-    return [...written, ...await convertPart(sources.test, test, options, events, signal)];
+  const { train, test, split, shuffle, limit } = options;
+  using stack = new DisposableStack();
+  const reach = async (part: readonly RowSource[], path: string) =>
+    stack.use(await reachable(part, path, options, events, signal));
+  const partFrom = async (part: readonly RowSource[], path: string): Promise<Part> => {
+    if (!shuffle) return { path, ...firstRows(part, limit), check: options.check };
+    const data = await reach(part, path);
+    return partOf(path, data, orderOf(data, options), options);
+  };
+  let parts: Part[];
+  if (split !== null) {
+    parts = splitParts(await reach(sources.train, train), split, options);
+  } else {
+    parts = [await partFrom(sources.train, train)];
+    if (sources.test.length > 0) parts.push(await partFrom(sources.test, test));
   }
-  return await withDataset(sources.train, train, options, events, signal, async (data, options) => {
-    const count = data.dataset.rowCount;
-    const testRows = split < 1 ? Math.round(split * count) : split;
-    if (testRows < 1 || testRows >= count) {
-      throw new UserError(
-        `--split: expected rows for both files, but it moves ${testRows} of ${count} rows to test.tsv`,
-      );
-    }
-    const held = new Set(new Random(seed, "split").permutation(count).subarray(0, testRows));
-    const order = shuffle ? shuffled(count, seed) : Uint32Array.from({ length: count }, (_, row) => row);
-    const part = (path: string, isHeld: boolean) =>
-      partOf(path, data, order.filter((row) => held.has(row) === isHeld), options);
-    // The train file takes its name last: it may be the source, and the other rows must be in their file then.
-    const [tested, trained] = await write([part(test, true), part(train, false)], options, events, signal);
-    return [trained, tested];
-  });
+  return await write(parts, options, events, signal);
 }
 
-function shuffled(count: number, seed: number): Uint32Array {
-  return new Random(seed, "order", 0).permutation(count);
+/** The order of rows before some of them are chosen. */
+function orderOf({ dataset: { rowCount } }: ReachableRows, { shuffle, seed }: ConvertOptions): Uint32Array {
+  return shuffle
+    ? new Random(seed, "order", 0).permutation(rowCount)
+    : Uint32Array.from({ length: rowCount }, (_, row) => row);
+}
+
+/** The rows of both files where some are split off for the test file. */
+function splitParts(data: ReachableRows, split: number, options: ConvertOptions): Part[] {
+  const { train, test, seed } = options;
+  const count = data.dataset.rowCount;
+  const testRows = split < 1 ? Math.round(split * count) : split;
+  if (testRows < 1 || testRows >= count) {
+    throw new UserError(
+      `--split: expected rows for both files, but it moves ${testRows} of ${count} rows to test.tsv`,
+    );
+  }
+  const held = new Set(new Random(seed, "split").permutation(count).subarray(0, testRows));
+  const order = orderOf(data, options);
+  const part = (path: string, isHeld: boolean) =>
+    partOf(path, data, order.filter((row) => held.has(row) === isHeld), options);
+  return [part(train, false), { ...part(test, true), broken: 0 }];
 }
 
 /** Rows that can be reached by number. */
-interface ReachableRows {
+interface ReachableRows extends Disposable {
   dataset: Dataset;
+  /** Whether their images have been decoded, and rows without one left out. */
+  isChecked: boolean;
+  /** How many rows were left out. */
+  broken: number;
   /** Width and height of the image of each row, one after the other, where they have been decoded. */
   sizes?: readonly number[];
 }
@@ -110,14 +131,25 @@ interface Part {
   rows: AsyncIterable<SourceRow | BrokenRowError>;
   /** How many they are, where that is known. */
   total: number | undefined;
+  /** Whether each image is still to be decoded. */
+  check: boolean;
+  /** Rows that have been left out already; none by default. */
+  broken?: number;
   /** Gets the width and height of each image that was decoded. */
   sizes?: number[];
 }
 
 /** Rows of data in a given order, as many as are wished. */
-function partOf(path: string, data: ReachableRows, order: Uint32Array, { limit }: ConvertOptions): Part {
+function partOf(path: string, data: ReachableRows, order: Uint32Array, options: ConvertOptions): Part {
+  const { limit, check } = options;
   const rows = order.subarray(0, limit ?? order.length);
-  return { path, rows: sizedRowsOf(data, rows), total: rows.length };
+  return {
+    path,
+    rows: sizedRowsOf(data, rows),
+    total: rows.length,
+    check: check && !data.isChecked,
+    broken: data.broken,
+  };
 }
 
 async function* sizedRowsOf(
@@ -131,28 +163,6 @@ async function* sizedRowsOf(
       ? row
       : { ...row, size: { width: sizes[at], height: sizes[at + 1] } };
   }
-}
-
-async function convertPart(
-  sources: readonly RowSource[],
-  path: string,
-  options: ConvertOptions,
-  events: RowEvents,
-  signal: AbortSignal | undefined,
-): Promise<Converted[]> {
-  const { shuffle, seed, limit } = options;
-  if (!shuffle) {
-    return await write([{ path, ...firstRows(sources, limit) }], options, events, signal);
-  }
-  return await withDataset(
-    sources,
-    path,
-    options,
-    events,
-    signal,
-    (data, options) =>
-      write([partOf(path, data, shuffled(data.dataset.rowCount, seed), options)], options, events, signal),
-  );
 }
 
 /**
@@ -179,36 +189,35 @@ export async function checkSources(
 /**
  * Rows in any order need data that can be reached by number: archives are written to a temporary TSV file first. Their images
  * are checked on the way there, where a message can still say where a broken one is.
- *
- * @param work gets the rows, and the options as far as they are left to do
  */
-async function withDataset(
+async function reachable(
   sources: readonly RowSource[],
   beside: string,
   options: ConvertOptions,
   events: RowEvents,
   signal: AbortSignal | undefined,
-  work: (rows: ReachableRows, options: ConvertOptions) => Promise<Converted[]>,
-): Promise<Converted[]> {
+): Promise<ReachableRows> {
   if (sources.length === 1 && sources[0].dataset !== undefined) {
-    return await work({ dataset: sources[0].dataset }, options);
+    return { dataset: sources[0].dataset, isChecked: false, broken: 0, [Symbol.dispose]() {} };
   }
-  using temporary = makeTemporaryFolder(beside);
+  using stack = new DisposableStack();
+  const temporary = stack.use(makeTemporaryFolder(beside));
   const path = `${temporary.path}/rows.tsv`;
   events.onNote?.("writing the rows to a temporary file first, to read them in any order");
-  const sizes = options.check ? [] : undefined;
+  const { check, maxPixels } = options;
+  const sizes = check ? [] : undefined;
   const all = {
     path,
     destination: beside,
     rows: concatenated(sources),
     total: countOf(sources),
+    check,
     sizes,
   };
-  const [{ statistics }] = await write([all], options, events, signal);
-  using tsv = await TsvFile.open(path);
-  const written = await work({ dataset: tsv, sizes }, { ...options, check: false });
-  written[0].statistics.broken += statistics.broken;
-  return written;
+  const [{ statistics: { broken } }] = await write([all], { maxPixels }, events, signal);
+  const dataset = stack.use(await TsvFile.open(path));
+  const kept = stack.move();
+  return { dataset, isChecked: check, broken, sizes, [Symbol.dispose]: () => kept.dispose() };
 }
 
 /** Rows of sources in their order, as many as are wished, and how many that are where it is known. */
@@ -292,18 +301,25 @@ async function* windows(
   if (window.length > 0) yield window;
 }
 
-/** Writes TSV files, which take their names when all are written, then their indexes. */
+/** Writes TSV files and the list of their classes, which take their names when all are written, then their indexes. */
 async function write(
   parts: readonly Part[],
-  options: Pick<ConvertOptions, "check" | "maxPixels">,
+  { maxPixels, classes }: Pick<ConvertOptions, "maxPixels" | "classes">,
   events: RowEvents,
   signal: AbortSignal | undefined,
 ): Promise<Converted[]> {
   const written: (Converted & { offsets: Offsets })[] = [];
-  await replaceFiles(parts.map(({ path }) => path), async (files) => {
+  // The train file takes its name last: it may be the source, and the other rows must be in their file then.
+  const named = [...classes === undefined ? [] : [classes], ...parts.toReversed()];
+  await replaceFiles(named.map(({ path }) => path), async (files) => {
     for (const [i, part] of parts.entries()) {
-      written.push(await writeRows(files[i], part, options, events, signal));
+      const file = files.at(-1 - i)!;
+      await explained(part.path, async () => {
+        written.push(await writeRows(file, part, maxPixels, events, signal));
+      });
     }
+    if (classes !== undefined) writeAll(files[0], new TextEncoder().encode(classes.text));
+    signal?.throwIfAborted();
   });
   for (const { path, offsets } of written) await writeLineIndex(lineIndexPath(path), offsets.take());
   return written.map(({ path, bytes, statistics }) => ({ path, bytes, statistics }));
@@ -312,8 +328,8 @@ async function write(
 /** Writes the rows of a TSV file, and finds where each begins. */
 async function writeRows(
   file: Deno.FsFile,
-  { path, destination = path, rows, total, sizes }: Part,
-  options: Pick<ConvertOptions, "check" | "maxPixels">,
+  { path, destination = path, rows, total, check, broken = 0, sizes }: Part,
+  maxPixels: number | undefined,
   events: RowEvents,
   signal: AbortSignal | undefined,
 ): Promise<Converted & { offsets: Offsets }> {
@@ -327,7 +343,14 @@ async function writeRows(
     waiting = "";
   };
   for await (
-    const { key, label, image, size } of checked(rows, statistics, options, total, events, signal)
+    const { key, label, image, size } of checked(
+      rows,
+      statistics,
+      { check, maxPixels },
+      total,
+      events,
+      signal,
+    )
   ) {
     // What would end the column or the row.
     const name = key.replaceAll(/[\t\r\n]/g, " ").toWellFormed();
@@ -342,5 +365,6 @@ async function writeRows(
   if (statistics.rows === 0) {
     throw new UserError(`${destination}: no rows are left for it; nothing was written`);
   }
+  statistics.broken += broken;
   return { path, bytes, statistics, offsets };
 }

@@ -507,6 +507,58 @@ Deno.test("an abort ends a conversion, and leaves what was there", async () => {
   assertEquals([...Deno.readDirSync(folder.path)].length, 3); // with the source's index
 });
 
+Deno.test("both parts and the class list take their names when all are written, and none where one cannot be", async () => {
+  using folder = new TestFolder();
+  const path = (name: string) => `${folder.path}/${name}`;
+  for (const split of ["train", "val"]) {
+    for (const name of ["cat", "dog"]) Deno.mkdirSync(path(`images/${split}/${name}`), { recursive: true });
+    for (let i = 0; i < 5; i++) folder.write(`images/${split}/cat/${i}.png`, PNG);
+  }
+  const output = ["classes.txt", "test.tsv", "train.tsv"];
+  const options = {
+    train: path("out/train.tsv"),
+    test: path("out/test.tsv"),
+    split: null,
+    seed: 0,
+    limit: null,
+    check: true,
+    classes: { path: path("out/classes.txt"), text: "cat\ndog\n" },
+  };
+  const isAsBefore = () => {
+    assertEquals([...Deno.readDirSync(path("out"))].map(({ name }) => name).sort(), output);
+    for (const name of output) assertEquals(Deno.readTextFileSync(path(`out/${name}`)), `old ${name}`);
+  };
+  Deno.mkdirSync(path("out"));
+  for (const name of output) folder.write(`out/${name}`, `old ${name}`);
+  for (const shuffle of [false, true]) {
+    for (const end of [1, 5, 6, 10]) {
+      const sources = await openSources([path("images")]);
+      const abort = new AbortController();
+      let rows = 0;
+      const events = { onRow: () => ++rows === end && abort.abort(new UserError("enough")) };
+      const ended = convert(sources, { ...options, shuffle }, events, abort.signal);
+      await assertRejects(() => ended, UserError, "enough").finally(() => closeSources(sources));
+      isAsBefore();
+    }
+  }
+  for (let i = 0; i < 5; i++) folder.write(`images/val/cat/${i}.png`, "no image");
+  for (const shuffle of [false, true]) {
+    const sources = await openSources([path("images")]);
+    const message = `${options.test}: no rows are left for it; nothing was written`;
+    await assertRejects(() => convert(sources, { ...options, shuffle }), UserError, message);
+    closeSources(sources);
+    isAsBefore();
+  }
+  for (let i = 0; i < 3; i++) folder.write(`images/val/cat/${i}.png`, PNG);
+  const sources = await openSources([path("images")]);
+  const written = await convert(sources, { ...options, shuffle: true }).finally(() => closeSources(sources));
+  assertEquals(
+    written.map(({ path, statistics }) => [path, statistics.rows, statistics.broken]),
+    [[options.train, 5, 0], [options.test, 3, 2]],
+  );
+  assertEquals(Deno.readTextFileSync(options.classes.path), "cat\ndog\n");
+});
+
 Deno.test("a split into the source's own folder that is ended leaves the source whole", async () => {
   using folder = new TestFolder();
   const train = folder.write("train.tsv", rowsOf(20));
