@@ -260,7 +260,9 @@ async function* checked(
 ): AsyncGenerator<SourceRow> {
   let done = 0;
   const look = async (row: SourceRow | BrokenRowError): Promise<SourceRow | BrokenRowError> => {
-    if (row instanceof BrokenRowError || !check) return row;
+    if (row instanceof BrokenRowError) return row;
+    if (row.image.length === 0) return row.broken("expected an image, found an empty file");
+    if (!check) return row;
     try {
       const { width, height } = await decodeUnwritten(row.image, { maxPixels });
       return { ...row, size: { width, height } };

@@ -493,6 +493,27 @@ Deno.test("check names images of several sources where they lie, in any order of
   }
 });
 
+Deno.test("an image of no bytes is a broken row where it lies, checked or not", async () => {
+  using folder = new TestFolder();
+  for (const name of ["a", "b"]) {
+    Deno.mkdirSync(`${folder.path}/${name}`);
+    folder.write(`${name}/empty.png`, "");
+    folder.write(`${name}/good.png`, PNG);
+  }
+  const shard = folder.write("shard.tar", await makeTar({ "x.png": "", "x.cls": "8", "y.png": PNG }));
+  const images = ["a", "b"].map((name) => `${folder.path}/${name}`);
+  for (const check of [false, true]) {
+    for (const shuffle of [false, true]) {
+      const { train, broken } = await converted(folder, [...images, shard], { check, shuffle });
+      assertEquals(train.toSorted(), [["good.png", -1], ["good.png", -1], ["y", -1]]);
+      assertEquals(broken.map((message) => message.replace(": expected an image, found an empty file", "")), [
+        ...images.map((path) => `${path}/empty.png`),
+        `${shard} sample x`,
+      ]);
+    }
+  }
+});
+
 Deno.test("an abort ends a conversion, and leaves what was there", async () => {
   using folder = new TestFolder();
   const tsv = folder.write("source.tsv", rowsOf(50));
