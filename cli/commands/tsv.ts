@@ -9,6 +9,7 @@ import {
   describeNameless,
   type OpenedSources,
   openSources,
+  type SourceOptions,
 } from "../../data/convert/open_sources.ts";
 import { checkSameClassNames, type Dataset } from "../../data/dataset.ts";
 import type { RowStatistics } from "../../data/convert/row_statistics.ts";
@@ -22,6 +23,8 @@ import { parseTsvFlags, type TsvCommand } from "../flags/tsv_flags.ts";
 
 /** Broken images that are named; the others are counted. */
 const MAX_NAMED = 20;
+
+const MEBIBYTE = 2 ** 20;
 
 function count(value: number): string {
   return value.toLocaleString("en-US");
@@ -181,6 +184,25 @@ async function checkFiles(
   return lines;
 }
 
+/** Opens the sources, and shows how far that is where the rows of a TSV file must be found first. */
+async function open(
+  { sources, quiet }: TsvCommand & { help: undefined },
+  signal: AbortSignal,
+  listeners: Pick<SourceOptions, "onWarning" | "onNote">,
+): Promise<OpenedSources> {
+  using progress = new CountProgress({ doing: "reading the data, MiB", quiet });
+  const onProgress = (...bytes: [done: number, total: number]) => {
+    const [done, total] = bytes.map((count) => Math.ceil(count / MEBIBYTE));
+    progress.update(done, total);
+  };
+  try {
+    return await openSources(sources, { ...listeners, signal, onProgress });
+  } catch (error) {
+    signal.throwIfAborted(); // npm hears a Ctrl-C too, and fails
+    throw error;
+  }
+}
+
 /** Does what the command line says; returns the exit code, nothing for 0. */
 export async function main(): Promise<number> {
   const command = parseTsvFlags(Deno.args);
@@ -208,12 +230,9 @@ export async function main(): Promise<number> {
       },
     };
     const onWarning = (text: string) => progress.warn(`warning: ${text}`);
-    const sources = await openSources(command.sources, {
+    const sources = await open(command, interrupt.signal, {
       onWarning,
       onNote: (text) => progress.note(text),
-    }).catch((error) => {
-      interrupt.signal.throwIfAborted(); // npm hears a Ctrl-C too, and fails
-      throw error;
     });
     try {
       lines = command.output === null

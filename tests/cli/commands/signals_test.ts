@@ -1,6 +1,7 @@
 // Each task that may take long stops in good order at a signal: it installs the handling, and heeds it.
 import { ONE_THREAD, WORKERS } from "../../one_thread.ts";
 import { assertEquals, assertMatch } from "@std/assert";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
@@ -94,6 +95,23 @@ const TASKS: Record<string, (data: string, output: string) => string[]> = {
 /** One of each way to stop: a training saves, a task that computes ends, one that writes leaves no file. */
 const QUICK = ["distill", "knn", "export"];
 
+/** Starts a task, and looks at how it ends after the SIGHUP that the preload sends. */
+async function assertStops(preload: string, program: string, args: string[], env: Record<string, string>) {
+  const { code, signal, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", "--preload", preload, program, ...args],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+    env: { NO_COLOR: "1", ...env },
+  }).output();
+  const text = new TextDecoder().decode(stderr);
+  assertEquals([code, signal], [129, null], text);
+  assertMatch(
+    text,
+    /^(note: .*\n)*stopping; press Ctrl-C again to quit immediately\n(.*\n)*interrupted\n$/,
+  );
+}
+
 Deno.test({
   name: "each long task stops in good order at SIGHUP, which would end it otherwise",
   ignore: Deno.build.os === "windows",
@@ -106,23 +124,24 @@ Deno.test({
         const preload = join(folder.path, `${task}_preload.ts`);
         // An export would be done at once, and writes without a pause.
         Deno.writeTextFileSync(preload, preloadOf("SIGHUP", task === "export" ? "writing" : "listening"));
-        const { code, signal, stderr } = await new Deno.Command(Deno.execPath(), {
-          args: [
-            ...["run", "--quiet", "-A", "--preload", preload, join(COMMANDS, `${task}.ts`)],
-            ...argsOf(folder.data, output),
-          ],
-          stdin: "null",
-          stdout: "null",
-          stderr: "piped",
-          env: { NO_COLOR: "1", ...(task === "distill" ? WORKERS : ONE_THREAD) },
-        }).output();
-        const text = new TextDecoder().decode(stderr);
-        assertEquals([code, signal], [129, null], text);
-        assertMatch(
-          text,
-          /^(note: .*\n)*stopping; press Ctrl-C again to quit immediately\n(.*\n)*interrupted\n$/,
-        );
+        const env = task === "distill" ? WORKERS : ONE_THREAD;
+        await assertStops(preload, join(COMMANDS, `${task}.ts`), argsOf(folder.data, output), env);
       });
     }
+  },
+});
+
+Deno.test({
+  name: "tsv stops while it finds the rows of a TSV file, and leaves no index",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    using folder = new RunFolder(4);
+    const preload = join(folder.path, "preload.ts");
+    Deno.writeTextFileSync(preload, preloadOf("SIGHUP", "listening"));
+    const train = join(folder.data, "train.tsv");
+    const index = join(folder.data, "train.lineidx");
+    assertEquals(existsSync(index), false);
+    await assertStops(preload, join(COMMANDS, "tsv.ts"), ["--check", train], ONE_THREAD);
+    assertEquals(existsSync(index), false);
   },
 });

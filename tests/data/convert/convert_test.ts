@@ -514,6 +514,21 @@ Deno.test("an image of no bytes is a broken row where it lies, checked or not", 
   }
 });
 
+Deno.test("openSources() tells how far it has found a TSV file's rows, and an abort ends that", async () => {
+  using folder = new TestFolder();
+  const rows = rowsOf(9);
+  const tsv = folder.write("source.tsv", rows);
+  const abort = new AbortController();
+  const told: number[][] = [];
+  const onProgress = (...bytes: number[]) => {
+    told.push(bytes);
+    abort.abort(new UserError("enough"));
+  };
+  await assertRejects(() => openSources([tsv], { signal: abort.signal, onProgress }), UserError, "enough");
+  assertEquals(told, [[rows.length, rows.length]]);
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["source.tsv"]);
+});
+
 Deno.test("an abort ends a conversion, and leaves what was there", async () => {
   using folder = new TestFolder();
   const tsv = folder.write("source.tsv", rowsOf(50));
