@@ -1,7 +1,7 @@
 /** `deno task tsv`: images in, TSV files and a summary out. The work itself is `data/convert/`. */
 import { counted, printableLine } from "../../data/printable.ts";
-import { dirname, join } from "node:path";
-import { classNamesPath, readClassNames } from "../../data/class_names.ts";
+import { basename, dirname, join } from "node:path";
+import { CLASS_NAMES_FILE, classNamesPath, readClassNames } from "../../data/class_names.ts";
 import { checkSources, convert, type RowEvents } from "../../data/convert/convert.ts";
 import {
   classNamesOf,
@@ -12,6 +12,7 @@ import {
   type SourceOptions,
 } from "../../data/convert/open_sources.ts";
 import { checkSameClassNames, type Dataset } from "../../data/dataset.ts";
+import { findDataset } from "../../data/open_dataset.ts";
 import type { RowStatistics } from "../../data/convert/row_statistics.ts";
 import { isThere, requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
@@ -25,6 +26,9 @@ import { parseTsvFlags, type TsvCommand } from "../flags/tsv_flags.ts";
 const MAX_NAMED = 20;
 
 const MEBIBYTE = 2 ** 20;
+
+/** What a folder has to train on. */
+const TRAIN = "train.tsv";
 
 function count(value: number): string {
   return value.toLocaleString("en-US");
@@ -86,10 +90,22 @@ function checkListed(
   }
 }
 
+/** Names of the TSV files beside one, sorted; none where the folder cannot be listed. */
+function otherTsvFiles(path: string): string[] {
+  try {
+    return [...Deno.readDirSync(dirname(path))]
+      .map(({ name }) => name)
+      .filter((name) => /\.tsv$/i.test(name) && name !== basename(path))
+      .sort();
+  } catch {
+    return [];
+  }
+}
+
 /**
  * Paths of the files to write, `names` for the classes where there are any to write, and the folder if it was `made` now; refuses to replace any unless that is asked for.
  *
- * @param onLeftOver called for a file of other images that stays in the folder, where it would count as one of these
+ * @param onWarning told of what stays in the folder, where it would count as of these images, and of class names that are not written
  */
 async function prepareOutputs(
   { train, test }: OpenedSources,
@@ -97,7 +113,7 @@ async function prepareOutputs(
   classNames: readonly string[] | undefined,
   splits: boolean,
   force: boolean,
-  onLeftOver: (path: string) => void,
+  onWarning: (text: string) => void,
 ): Promise<{ train: string; test: string; names: string | null; made: string | null }> {
   const isFile = output.endsWith(".tsv");
   if (isFile && test.length > 0) {
@@ -110,19 +126,37 @@ async function prepareOutputs(
   }
   const paths = isFile
     ? { train: output, test: "" }
-    : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
+    : { train: join(output, TRAIN), test: join(output, "test.tsv") };
   const folder = dirname(paths.train);
   const classes = classNamesPath(paths.train);
   const known = readClassNames(paths.train);
   const hasThem = classNames !== undefined && listOf(classNames) === listOf(known ?? []);
-  const names = hasThem || classNames === undefined ? null : classes;
+  const hasNew = !hasThem && classNames !== undefined;
+  const nameless = isFile && hasNew && known === undefined ? otherTsvFiles(output) : [];
+  const names = hasNew && nameless.length === 0 ? classes : null;
   // The other TSV files of the folder have their names from there, so that it is not replaced for one of them.
   if (isFile && names !== null) checkListed(known, classes, { path: train[0].path, classNames });
   const written = splits || test.length > 0 ? [paths.train, paths.test] : [paths.train];
   if (names !== null) written.push(names);
   await requireNew(written, force);
-  for (const path of [...isFile ? [] : [paths.test], ...hasThem ? [] : [classes]]) {
-    if (!written.includes(path) && await isThere(path)) onLeftOver(path);
+  if (nameless.length > 0) {
+    onWarning(
+      `the classes of ${train[0].path} have names, the labels of ${
+        nameless.join(", ")
+      } in ${folder} have none, ` +
+        `so they may not mean the same: no ${CLASS_NAMES_FILE} is written. Choose another folder, or write the list`,
+    );
+  }
+  const isBefore = (path: string) => `${path} is from before and stays as it is`;
+  const holdsTrain = basename(paths.train) === TRAIN && await isThere(folder);
+  const oldTest = holdsTrain ? await findDataset(folder, "test") : undefined;
+  if (oldTest !== undefined && !written.includes(paths.test)) {
+    onWarning(
+      `${isBefore(oldTest)}, as the test images of ${folder}; move it elsewhere if it is of other images`,
+    );
+  }
+  if (!hasThem && !written.includes(classes) && await isThere(classes)) {
+    onWarning(`${isBefore(classes)}; remove it if it is of other images`);
   }
   const made = await isThere(folder) ? null : folder;
   try {
@@ -150,7 +184,7 @@ async function writeFiles(
     classNames,
     options.split !== null,
     force,
-    (path) => onWarning(`${path} is from before and stays as it is; remove it if it is of other images`),
+    onWarning,
   );
   const classes = names === null ? undefined : { path: names, text: listOf(classNames!) };
   const wishes = { ...options, train, test, classes };

@@ -255,6 +255,55 @@ Deno.test("tsv keeps class names, and refuses files whose labels have others", a
   assertEquals(fileNames(files), ["classes.txt", "train.lineidx", "train.tsv"]);
 });
 
+Deno.test("tsv warns of older files that would count as test images of new ones, under any name", async () => {
+  using folder = new RunFolder(2);
+  const rows = sampleRows("train.tsv", 2);
+  const source = join(folder.path, "source.tsv");
+  Deno.writeTextFileSync(source, rows);
+  for (const [i, old] of ["val.tsv", "test.tsv", "val/1.jpg", "Valid/a/1.jpg"].entries()) {
+    const output = join(folder.path, `out${i}`);
+    Deno.mkdirSync(join(output, old, ".."), { recursive: true });
+    Deno.writeTextFileSync(join(output, old), old.endsWith(".tsv") ? rows : "");
+    const test = join(output, old.split("/")[0]);
+    for (const path of [output, join(output, "train.tsv")]) {
+      const { code, stderr } = await run(source, "--force", "-o", path);
+      const warning =
+        `warning: ${test} is from before and stays as it is, as the test images of ${output}; ` +
+        "move it elsewhere if it is of other images\n";
+      assertEquals([code, stderr], [0, warning], path);
+    }
+    // Beside another name nothing is for its test.
+    assertEquals((await run(source, "-o", join(output, "other.tsv"))).stderr, "");
+  }
+});
+
+Deno.test("tsv names no labels of a file that was there without names", async () => {
+  using folder = new RunFolder(1);
+  const [row] = sampleRows("train.tsv", 1).split("\n");
+  for (const name of ["ant", "bee"]) {
+    Deno.mkdirSync(join(folder.path, "images", name), { recursive: true });
+    const image = Uint8Array.fromBase64(row.split("\t").at(-1)!);
+    Deno.writeFileSync(join(folder.path, "images", name, "1.jpg"), image);
+  }
+  const images = join(folder.path, "images");
+  const output = join(folder.path, "out");
+  Deno.mkdirSync(output);
+  Deno.writeTextFileSync(join(output, "old.tsv"), `${row}\n`);
+  const { code, stdout, stderr } = await run(images, "-o", join(output, "new.tsv"));
+  assertEquals(code, 0, stderr);
+  assertMatch(
+    stderr,
+    /^warning: the classes of \S+images have names, the labels of old\.tsv in \S+out have none, .* no classes\.txt is written/,
+  );
+  assertEquals(stdout.includes("classes.txt"), false);
+  assertEquals(fileNames(output), ["new.lineidx", "new.tsv", "old.tsv"]);
+  // Its own older version is no other file.
+  Deno.removeSync(join(output, "old.tsv"));
+  const again = await run(images, "--force", "-o", join(output, "new.tsv"));
+  assertEquals([again.code, again.stderr], [0, ""]);
+  assertEquals(fileNames(output), ["classes.txt", "new.lineidx", "new.tsv"]);
+});
+
 Deno.test("describeStatistics() takes as many labels as there are rows", () => {
   const labels = new Map(Array.from({ length: 200_000 }, (_, label) => [label, 1 + label % 2]));
   assertEquals(describeStatistics({ rows: 300_000, broken: 0, labels }, undefined, "broken"), [
