@@ -45,7 +45,7 @@ export function describeStatistics(
   brokenOnes: string,
 ): string[] {
   const lines = [`rows      ${count(rows)}${broken === 0 ? "" : `, plus ${count(broken)} ${brokenOnes}`}`];
-  const known = [...labels.keys()].filter((label) => label !== -1).sort((a, b) => a - b);
+  const known = [...labels.keys()].filter((label) => label >= 0).sort((a, b) => a - b);
   if (known.length > 0) {
     const each = known.map((label) => labels.get(label)!).sort((a, b) => a - b);
     const [first, last] = [known[0], known.at(-1)!].map((label) => classNames?.[label]);
@@ -61,8 +61,12 @@ export function describeStatistics(
         `rows per class: ${range([each[0], each.at(-1)!])}`,
     );
   }
-  const none = labels.get(-1) ?? 0;
-  if (none > 0) lines.push(`unlabelled  ${count(none)} rows, with label -1`);
+  const none = [...labels].filter(([label]) => label < 0);
+  if (none.length > 0) {
+    const rows = none.reduce((sum, [, rows]) => sum + rows, 0);
+    const which = none.length === 1 ? `label ${none[0][0]}` : "negative labels";
+    lines.push(`unlabelled  ${count(rows)} rows, with ${which}`);
+  }
   if (sizes !== undefined) {
     lines.push(`images    ${range(sizes.width)} wide, ${range(sizes.height)} high, in pixels`);
   }

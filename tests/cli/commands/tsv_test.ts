@@ -113,6 +113,9 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   Deno.removeSync(join(output, "train.lineidx"));
   const bad = await run("--check", output);
   assertEquals(bad.code, 1);
+  assertEquals(fileNames(output).includes("train.lineidx"), true);
+  const help = (await run("--help")).stdout.replaceAll(/\s+/g, " ");
+  assertStringIncludes(help, "writes no rows (a missing .lineidx is created), and exits with code 1");
   assertStringIncludes(bad.stdout, "rows      20, plus 1 broken\n");
   assertMatch(bad.stderr, /warning: .*train\.tsv line 21: expected a base64 image/);
 
@@ -302,6 +305,18 @@ Deno.test("tsv names no labels of a file that was there without names", async ()
   const again = await run(images, "--force", "-o", join(output, "new.tsv"));
   assertEquals([again.code, again.stderr], [0, ""]);
   assertEquals(fileNames(output), ["classes.txt", "new.lineidx", "new.tsv"]);
+});
+
+Deno.test("describeStatistics() counts rows of any negative label as unlabelled", () => {
+  const lines = (labels: [number, number][]) =>
+    describeStatistics({ rows: 9, broken: 0, labels: new Map(labels) }, ["cat"], "broken");
+  assertEquals(lines([[-1, 3], [0, 2], [-7, 4]]), [
+    "rows      9",
+    "labels    0 (cat), 1 class, rows per class: 2",
+    "unlabelled  7 rows, with negative labels",
+  ]);
+  assertEquals(lines([[-1, 9]]), ["rows      9", "unlabelled  9 rows, with label -1"]);
+  assertEquals(lines([[-7, 9]]), ["rows      9", "unlabelled  9 rows, with label -7"]);
 });
 
 Deno.test("describeStatistics() takes as many labels as there are rows", () => {
