@@ -4,10 +4,12 @@
  */
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { type Browser, chromium } from "playwright-core";
 import { UsageError } from "../cli/flags/flags.ts";
+import { resolvePath } from "../cli/flags/paths.ts";
 import { runMain } from "../cli/terminal/run_main.ts";
 import { loadSharp } from "../data/sharp.ts";
+import { requireFile } from "../data/stat_or_explain.ts";
 import { UserError } from "../errors.ts";
 import { BROWSER_FLAGS, findBrowser } from "../tests/ui/browser.ts";
 import { REPORT } from "../ui/report.ts";
@@ -38,16 +40,27 @@ async function main(): Promise<void> {
       }; see --help`,
     );
   }
+  const report = join(resolvePath(output), REPORT);
+  await requireFile(report, "the report of a run");
   const executablePath = await findBrowser();
   if (executablePath === undefined) {
     throw new UserError("there is no Chromium (Debian: apt-get install chromium-headless-shell)");
   }
+  const browser = await chromium.launch({ executablePath, args: BROWSER_FLAGS });
+  try {
+    await photograph(browser, report);
+  } finally {
+    await browser.close();
+  }
+}
+
+/** Writes all images of a report in a file. */
+async function photograph(browser: Browser, report: string): Promise<void> {
   const sharp = await loadSharp();
   await Deno.mkdir(FOLDER, { recursive: true });
-  const browser = await chromium.launch({ executablePath, args: BROWSER_FLAGS });
   for (const colorScheme of ["light", "dark"] as const) {
     const page = await browser.newPage({ viewport: SIZE, deviceScaleFactor: SCALE, colorScheme });
-    await page.goto(pathToFileURL(join(output, REPORT)).href);
+    await page.goto(pathToFileURL(report).href);
     await page.locator("#now div").first().waitFor();
     await page.waitForTimeout(1000); // charts are drawn in the next frames
     // What stays in place while the page moves would stand in the way.
@@ -59,7 +72,6 @@ async function main(): Promise<void> {
       console.log(`wrote ${path.pathname}`);
     }
   }
-  await browser.close();
 }
 
 if (import.meta.main) await runMain(main);
