@@ -35,6 +35,8 @@ export interface SavedInput {
   readonly heads?: number;
   /** Feature of the encoder, where it is not its usual one. */
   readonly feature?: FeatureKind;
+  /** Whether its head is a classifier, see `HeadOptions`. */
+  readonly isClassifier?: boolean;
 }
 
 /** Image sizes that a checkpoint may record, in pixels. */
@@ -56,7 +58,7 @@ export const RESIZE_RULES = {
 
 /** The value to keep in a checkpoint. */
 export function buildInput(
-  { imageSize, cropRatio, interpolation, mean, std, stem, heads, feature }: SavedInput,
+  { imageSize, cropRatio, interpolation, mean, std, stem, heads, feature, isClassifier }: SavedInput,
 ): TorchDict {
   const floats = (values: ByChannel) => values.map((value) => new PyFloat(value));
   return torchDict([
@@ -68,6 +70,7 @@ export function buildInput(
     ...stem === undefined ? [] : [["stem", stem] as const],
     ...heads === undefined ? [] : [["heads", heads] as const],
     ...feature === undefined ? [] : [["feature", feature] as const],
+    ...isClassifier === undefined ? [] : [["classifier", isClassifier] as const],
   ]);
 }
 
@@ -171,6 +174,7 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
     FEATURES.join(" or "),
     (value) => FEATURES.some((kind) => kind === value),
   );
+  const isClassifier = read<boolean>("classifier", "true or false", (value) => typeof value === "boolean");
   return {
     imageSize: read(
       "image_size",
@@ -192,5 +196,6 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
     stem: read("stem", "a string", (value) => typeof value === "string"),
     ...heads !== undefined && { heads },
     ...feature !== undefined && { feature },
+    ...isClassifier !== undefined && { isClassifier },
   };
 }

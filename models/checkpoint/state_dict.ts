@@ -56,7 +56,10 @@ export interface StateDict extends Disposable {
   readonly formats?: readonly string[];
   /** Whether this project wrote it, and not to export it. */
   readonly isOurs: boolean;
-  /** Whether it is of a training of a classifier: a linear evaluation or a fine-tuning, which save its best accuracy. */
+  /**
+   * Whether its head is a classifier: of a linear evaluation or a fine-tuning, which save its best accuracy, or of an export, which
+   * says so.
+   */
   readonly isClassifier: boolean;
   /** The whole file. */
   readonly file: CheckpointFile;
@@ -182,7 +185,7 @@ export function describeFile(
     inputIsOfRun: ofRun !== undefined,
     teacherInput: readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail) ?? ofRun,
     isOurs: OURS.some((key) => root.has(key)),
-    isClassifier: root.has(BEST_ACCURACY),
+    isClassifier: own?.isClassifier ?? root.has(BEST_ACCURACY),
     file,
     close: () => file.close(),
     [Symbol.dispose]: () => file.close(),

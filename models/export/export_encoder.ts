@@ -163,7 +163,11 @@ export async function exportEncoder(
   const { imageSize, interpolation, note, ...chosen } = chooseInput(source, options);
   const cropRatio = chosen.cropRatio ?? usualRatio(imageSize);
   const { mean = source.input?.mean, std = source.input?.std } = options;
-  const input = inputOf(encoder, { imageSize, cropRatio, interpolation }, { mean, std });
+  const input = {
+    ...inputOf(encoder, { imageSize, cropRatio, interpolation }, { mean, std }),
+    // No name tells it of one on SimCLR's encoder, whose own embedding is normalised.
+    ...options.part === "encoder" && head.isClassifier && { isClassifier: true },
+  };
   const described = {
     input,
     inputNote: note,

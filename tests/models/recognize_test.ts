@@ -7,10 +7,11 @@ import { FEATURES } from "../../models/encoder.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { inputJson } from "../../models/checkpoint/saved_input.ts";
-import { plainKey } from "../../models/checkpoint/state_dict.ts";
+import { loadStateDict, plainKey } from "../../models/checkpoint/state_dict.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { partsOf } from "../../models/encoder_parts.ts";
+import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { traceOnnxModel } from "../../models/export/onnx_model.ts";
 import { pythonLines } from "../../models/export/python_lines.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
@@ -100,6 +101,37 @@ for (const arch of ["simclr_resnet50", "swav_resnet50", "swav_resnet50w2"]) {
       }
       const { encoders: [{ recognized: [name], part }] } = await inspectCheckpoint(path);
       assertEquals([name, part], [arch, "encoder"]);
+    }));
+}
+
+for (const arch of ["simclr_resnet50", "swav_resnet50", "swav_resnet50w2"]) {
+  Deno.test(`the classifier of a linear evaluation of ${arch} is still one in its exports`, () =>
+    withFolder(async (folder) => {
+      const checkpoint = `${folder}/model_best.pth.tar`;
+      await writeTorchFile(checkpoint, linearCheckpoint(arch, 12));
+      for (const [format, names] of [["pth", "plain"], ["pth", "moco"], ["safetensors", "plain"]] as const) {
+        const output = `${folder}/${names}.${format}`;
+        const options = { format, names, output, normalize: false, force: false };
+        await exportEncoder({ checkpoint, part: "encoder", ...options });
+        // SimCLR's and SWAV's ResNet-50 is torchvision's, where no name says more.
+        const expected = names === "plain" && arch.endsWith("50") ? "resnet50" : arch;
+        for (const asked of [{}, { arch, isAsked: true }]) {
+          using source = await openEncoderSource(output, { ...asked, part: "encoder" });
+          const { encoder, head, beside } = source;
+          assertEquals(
+            [encoder.name, head.kind, head.dimension, head.isClassifier, beside],
+            ["arch" in asked ? arch : expected, "linear", 12, true, []],
+          );
+          const input = inputOf(encoder, { imageSize: 64 });
+          const { graph } = traceOnnxModel({ encoder, head, part: "encoder", normalize: false, input });
+          assertEquals(graph.node.filter(({ opType }) => opType === "ReduceL2"), []);
+        }
+      }
+      const backbone = `${folder}/backbone.pth`;
+      const options = { format: "pth", output: backbone, normalize: false, force: false } as const;
+      await exportEncoder({ checkpoint, part: "backbone", ...options });
+      using state = await loadStateDict(backbone);
+      assertEquals(state.isClassifier, false);
     }));
 }
 
