@@ -54,7 +54,7 @@ export function describeCheckpoints(output: string, last: string | null): string
 
 /** What is shown after the last step. */
 function describeResult(
-  { scores, chosen, checkpoint }: LinearResult,
+  { scores, chosen, isCheckpointChoice, checkpoint }: LinearResult,
   { output, evaluate }: LinearOptions,
   took: Took,
 ): string[] {
@@ -65,13 +65,17 @@ function describeResult(
   ]);
   const heading = ["learning rate", "top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
   const { lr, best } = scores[chosen];
-  const choice = evaluate ? ", the checkpoint's choice" : "";
+  const [label, choice] = !evaluate
+    ? ["best", ""]
+    : isCheckpointChoice
+    ? ["result", ", the checkpoint's choice"]
+    : ["result", ", whose best top-1 in the checkpoint is the highest"];
   return [
     `${evaluate ? "evaluated" : "trained"} in ${describeTime(took)}`,
     ...describeCheckpoints(output, checkpoint),
     "",
     formatTable([heading, ...rows]),
-    ...scores.length > 1 ? ["", `best: ${percent(best)}, with learning rate ${lr}${choice}`] : [],
+    ...scores.length > 1 ? ["", `${label}: ${percent(best)}, with learning rate ${lr}${choice}`] : [],
   ];
 }
 

@@ -54,7 +54,7 @@ export interface LinearEpoch {
   tested: readonly ProbeScore[];
   /** Whether each classifier has diverged, in this epoch or before: one of its losses was not finite. */
   diverged: readonly boolean[];
-  /** Index of the best classifier so far; if the run only evaluates, of the one that the checkpoint chose. */
+  /** Index of the best classifier so far; if the run only evaluates, of the one that the result is of, see `LinearResult`. */
   chosen: number;
 }
 

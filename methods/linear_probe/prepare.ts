@@ -92,29 +92,36 @@ async function compareWithCheckpoint(
   const compared = evaluate ? terms.filter(({ name }) => FEATURE_TERMS.includes(name)) : terms;
   checkTerms(resume!, saved.terms, compared, resumeAnyway, emit);
   findProbes(resume!, saved, { lr, classes, features: findEncoder(arch).features });
-  const chosen = lr[chooseProbe(saved, lr)];
-  if (!evaluate || lr.length === 1 || chosen === saved.chosen) return;
+  if (!evaluate || lr.length === 1) return;
+  const { chosen, isCheckpointChoice } = chooseProbe(saved, lr);
+  if (isCheckpointChoice) return;
   const why = saved.chosen === undefined
     ? "does not say which learning rate was chosen"
     : `learning rate ${saved.chosen} was chosen, ${
       lr.includes(saved.chosen) ? "but has diverged" : "which --lr leaves out"
     }`;
-  const text =
-    `${resume}: ${why}; the result is that of ${chosen}, whose best top-1 in the checkpoint is the highest`;
+  const text = `${resume}: ${why}; the result is that of ${
+    lr[chosen]
+  }, whose best top-1 in the checkpoint is the highest`;
   emit({ type: "note", text });
 }
 
 /**
- * Returns the index of the learning rate that a checkpoint chose; where that is left out or has diverged, of the one with the
- * highest best top-1 in the checkpoint.
+ * Finds the index of the learning rate that a checkpoint chose (`isCheckpointChoice`); where that is left out or has diverged, or the
+ * checkpoint does not say it, of the one with the highest best top-1 in the checkpoint.
  */
-function chooseProbe({ probes, chosen }: SavedLinear, lr: readonly number[]): number {
+function chooseProbe(
+  { probes, chosen: savedRate }: SavedLinear,
+  lr: readonly number[],
+): { chosen: number; isCheckpointChoice: boolean } {
   const standings = lr.map((rate) => {
     const probe = probes.find((candidate) => candidate.lr === rate);
     return probe === undefined || probe.values.size === 0 ? -Infinity : probe.best;
   });
-  const saved = lr.findIndex((rate) => rate === chosen);
-  return saved >= 0 && standings[saved] > -Infinity ? saved : standings.indexOf(Math.max(...standings));
+  const saved = lr.findIndex((rate) => rate === savedRate);
+  const isCheckpointChoice = saved >= 0 && standings[saved] > -Infinity;
+  const chosen = isCheckpointChoice ? saved : standings.indexOf(Math.max(...standings));
+  return { chosen, isCheckpointChoice };
 }
 
 /** Where a linear evaluation begins. */
@@ -123,23 +130,31 @@ export interface LinearStart {
   epoch: number;
   /** See `StepCount`. */
   extraSteps?: number;
-  /** Best top-1 that each learning rate has seen. */
+  /** Best top-1 that each learning rate has seen, in percent; -1 if there is none. */
   best: number[];
-  /** Index of the one that was the best first, or that the checkpoint chose. */
+  /** Index of the one that was the best first. */
   chosen: number;
+  /** Whether the checkpoint says that it chose that one. */
+  isCheckpointChoice: boolean;
   /** Which of them have diverged. */
   diverged: boolean[];
 }
 
 /** The beginning, or where the checkpoint of `resume` left off. */
 export async function findStart(
-  { resume, lr, startEpoch, evaluate }: LinearOptions,
+  { resume, lr, startEpoch }: LinearOptions,
   batchesPerEpoch: number,
 ): Promise<LinearStart> {
-  // Worse than any, so that the first epoch is the best so far.
-  const none = lr.map(() => -1);
   if (resume === null) {
-    return { epoch: startEpoch, best: none, chosen: 0, diverged: lr.map(() => false) };
+    // Worse than any, so that the first epoch is the best so far.
+    const none = lr.map(() => -1);
+    return {
+      epoch: startEpoch,
+      best: none,
+      chosen: 0,
+      isCheckpointChoice: false,
+      diverged: lr.map(() => false),
+    };
   }
   using file = await openCheckpointFile(resume);
   const saved = await readLinearCheckpoint(file, lr[0]);
@@ -159,7 +174,6 @@ export async function findStart(
       `its classifiers for learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
     );
   }
-  // The images that are only classified may be others than those of the run.
-  const best = evaluate ? none : found.map((probe) => probe?.best ?? -1);
-  return { epoch, extraSteps, best, chosen: chooseProbe(saved, lr), diverged };
+  const best = found.map((probe) => probe?.best ?? -1);
+  return { epoch, extraSteps, best, ...chooseProbe(saved, lr), diverged };
 }

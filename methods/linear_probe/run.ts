@@ -54,8 +54,13 @@ export interface LinearScore {
 export interface LinearResult {
   /** Scores, in the order of the learning rates. */
   scores: readonly LinearScore[];
-  /** Index of the best score; where the run only evaluates, of the learning rate that the checkpoint chose. */
+  /**
+   * Index of the best score. Where the run only evaluates, of the learning rate that the checkpoint chose, or else of the one
+   * with the highest best top-1 in the checkpoint.
+   */
   chosen: number;
+  /** Whether the run only evaluates, and the checkpoint says that it chose that learning rate. */
+  isCheckpointChoice: boolean;
   /** Path of the last checkpoint; `null` if the run only evaluates. */
   checkpoint: string | null;
 }
@@ -152,7 +157,7 @@ class LinearEvaluation {
     this.#classes = classes;
     this.#emit = emit;
     this.#start = start;
-    this.#best = [...start.best];
+    this.#best = this.#bestBefore();
     this.#chosen = start.chosen;
     this.#divergence = this.#watchDivergence();
     const { epochs, evaluate, output, resume } = options;
@@ -193,7 +198,7 @@ class LinearEvaluation {
   }
 
   async run(): Promise<LinearResult> {
-    const { lr } = this.#options;
+    const { lr, evaluate } = this.#options;
     await this.#run.do(() => this.#work(), this.#over.promise);
     const diverged = [...this.#divergence.diverged];
     const scores = lr.map((rate, i) => ({
@@ -205,7 +210,8 @@ class LinearEvaluation {
     const chosen = this.#choose();
     warnOfLargeLoss(scores[chosen], this.#classes, this.#emit);
     const checkpoint = this.#run.training.checkpoint ?? (this.#isTrained ? this.#options.resume : null);
-    return { scores, chosen, checkpoint };
+    const isCheckpointChoice = evaluate && this.#start.isCheckpointChoice && chosen === this.#start.chosen;
+    return { scores, chosen, isCheckpointChoice, checkpoint };
   }
 
   #note(text: string): void {
@@ -216,7 +222,7 @@ class LinearEvaluation {
   async #goBack(): Promise<void> {
     if (this.#ranks !== undefined) throw new UserError(CANNOT_GO_BACK);
     this.#start = await findStart({ ...this.#options, resume: this.#run.resume }, this.#batchesPerEpoch);
-    this.#best = [...this.#start.best];
+    this.#best = this.#bestBefore();
     this.#chosen = this.#start.chosen;
     this.#divergence = this.#watchDivergence();
     this.#tests = 0;
@@ -250,15 +256,22 @@ class LinearEvaluation {
     this.#emit(event);
   }
 
-  /** What has diverged is worse than any. */
-  #standings(): number[] {
-    return this.#best.map((top1, i) => this.#divergence.diverged[i] ? -Infinity : top1);
+  /** Best top-1 on the test images before this start. Those of an evaluation may be others than the run's. */
+  #bestBefore(): number[] {
+    const { best } = this.#start;
+    return this.#options.evaluate ? best.map(() => -1) : [...best];
   }
 
   /**
-   * The best learning rate's index, once more. An evaluation keeps that of the checkpoint: the best one on the images that are
-   * evaluated would be chosen by them.
+   * What the best is found by: the best on the images that an evaluation classifies would be chosen by them, so that is the
+   * checkpoint's. What has diverged is worse than any.
    */
+  #standings(): number[] {
+    const best = this.#options.evaluate ? this.#start.best : this.#best;
+    return best.map((top1, i) => this.#divergence.diverged[i] ? -Infinity : top1);
+  }
+
+  /** The best learning rate's index, once more. An evaluation keeps that of the checkpoint, unless it has diverged. */
   #choose(): number {
     const standings = this.#standings();
     const best = Math.max(...standings);
@@ -331,7 +344,7 @@ class LinearEvaluation {
 
   /** Classifies the test images by classifiers that are there. */
   async #onlyEvaluate(): Promise<void> {
-    const { lr, cacheFeatures } = this.#options;
+    const { lr, cacheFeatures, evaluate } = this.#options;
     if (this.#isTrained && cacheFeatures) await this.#read(TEST, 0, "queries");
     this.#last = await this.#test();
     const epoch = this.#start.epoch - 1; // the checkpoint's last one, not the next one
@@ -341,6 +354,13 @@ class LinearEvaluation {
     const { diverged } = this.#divergence;
     this.#raiseBest();
     const [tested, chosen] = [this.#last, this.#choose()];
+    if (evaluate && chosen !== this.#start.chosen) {
+      this.#note(
+        `the result is that of learning rate ${
+          lr[chosen]
+        }, whose best top-1 in the checkpoint is the highest of the others`,
+      );
+    }
     this.#tellEpoch({ type: "epoch", epoch, learningRates, trained: [], tested, diverged, chosen });
     await this.#endIfOver();
   }

@@ -93,7 +93,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
     ...["--resume", join(output, "model_best.pth.tar"), "--output", join(folder.path, "again"), folder.data],
   );
   assertEquals([again.code, again.stderr], [0, ""]);
-  assertStringIncludes(again.stdout, `best: ${best} %`);
+  assertStringIncludes(again.stdout, `result: ${best} %`);
   const config = Deno.readTextFileSync(join(output, "config.json"));
   const resume = ["--output", output, "--resume", "auto", folder.data];
   const done = await lincls("--pretrained", TINY_TEACHER, ...flags, "--weight-decay", "0.5", ...resume);
@@ -182,30 +182,40 @@ Deno.test("lincls --evaluate of several learning rates has the accuracy of the c
   await writeBiasedSweep(saved, resume, (i) => i === 0);
   const testData = join(folder.path, "test.tsv");
   writeOneClass(join(folder.data, "test.tsv"), testData);
-  const evaluate = async (output: string, ...more: string[]) => {
+  const evaluate = async (output: string, resume: string, ...more: string[]) => {
     const images = ["--test-data", testData, folder.data, "--output", output, "--lr", "0.03,0.3"];
     const { code, stdout, stderr } = await lincls("-e", "--resume", resume, ...common, ...images, ...more);
     assertEquals(code, 0, stderr);
     return stdout;
   };
   const again = join(folder.path, "again");
-  const told = (await evaluate(again, "--json")).trimEnd().split("\n").map((line) => JSON.parse(line));
+  const told = (await evaluate(again, resume, "--json")).trimEnd().split("\n").map((line) =>
+    JSON.parse(line)
+  );
   const { top1, learning_rates: each } = told.find(({ type }) => type === "evaluation");
   assert(top1 < 100);
   assertEquals(each.map(({ top1 }: { top1: number }) => top1), [top1, 100]);
   // Of what they were in an epoch a checkpoint says nothing.
   assertEquals(each.map((rate: object) => "learning_rate" in rate), [false, false]);
-  assertEquals(told.at(-1).chosen, 0);
+  assertEquals([told.at(-1).chosen, told.at(-1).is_checkpoint_choice], [0, true]);
   const row = JSON.parse(Deno.readTextFileSync(join(again, "scores.jsonl")));
   assertEquals([row.lr, row.top1], [0.03, top1]);
   const { results } = JSON.parse(Deno.readTextFileSync(join(again, "run.json")));
   const figure = ({ name }: { name: string }) => name === "linear classifier, best top-1";
   assertEquals(results.find(figure).value, top1);
-  const said = await evaluate(join(folder.path, "for people"));
+  const said = await evaluate(join(folder.path, "for people"), resume);
   const shown = top1.toFixed(2);
   assertStringIncludes(said, `test after epoch 0: top-1 ${shown} %, `);
   assertMatch(said, /^test after epoch 0: .* \(learning rate 0\.03\)$/m);
-  assertStringIncludes(said, `best: ${shown} %, with learning rate 0.03, the checkpoint's choice`);
+  assertStringIncludes(said, `result: ${shown} %, with learning rate 0.03, the checkpoint's choice`);
+  const other = await writeBiasedSweep(saved, join(folder.path, "other.pth.tar"), (i) => i === 2);
+  const left = await evaluate(join(folder.path, "left out"), other);
+  const why = "whose best top-1 in the checkpoint is the highest";
+  assertStringIncludes(
+    left,
+    `learning rate 0.2 was chosen, which --lr leaves out; the result is that of 0.03, ${why}`,
+  );
+  assertStringIncludes(left, `result: ${shown} %, with learning rate 0.03, ${why}`);
 });
 
 for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tuning", "--finetune"]]) {

@@ -30,7 +30,7 @@ import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.t
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
-import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
+import { PyFloat, TensorValue, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { digestFile, PLAIN_PIXELS, RunFolder, TINY_TEACHER, withInput } from "../../actors/small_run.ts";
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
 import { hear } from "../../actors/hear.ts";
@@ -284,6 +284,7 @@ Deno.test("runLinearEvaluation() that evaluates a sweep keeps the checkpoint's l
     writeBiasedSweep(result.checkpoint!, join(folder.path, `${name}.pth.tar`), isChosen);
   const ofRun = await evaluate(await write("chosen", (i) => i === 0));
   assertEquals([ofRun.chosen, ofRun.epoch.chosen, ofRun.notes], [0, 0, []]);
+  assertEquals(ofRun.isCheckpointChoice, true);
   const [first, second] = ofRun.scores.map(({ best }) => best);
   assert(first < 100 && second === 100, `${first}, ${second}`);
   // What each epoch's rates were is the checkpoint's affair.
@@ -292,13 +293,31 @@ Deno.test("runLinearEvaluation() that evaluates a sweep keeps the checkpoint's l
   const end = "; the result is that of 0.03, whose best top-1 in the checkpoint is the highest";
   const other = await write("other", (i) => i === 2);
   const without = await evaluate(other);
-  assertEquals(without.chosen, 0);
+  assertEquals([without.chosen, without.isCheckpointChoice], [0, false]);
   assertEquals(without.notes, [`${other}: learning rate 0.2 was chosen, which --lr leaves out${end}`]);
   assertEquals((await evaluate(other, { lr: [0.03] })).notes, []);
   const silent = await write("silent", () => null);
   const unknown = await evaluate(silent);
-  assertEquals(unknown.chosen, 0);
+  assertEquals([unknown.chosen, unknown.isCheckpointChoice], [0, false]);
   assertEquals(unknown.notes, [`${silent}: does not say which learning rate was chosen${end}`]);
+
+  // Of the chosen one the loss is infinite. The third one is better than the second by the checkpoint, and worse on these images.
+  using file = await openCheckpointFile(await write("sound", (i) => i === 0));
+  const [chosen, , third] = (file.value as TorchDict).get("seed_sweep") as TorchDict[];
+  const bias = Float32Array.from({ length: 10 }, (_, i) => i === 0 ? 3e38 : -3e38);
+  const values = new Map(chosen.get("values") as TorchDict) as TorchDict;
+  values.set("fc.bias", new TensorValue("float32", [10], bias));
+  chosen.set("values", values);
+  third.set("best_acc1", new PyFloat(85));
+  const overflowing = join(folder.path, "overflowing.pth.tar");
+  await writeTorchFile(overflowing, file.value);
+  const over = await evaluate(overflowing, { lr: [0.03, 0.1, 0.2] });
+  assertEquals(over.scores.map(({ diverged }) => diverged), [true, false, false]);
+  assert(over.scores[2].best < over.scores[1].best);
+  assertEquals([over.chosen, over.epoch.chosen, over.isCheckpointChoice], [2, 2, false]);
+  assertEquals(over.notes, [
+    "the result is that of learning rate 0.2, whose best top-1 in the checkpoint is the highest of the others",
+  ]);
 });
 
 Deno.test("classifiers are evaluated with the views that they were trained on, until others are asked for", async () => {
