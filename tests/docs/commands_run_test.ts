@@ -349,6 +349,7 @@ const INSTEAD: readonly [RegExp, string][] = [
   [/(?<=--queue )\d+|(?<=--moco-k )\d+|(?<=--batch-size )\d+/g, "16"],
   [/(?<=--bn-splits )\d+/g, "2"],
   [/(?<=--batch-size )\d+(?= --accumulate 4)/g, "4"], // the queue has 16
+  [/(?<=runs\/small\/checkpoint_)\d+/g, "0000"], // two steps are of the first epoch
   [/(?<=--label-fraction \S+ --batch-size )\d+/g, "8"], // ten images
 ];
 
