@@ -11,6 +11,7 @@ import { parseKnnFlags } from "../flags/knn_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { CountProgress } from "../terminal/count_progress.ts";
 import { runOnRanks } from "../terminal/ranked_main.ts";
+import { countsOf } from "../terminal/progress.ts";
 import { formatTable } from "../terminal/table.ts";
 
 /** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */
@@ -25,14 +26,19 @@ export async function main(world?: World): Promise<void> {
   const run = knn(input, { signal: interrupt.signal, ranks: world?.settings });
   let plan: KnnPlan | undefined;
   {
-    using progress = new CountProgress({ doing: "evaluated", quiet: command.json || !isFirst });
+    const quiet = command.json || !isFirst;
+    using reading = new CountProgress({ doing: "reading the data, MiB", quiet });
+    using progress = new CountProgress({ doing: "evaluated", quiet });
     for await (const event of run) {
-      if (event.type === "progress") progress.update(event.done, event.total);
+      if (event.type === "progress") {
+        (event.phase === "reading" ? reading : progress).update(...countsOf(event));
+      }
       if (event.type === "warning" || (event.type === "note" && isFirst)) {
         progress.warn(`${event.type}: ${event.text}`);
       }
       if (event.type !== "plan") continue;
       plan = event;
+      reading[Symbol.dispose](); // its line
       if (command.json) continue;
       const { arch, imageSize, heldOut } = event;
       console.log(`encoder   ${arch}, ${input.pretrained ?? "random weights"}`);

@@ -69,11 +69,19 @@ export interface StepReport {
 /** Seconds between two lines about a phase, in the log and where there is no bar. */
 const SECONDS_BETWEEN_LINES = 10;
 
+/** Bytes are shown in these. */
+const MEBIBYTE = 2 ** 20;
+
 /** What a run does besides its steps, in words. */
 export function describePhase({ phase, of }: Pick<ProgressEvent, "phase" | "of">): string {
   if (phase === "reading") return "reading the data";
   if (phase === "features") return "embedding the images";
   return of === undefined ? "evaluating" : `evaluating the ${of}`;
+}
+
+/** How far it is with that, as it is shown: bytes in MiB. */
+export function countsOf({ phase, done, total }: ProgressEvent): [done: number, total: number] {
+  return phase === "reading" ? [Math.ceil(done / MEBIBYTE), Math.ceil(total / MEBIBYTE)] : [done, total];
 }
 
 /** How a run is shown. */

@@ -5,10 +5,7 @@ import { writeAll } from "../../data/replace_file.ts";
 import type { OutputFolder } from "../output/output_folder.ts";
 import { withSnakeCase } from "../output/snake_case.ts";
 import { CountProgress } from "./count_progress.ts";
-import { describePhase, Progress, type ProgressOptions, type StepReport } from "./progress.ts";
-
-/** Bytes are shown in these. */
-const MEBIBYTE = 2 ** 20;
+import { countsOf, describePhase, Progress, type ProgressOptions, type StepReport } from "./progress.ts";
 
 /** Shows a run and keeps its log. */
 export class RunConsole {
@@ -113,17 +110,13 @@ export class RunConsole {
   progress(event: ProgressEvent): void {
     this.tell("progress", event);
     if (this.#progress !== undefined) return this.#progress.phase(event);
-    const isBytes = event.phase === "reading";
     this.#counting ??= new CountProgress({
-      doing: describePhase(event) + (isBytes ? ", MiB" : ""),
+      doing: describePhase(event) + (event.phase === "reading" ? ", MiB" : ""),
       quiet: this.#quiet,
       print: this.#print,
       log: (line) => this.#folder.log(line),
     });
-    const [done, total] = [event.done, event.total].map((count) =>
-      isBytes ? Math.ceil(count / MEBIBYTE) : count
-    );
-    this.#counting.update(done, total);
+    this.#counting.update(...countsOf(event));
     if (event.done >= event.total) this.#stopCounting();
   }
 
