@@ -196,7 +196,13 @@ export { FolderIdentity, FolderLostError } from "./data/folder_identity.ts";
 export { FolderLock } from "./data/folder_lock.ts";
 export { takeOutputFolder } from "./methods/output_folder.ts";
 export { maxPixelsOfAdapter } from "./actors/data_facts.ts";
-export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";
+export {
+  BrokenRowError,
+  type Dataset,
+  type DatasetRow,
+  type DatasetRows,
+  type ReadLabelsOptions,
+} from "./data/dataset.ts";
 export {
   BrokenImageError,
   decodeImage,

@@ -36,7 +36,7 @@ export interface ProgressEvent {
   /** Type of the event. */
   type: "progress";
   /**
-   * `reading`: scanning the data; `features`: embedding the images once for all epochs; `evaluation`: evaluating an
+   * `reading`: scanning the data, or its labels; `features`: embedding the images once for all epochs; `evaluation`: evaluating an
    * encoder.
    */
   phase: "reading" | "features" | "evaluation";

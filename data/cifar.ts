@@ -6,6 +6,7 @@
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 import { readNamesFile } from "./class_names.ts";
+import { collectLabels } from "./collect_labels.ts";
 import {
   BrokenRowError,
   checkRows,
@@ -13,6 +14,7 @@ import {
   type DatasetRow,
   type DatasetRows,
   describeFile,
+  type ReadLabelsOptions,
 } from "./dataset.ts";
 import type { Image } from "./decode.ts";
 import { requireFile, statOrExplain } from "./stat_or_explain.ts";
@@ -74,6 +76,8 @@ export class CifarFiles implements Dataset {
   readonly rowCount: number;
   /** Each record has a label. */
   readonly hasLabels = true;
+  /** 10 or 100. */
+  readonly classCount: number;
 
   private constructor(
     readonly path: string,
@@ -83,6 +87,7 @@ export class CifarFiles implements Dataset {
   ) {
     this.#files = files;
     this.#version = version;
+    this.classCount = version.classes;
     this.rowCount = files.reduce((rows, file) => rows + file.rows, 0);
   }
 
@@ -144,16 +149,13 @@ export class CifarFiles implements Dataset {
   }
 
   /** The class of every image; -1 where a record has another number. */
-  readLabels(): Int32Array<ArrayBuffer> {
-    return Int32Array.from({ length: this.rowCount }, (_, row) => {
+  readLabels(options?: ReadLabelsOptions): Promise<Int32Array<ArrayBuffer>> {
+    const labelOf = (row: number) => {
       const found = this.#read(row);
       return found instanceof BrokenRowError ? -1 : found.label;
-    });
-  }
-
-  /** That of the last class, whether it has an image or not. */
-  largestLabel(): number {
-    return this.#version.classes - 1;
+    };
+    const bytes = recordBytes(this.#version);
+    return collectLabels(this.rowCount, { labelOf, endOf: (row) => (row + 1) * bytes }, options);
   }
 
   /** Those of all its files. */

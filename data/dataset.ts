@@ -22,6 +22,14 @@ export interface DatasetRow {
 /** Rows, or errors for those that cannot be used. */
 export type DatasetRows = (DatasetRow | BrokenRowError)[];
 
+/** Options for {@linkcode Dataset.readLabels}. */
+export interface ReadLabelsOptions {
+  /** Called now and then with the number of bytes of the data that are passed, where it is read row by row. */
+  onProgress?(done: number, total: number): void;
+  /** Ends the reading. What awaits it rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
 /** A data set that is open for reading. Close it with `using` or `close()`. */
 export interface Dataset extends Disposable {
   /** Path of the file or folder. */
@@ -32,6 +40,8 @@ export interface Dataset extends Disposable {
   readonly hasLabels: boolean;
   /** Names of the classes 0, 1 and so on, if the data has them. */
   readonly classNames?: readonly string[];
+  /** Number of classes, with images or without, if the data has it besides its labels. */
+  readonly classCount?: number;
 
   /**
    * Reads any rows, in any order.
@@ -45,11 +55,12 @@ export interface Dataset extends Disposable {
   /** Returns the keys of rows, in the given order, without reading images. A row without a key gives its number. */
   readKeys(rows: ArrayLike<number>): string[];
 
-  /** Returns the label of every row, without reading images; -1 if a row has none or is broken. */
-  readLabels(): Int32Array<ArrayBuffer>;
-
-  /** Returns the largest label, without reading images; `undefined` if no row has a label. */
-  largestLabel(): number | undefined;
+  /**
+   * Reads the label of every row, in a single pass that reads no more images than it must.
+   *
+   * @returns labels, [rowCount]; -1 if a row has none or is broken
+   */
+  readLabels(options?: ReadLabelsOptions): Promise<Int32Array<ArrayBuffer>>;
 
   /** Returns the sizes and modification times of its files as lines, some at a time; they change when one of these does. */
   describeFiles(): Iterable<string> | AsyncIterable<string>;

@@ -151,8 +151,9 @@ export class ImageFolder implements Dataset {
     return Array.from(rows, (row) => this.#locate(row).key);
   }
 
-  /** The number of the class of every image; -1 where there are no classes. */
-  readLabels(): Int32Array<ArrayBuffer> {
+  /** The number of the class of every image; -1 where there are no classes. The names in memory say it. */
+  // deno-lint-ignore require-await -- as of data that is read for it
+  async readLabels(): Promise<Int32Array<ArrayBuffer>> {
     const labels = new Int32Array(this.rowCount);
     for (const [i, { label, files }] of this.#listings.entries()) {
       labels.fill(label, this.#starts[i], this.#starts[i] + files.length);
@@ -160,9 +161,9 @@ export class ImageFolder implements Dataset {
     return labels;
   }
 
-  /** That of the last class, whether it has an image or not; `undefined` where there are no classes. */
-  largestLabel(): number | undefined {
-    return this.classNames && this.classNames.length - 1;
+  /** How many folders of classes there are; `undefined` where there are none. */
+  get classCount(): number | undefined {
+    return this.classNames?.length;
   }
 
   /** Names of the images, too; a second or so for each hundred thousand. */

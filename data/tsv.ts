@@ -7,7 +7,15 @@
  */
 import { UserError } from "../errors.ts";
 import { readClassNames } from "./class_names.ts";
-import { BrokenRowError, checkRows, type Dataset, type DatasetRow, describeFile } from "./dataset.ts";
+import { collectLabels } from "./collect_labels.ts";
+import {
+  BrokenRowError,
+  checkRows,
+  type Dataset,
+  type DatasetRow,
+  describeFile,
+  type ReadLabelsOptions,
+} from "./dataset.ts";
 import { type LineIndexOptions, openLineIndex } from "./line_index.ts";
 import { MAX_ROW_BYTES } from "./limits.ts";
 import { requireFile } from "./stat_or_explain.ts";
@@ -190,23 +198,16 @@ export class TsvFile implements Dataset {
     });
   }
 
-  /** The label of every row, from the beginnings of the rows alone; -1 where a row has none. */
-  readLabels(): Int32Array<ArrayBuffer> {
-    return Int32Array.from({ length: this.rowCount }, (_, row) => this.#readLabel(row) ?? -1);
-  }
-
   /**
-   * The largest label, from the beginnings of the rows alone: no image is read. Broken rows are passed over.
+   * The label of every row, from the beginnings of the rows alone: no image is read. Of many rows this takes minutes over a
+   * network.
    *
-   * @returns `undefined` where no row has a label
+   * @returns -1 where a row has none
+   * @throws the signal's reason, where that is aborted
    */
-  largestLabel(): number | undefined {
-    let largest: number | undefined;
-    for (let row = 0; row < this.rowCount; row++) {
-      const label = this.#readLabel(row);
-      if (label !== undefined && !(label <= largest!)) largest = label;
-    }
-    return largest;
+  readLabels(options?: ReadLabelsOptions): Promise<Int32Array<ArrayBuffer>> {
+    const labelOf = (row: number) => this.#readLabel(row) ?? -1;
+    return collectLabels(this.rowCount, { labelOf, endOf: (row) => this.#endOf(row) }, options);
   }
 
   /** Those of the TSV. */

@@ -15,6 +15,9 @@ const FRACTION = 0.1;
 /** Images below which a class has none to spare. */
 const LEAST_OF_CLASS = 5;
 
+/** Why nothing can be held out of images without classes. */
+const NO_LABELS = "no class labels";
+
 /** Rows of the training images that vote, and rows that are classified. */
 export type HeldOutRows = Required<Pick<KnnSettings, "bankRows" | "queryRows">>;
 
@@ -47,7 +50,7 @@ export async function testDataOfTraining(
 export function chooseHeldOut(labels: Int32Array, seed: number): HeldOutRows | string {
   const counts = new Map<number, number>();
   for (const label of labels) if (label >= 0) counts.set(label, (counts.get(label) ?? 0) + 1);
-  if (counts.size === 0) return "no class labels";
+  if (counts.size === 0) return NO_LABELS;
   if (counts.size === 1) return "labels of one class only";
   const isLarge = (label: number) => counts.get(label)! >= LEAST_OF_CLASS;
   const queryRows = chooseLabelFraction(
@@ -64,7 +67,7 @@ export function chooseHeldOut(labels: Int32Array, seed: number): HeldOutRows | s
 /**
  * Reads the labels of training images, and chooses rows by them; a note says what is chosen.
  *
- * @param signal ends it with its reason, where a whole file must be read to find its rows
+ * @param signal ends it with its reason
  * @returns a sentence that says why, where labels do not suffice
  * @throws {UserError} where there is no readable data
  */
@@ -74,8 +77,10 @@ export async function holdOut(
   emit: Emit<NoticeEvent | ProgressEvent>,
   signal?: AbortSignal,
 ): Promise<HeldOutRows | string> {
-  using dataset = await openDataset(path, dataListener(emit, signal));
-  const rows = chooseHeldOut(dataset.readLabels(), seed);
+  const listener = dataListener(emit, signal);
+  using dataset = await openDataset(path, listener);
+  // A sample says that there are none; to read the labels of all rows takes minutes over a network.
+  const rows = dataset.hasLabels ? chooseHeldOut(await dataset.readLabels(listener), seed) : NO_LABELS;
   if (typeof rows === "string") return `${path} has ${rows}`;
   const { queryRows, bankRows } = rows;
   emit({

@@ -23,6 +23,7 @@ import { CANNOT_BEGIN_AGAIN, requireSame } from "../actors/ranks/peers.ts";
 import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { spawnPeers } from "../actors/ranks/spawn_exchange.ts";
 import { wholeBatchesOf } from "../actors/ranks/whole_batches.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { fingerprintDataset } from "../data/fingerprint.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { requireHalf } from "./require_half.ts";
@@ -77,6 +78,38 @@ export type KnnEvent =
   | ({ type: "plan" } & KnnPlan);
 
 /**
+ * Reads what is known of the images that vote and of those to classify: of the same images once, and of chosen rows no labels,
+ * since they were chosen by these.
+ *
+ * @throws {UserError} where a set has no labels, or those of the two do not mean the same
+ */
+async function readVote(
+  { bankData, queryData, bankRows, queryRows }: KnnOptions,
+  emit: Emit<NoticeEvent | ProgressEvent>,
+  signal: AbortSignal | undefined,
+) {
+  const listener = dataListener(emit, signal);
+  using bank = await openDataset(bankData, listener);
+  using queries = queryData === bankData ? bank : await openDataset(queryData, listener);
+  const identify = async (dataset: Dataset) => ({
+    ...factsOf(dataset),
+    fingerprint: await fingerprintDataset(dataset),
+  });
+  const bankFacts = await identify(bank);
+  const queryFacts = queries === bank ? bankFacts : await identify(queries);
+  checkSameClasses(bankFacts, queryFacts);
+  const none = new Int32Array();
+  const areChosen = bankRows !== undefined && queryRows !== undefined;
+  const labels = areChosen ? none : await bank.readLabels(listener);
+  const queryLabels = queryRows !== undefined
+    ? none
+    : queries === bank
+    ? labels
+    : await queries.readLabels(listener);
+  return { bank: { ...bankFacts, labels }, queries: { ...queryFacts, labels: queryLabels } };
+}
+
+/**
  * Evaluates one encoder. Several ranks take batches in turn; then all have the whole bank, and each classifies the queries of its
  * own batches. The accuracies are exactly those of one process.
  *
@@ -95,14 +128,7 @@ export async function runKnnEvaluation(
   if (options.mixedPrecision) await requireHalf();
   options = await withDecoding(options);
   const early = earlySignal(signal, ranks);
-  const read = async (path: string) => {
-    using dataset = await openDataset(path, dataListener(emit, early));
-    const fingerprint = await fingerprintDataset(dataset);
-    return { ...factsOf(dataset), fingerprint, labels: dataset.readLabels() };
-  };
-  const bank = await read(options.bankData);
-  const queries = await read(options.queryData);
-  checkSameClasses(bank, queries);
+  const { bank, queries } = await readVote(options, emit, early);
   // Held-out labels are those of classes that vote.
   if (options.queryRows === undefined) {
     warnOfSameImages(bank, queries, emit);

@@ -97,21 +97,22 @@ export async function findLabelledData(
   emit: Emit<NoteEvent | WarningEvent | ProgressEvent>,
   signal?: AbortSignal,
 ): Promise<LabelledData> {
-  const look = async (path: string, share: number, isRead: boolean) => {
-    using dataset = await openDataset(path, dataListener(emit, signal));
+  const listener = dataListener(emit, signal);
+  const look = async (dataset: Dataset, share: number, isRead: boolean) => {
     const found = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
+    const areCounted = classes === null && dataset.classCount === undefined;
+    const labels = share < 1 || isRead || areCounted ? await dataset.readLabels(listener) : new Int32Array();
     const facts: LabelledFacts = classes === null
-      ? { ...found, hasLabels: true, classes: countClasses(dataset) }
+      ? { ...found, hasLabels: true, classes: countClasses(dataset, labels) }
       : { ...found, classes };
-    const labels = share < 1 || isRead ? dataset.readLabels() : new Int32Array();
     const rows = share < 1 ? chooseLabelFraction(labels, share, seed) : undefined;
     if (isRead && facts.hasLabels) await checkLabels(dataset, labels, rows, facts.classes);
     return { facts, labels, rows };
   };
-  const [{ facts: train, labels, rows }, { facts: test, labels: testLabels }] = await Promise.all([
-    look(data, evaluate ? 1 : labelFraction, !evaluate),
-    look(testData, 1, true),
-  ]);
+  using learntFrom = await openDataset(data, listener);
+  using classified = await openDataset(testData, listener);
+  const { facts: train, labels, rows } = await look(learntFrom, evaluate ? 1 : labelFraction, !evaluate);
+  const { facts: test, labels: testLabels } = await look(classified, 1, true);
   checkSameClasses(train, test);
   if (!evaluate) {
     const learnt = { ...train, labels };
@@ -136,11 +137,12 @@ function describeSameImages(learnt: LabelledFacts, classified: LabelledFacts): s
     "Use other test images (--test-data)";
 }
 
-/** How many classes the labels speak of. */
-function countClasses(dataset: Dataset): number {
-  const { path } = dataset;
-  const largest = dataset.largestLabel();
-  if (largest === undefined || largest < 0) {
+/** How many classes the data has, or where it does not say so, the labels of its rows speak of. */
+function countClasses({ path, classCount }: Dataset, labels: Int32Array): number {
+  const largest = classCount === undefined
+    ? labels.reduce((most, label) => Math.max(most, label), -1)
+    : classCount - 1;
+  if (largest < 0) {
     throw new UserError(`${path}: expected class labels, which a linear evaluation needs, found none`);
   }
   if (largest >= MOST_CLASSES) {

@@ -228,17 +228,18 @@ async function findClassified(
   signal: AbortSignal | undefined,
 ): Promise<ClassifiedImages | null> {
   if (testData === null) return null;
-  if (testData === HELD_OUT) {
-    if (made !== undefined) return null; // there are no rows
-    const heldOut = await holdOut(images.path, seed, emit, signal);
-    if (typeof heldOut !== "string") return { ...images, heldOut };
-    emit({ type: "note", text: `no kNN: ${heldOut}` });
-    return null;
-  }
-  const { fingerprint, ...facts } = await identifyData(testData, emit, signal);
+  const isHeldOut = testData === HELD_OUT;
+  if (isHeldOut && made !== undefined) return null; // there are no rows
+  const { fingerprint, ...facts } = isHeldOut ? images : await identifyData(testData, emit, signal);
   const unlabelled = [images, facts].find(({ hasLabels }) => !hasLabels);
   if (unlabelled !== undefined) {
     emit({ type: "note", text: `no kNN: ${unlabelled.path} has no class labels` });
+    return null;
+  }
+  if (isHeldOut) {
+    const heldOut = await holdOut(images.path, seed, emit, signal);
+    if (typeof heldOut !== "string") return { ...images, heldOut };
+    emit({ type: "note", text: `no kNN: ${heldOut}` });
     return null;
   }
   try {

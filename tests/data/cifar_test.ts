@@ -26,9 +26,12 @@ Deno.test("CIFAR-10: the batches of a folder are one, in the order of their numb
   const names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
   folder.write("batches.meta.txt", names.join("\n") + "\n\n");
   using cifar = await CifarFiles.open(folder.path);
-  assertEquals([cifar.rowCount, cifar.largestLabel()], [4, 9]);
+  assertEquals([cifar.rowCount, cifar.classCount], [4, 10]);
   assertEquals(cifar.classNames, names);
-  assertEquals([...cifar.readLabels()], [9, 3, 4, 5]);
+  const passed: number[][] = [];
+  const labels = await cifar.readLabels({ onProgress: (...bytes) => passed.push(bytes) });
+  assertEquals([...labels], [9, 3, 4, 5]);
+  assertEquals(passed, [[4 * 3073, 4 * 3073]]);
   const rows = cifar.readRows([3, 0, 2]);
   const found = rows.map((row) => {
     assert(!(row instanceof BrokenRowError));
@@ -66,8 +69,8 @@ Deno.test("CIFAR-100: the label is the fine one", async () => {
   using cifar = await CifarFiles.open(path);
   const rows = cifar.readRows([0, 1]);
   assertEquals(rows.map((row) => row instanceof BrokenRowError ? row.message : row.label), [99, 41]);
-  assertEquals([cifar.largestLabel(), cifar.classNames], [99, undefined]);
-  assertEquals([...cifar.readLabels()], [99, 41]);
+  assertEquals([cifar.classCount, cifar.classNames], [100, undefined]);
+  assertEquals([...await cifar.readLabels()], [99, 41]);
 });
 
 Deno.test("CIFAR: broken files and records are named", async () => {

@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertLess, assertRejects, assertThrows } from "@std/assert";
+import { setImmediate } from "node:timers";
+import { ROWS_A_TURN } from "../../data/collect_labels.ts";
 import { scanLineOffsets } from "../../data/line_index.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
@@ -193,10 +195,10 @@ Deno.test("TsvFile finds keys and labels however long the key is", async () => {
   const text = keys.map((key, i) => `${key}\t${i + 10}\t${ONE_PIXEL}\n`).join("");
   using tsv = await TsvFile.open(folder.write("long.tsv", text));
   assertEquals(tsv.readKeys([...keys.keys()]), keys);
-  assertEquals(tsv.largestLabel(), 14);
+  assertEquals([...await tsv.readLabels()], [10, 11, 12, 13, 14]);
   for (const i of keys.keys()) {
     using one = await TsvFile.open(folder.write(`one${i}.tsv`, `${keys[i]}\t${i}\t${ONE_PIXEL}\n`));
-    assertEquals([one.hasLabels, one.largestLabel()], [true, i]);
+    assertEquals([one.hasLabels, ...await one.readLabels()], [true, i]);
   }
 });
 
@@ -255,15 +257,38 @@ Deno.test("TsvFile does not hold the file in memory", async () => {
   assertLess(grown, 96e6);
 });
 
-Deno.test("largestLabel() reads the labels alone, and passes over rows without one", async () => {
+Deno.test("readLabels() reads the labels alone, and passes over rows without one", async () => {
   using folder = new TestFolder();
   const rows = ["a\t3\t", "b\tx\t", `${"long".repeat(20)}\t-7\t`, "c", "", "d\t12\tmeta\t", "e\t4\t"];
   const path = folder.write("labels.tsv", rows.map((row) => `${row}${"A".repeat(9000)}\n`).join(""));
   using tsv = await TsvFile.open(path);
-  assertEquals(tsv.largestLabel(), 12);
-  assertEquals([...tsv.readLabels()], [3, -1, -7, -1, -1, 12, 4]);
+  assertEquals([...await tsv.readLabels()], [3, -1, -7, -1, -1, 12, 4]);
   using none = await TsvFile.open(folder.write("none.tsv", "a\tb\tc\n\n"));
-  assertEquals(none.largestLabel(), undefined);
+  assertEquals([...await none.readLabels()], [-1, -1]);
+});
+
+Deno.test("readLabels() tells how far it is, and ends at an abort by what else has its turn meanwhile", async () => {
+  using folder = new TestFolder();
+  const rows = Array.from({ length: 2 * ROWS_A_TURN + 7 }, (_, row) => `${row}\t${row % 10}\tAAAA\n`);
+  const end = (count: number) => rows.slice(0, count).join("").length;
+  const path = folder.write("many.tsv", rows.join(""));
+  using tsv = await TsvFile.open(path);
+  const passed: number[][] = [];
+  const labels = await tsv.readLabels({ onProgress: (...bytes) => passed.push(bytes) });
+  assertEquals([...labels], rows.map((_, row) => row % 10));
+  const size = end(rows.length);
+  assertEquals(passed, [[end(ROWS_A_TURN), size], [end(2 * ROWS_A_TURN), size], [size, size]]);
+
+  passed.length = 0;
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  setImmediate(() => controller.abort(reason));
+  const stopped = tsv.readLabels({
+    signal: controller.signal,
+    onProgress: (...bytes) => passed.push(bytes),
+  });
+  assertEquals(await assertRejects(() => stopped), reason);
+  assertEquals(passed, [[end(ROWS_A_TURN), size]]);
 });
 
 Deno.test("TsvFile.hasLabels looks at some rows, and finds labels from 0 on", async () => {

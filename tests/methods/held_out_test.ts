@@ -3,7 +3,10 @@ import { join } from "node:path";
 import { UserError } from "../../errors.ts";
 import { chooseHeldOut, findVote, HELD_OUT, testDataOf } from "../../methods/held_out.ts";
 import { TestFolder } from "../data/folder.ts";
-import { RunFolder } from "../actors/small_run.ts";
+import { TsvFile } from "../../data/tsv.ts";
+import { distill, knn } from "../../mod.ts";
+import { hear } from "../actors/hear.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 /** 40 images of class 0, 20 of class 1, 4 of class 2, and 3 without a label. */
 const LABELS = Int32Array.from({ length: 67 }, (_, row) => row < 40 ? 0 : row < 60 ? 1 : row < 64 ? 2 : -1);
@@ -66,4 +69,69 @@ Deno.test("findVote() refuses data in which there is nothing to classify", async
     message,
     `there are no test images, and ${folder.data}/train.tsv has fewer than 5 images of each class: expected some images of two classes or more to classify`,
   );
+});
+
+/** Takes events of a run, and keeps what is told of reading: [bytes, of so many]. */
+function hearReading() {
+  const passed: number[][] = [];
+  const listen = hear<{ type: "progress"; phase: string; done: number; total: number }>({
+    progress: ({ phase, done, total }) => phase === "reading" && passed.push([done, total]),
+  });
+  return { passed, listen: listen as (event: { type: string }) => void };
+}
+
+Deno.test("labels of rows are not read to hold some out where a sample has none", async () => {
+  using folder = new RunFolder(8);
+  const train = join(folder.data, "train.tsv");
+  Deno.writeTextFileSync(train, Deno.readTextFileSync(train).replace(/\t\d+\t/g, "\t-1\t"));
+  (await TsvFile.open(train)).close(); // so that the rows are known
+  const { passed, listen } = hearReading();
+  const { message } = await assertRejects(
+    () => findVote({ data: folder.data, seed: 0 }, listen),
+    UserError,
+  );
+  assertStringIncludes(message, `there are no test images, and ${train} has no class labels`);
+  const notes: string[] = [];
+  await using run = distill(folder.options("unlabelled", { testData: undefined, limitSteps: 1 }));
+  for await (const event of run) {
+    listen(event);
+    if (event.type === "note") notes.push(event.text);
+  }
+  assertEquals(notes.filter((text) => text.startsWith("no kNN")), [`no kNN: ${train} has no class labels`]);
+  assertEquals(passed, []);
+});
+
+Deno.test("knn() reads labels once to hold some out, and once of each other data, and tells of it", async () => {
+  using folder = new RunFolder(24, 12);
+  folder.relabel();
+  const [train, test] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  for (const path of [train, test]) (await TsvFile.open(path)).close(); // so that the rows are known
+  const reading = async (data: string, testData?: string) => {
+    const { passed, listen } = hearReading();
+    const encoder = { pretrained: TINY_TEACHER, plugins: [TINY_ENCODER], imageSize: 32 };
+    await using run = knn({ ...encoder, data, testData, knnK: [1] });
+    for await (const event of run) listen(event);
+    const [{ top1 }] = await run.result;
+    return { passed, top1 };
+  };
+  const [ofTrain, ofTest] = [train, test].map((path) => Deno.statSync(path).size).map((size) => [size, size]);
+  assertEquals((await reading(train)).passed, [ofTrain]);
+  assertEquals((await reading(train, test)).passed, [ofTrain, ofTest]);
+  assertEquals(await reading(train, train), { passed: [ofTrain], top1: 100 });
+});
+
+Deno.test("findVote() ends with the reason of its signal while it reads labels", async () => {
+  using folder = new RunFolder(24);
+  folder.relabel();
+  (await TsvFile.open(join(folder.data, "train.tsv"))).close();
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const error = await assertRejects(() =>
+    findVote(
+      { data: folder.data, seed: 0 },
+      ({ type }) => type === "progress" && controller.abort(reason),
+      controller.signal,
+    )
+  );
+  assertEquals(error, reason);
 });

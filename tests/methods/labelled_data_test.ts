@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
+import { TsvFile } from "../../data/tsv.ts";
 import { findLabelledData } from "../../methods/labelled_data.ts";
 import { finetune, knn, linearProbe } from "../../mod.ts";
 import { hear } from "../actors/hear.ts";
@@ -136,6 +137,50 @@ Deno.test("findLabelledData() chooses no share of the labels where nothing is le
     hear({ note: ({ text }: { text: string }) => notes.push(text) }),
   );
   assertEquals([rows, trainImages, notes], [undefined, 40, []]);
+});
+
+Deno.test("findLabelledData() reads the labels of a file in one pass, classes counted or given, and tells of it", async () => {
+  using folder = new RunFolder(40, 10);
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const [train, test] = [data, testData].map((path) => [Deno.statSync(path).size]);
+  for (const path of [data, testData]) (await TsvFile.open(path)).close(); // so that the rows are known
+  const reading = async (changes: { classes?: number; evaluate?: boolean; labelFraction?: number }) => {
+    const passed: number[][] = [];
+    await findLabelledData(
+      { data, testData, evaluate: false, labelFraction: 1, seed: 0, classes: null, ...changes },
+      hear({ progress: ({ done, total }) => done === total && passed.push([total]) }),
+    );
+    return passed;
+  };
+  assertEquals(await reading({}), [train, test]);
+  assertEquals(await reading({ labelFraction: 0.5 }), [train, test]);
+  assertEquals(await reading({ classes: 10 }), [train, test]);
+  assertEquals(await reading({ evaluate: true }), [train, test]);
+  assertEquals(await reading({ evaluate: true, classes: 10 }), [test]);
+});
+
+Deno.test("findLabelledData() opens the images to classify before it reads labels of those to learn from", async () => {
+  using folder = new RunFolder(40);
+  const data = join(folder.data, "train.tsv");
+  (await TsvFile.open(data)).close();
+  const types: string[] = [];
+  await assertRejects(
+    () =>
+      findLabelledData(
+        {
+          data,
+          testData: join(folder.data, "none.tsv"),
+          evaluate: false,
+          labelFraction: 1,
+          seed: 0,
+          classes: null,
+        },
+        ({ type }) => types.push(type),
+      ),
+    UserError,
+    "none.tsv",
+  );
+  assertEquals(types, []);
 });
 
 Deno.test("linearProbe() and finetune() evaluate no classifier that was never trained", async () => {

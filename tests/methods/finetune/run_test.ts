@@ -268,7 +268,7 @@ Deno.test("runFinetune() on a share of the labels learns from these rows alone, 
   using folder = new RunFolder(120, 20);
   const options = optionsIn(folder, "share", { labelFraction: 0.5, batchSize: 8, seed: 3, epochs: 2 });
   using dataset = await openDataset(options.data);
-  const rows = [...chooseLabelFraction(dataset.readLabels(), 0.5, 3)];
+  const rows = [...chooseLabelFraction(await dataset.readLabels(), 0.5, 3)];
   const { plan, notes, result } = await run(options);
   assertEquals([plan.rows, plan.trainImages], [rows, rows.length]);
   assertEquals(plan.batchesPerEpoch, Math.floor(rows.length / 8));

@@ -80,7 +80,7 @@ async function finetuneByHand(
   const maker = new ViewMaker(gpu, { views: BATCH, width: SIZE, height: SIZE });
   const read = async (path: string, orderOf: (rows: number, labels: Int32Array) => EpochOrder) => {
     using dataset = await openDataset(path);
-    const order = orderOf(dataset.rowCount, dataset.readLabels());
+    const order = orderOf(dataset.rowCount, await dataset.readLabels());
     const reader = new BatchReader(dataset);
     const batches = [];
     for (let number = 0; number < order.batchCount; number++) {

@@ -84,7 +84,7 @@ async function evaluateByHand(
   for (const probe of [0, 1]) await probes.load(probe, (key) => fresh.get(key)!);
   using dataset = await openDataset(data);
   const reader = new BatchReader(dataset);
-  const rows = chooseLabelFraction(dataset.readLabels(), SETTINGS.labelFraction, SEED);
+  const rows = chooseLabelFraction(await dataset.readLabels(), SETTINGS.labelFraction, SEED);
 
   const embed = async (order: EpochOrder, number: number, isEvaluation: boolean) => {
     const images = packImages(await reader.read(order, number));
