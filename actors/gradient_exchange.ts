@@ -19,12 +19,14 @@ export interface GradientExchangeConfig extends Ranks {
   library: string;
   /** Time after which a rank that says nothing, or has ended while this one waits for it, is given up, in ms. */
   silenceMs?: number;
-  /** Time after which a rank that has not begun, or lives and does not come to an exchange, is given up, in ms. */
+  /** Time after which a rank that has begun and does not come to an exchange is given up, in ms. */
   absenceMs?: number;
 }
 
 /** As long as PyTorch waits with NCCL. */
 const ABSENCE_MS = 10 * 60_000;
+/** Before it begins, the first rank alone reads the labels of all rows: of millions, over a network, more than an hour. */
+const BEGIN_MS = 2 * 3600_000;
 const SILENCE_MS = 30_000;
 const BEAT_MS = 1000;
 /** How long a wait polls without sleeping, and then how long it sleeps in between. */
@@ -38,6 +40,8 @@ interface Peer {
   rank: number;
   /** `undefined` until it has begun: the first rank has more to read before that. */
   heardAt: number | undefined;
+  /** When it was first heard of; before that it cannot have come to an exchange. */
+  begunAt: number;
   /** Exchanges that it has come to. */
   exchanges: number;
   /** Whether it has said that the last of them was its last. */
@@ -67,6 +71,7 @@ class Heartbeat {
     this.#peers = others.map((other) => ({
       rank: other,
       heardAt: undefined,
+      begunAt: Infinity,
       exchanges: 0,
       hasEnded: false,
       next: mpi.receive(1, other, BEAT_TAG),
@@ -88,7 +93,12 @@ class Heartbeat {
 
   /** All ranks have begun. */
   met(): void {
-    for (const peer of this.#peers) peer.heardAt ??= performance.now();
+    for (const peer of this.#peers) this.#hear(peer, peer.heardAt ?? performance.now());
+  }
+
+  #hear(peer: Peer, now: number): void {
+    peer.heardAt = now;
+    peer.begunAt = Math.min(peer.begunAt, now);
   }
 
   #beat(): string | undefined {
@@ -98,7 +108,10 @@ class Heartbeat {
     this.#beatAt = now;
     if (slept > 5 * BEAT_MS) {
       this.#begunAt += slept;
-      for (const peer of this.#peers) if (peer.heardAt !== undefined) peer.heardAt += slept;
+      for (const peer of this.#peers) {
+        peer.begunAt += slept;
+        if (peer.heardAt !== undefined) peer.heardAt += slept;
+      }
       if (this.#waitsSince !== undefined) this.#waitsSince += slept;
     }
     this.#tell(this.#exchanges);
@@ -116,13 +129,13 @@ class Heartbeat {
       const [told] = peer.next.data;
       peer.hasEnded = told < 0;
       peer.exchanges = peer.hasEnded ? ~told : told;
-      peer.heardAt = now;
+      this.#hear(peer, now);
       if (!peer.hasEnded) peer.next = this.#mpi.receive(1, peer.rank, BEAT_TAG);
     }
     const { rank, silenceMs = SILENCE_MS, absenceMs = ABSENCE_MS } = this.#config;
     if (peer.heardAt === undefined) {
       const wait = now - this.#begunAt;
-      if (wait <= absenceMs) return undefined;
+      if (wait <= Math.max(BEGIN_MS, absenceMs)) return undefined;
       return `rank ${peer.rank} has not begun to exchange ${
         Math.round(wait / 1000)
       } s after rank ${rank}: it hangs, or still reads its images. All ranks end`;
@@ -142,7 +155,7 @@ class Heartbeat {
       } s (${last}). All ranks end; resume the ` +
         "run from its newest checkpoint";
     }
-    if (isBehind && now - this.#waitsSince! > absenceMs) {
+    if (isBehind && now - Math.max(this.#waitsSince!, peer.begunAt) > absenceMs) {
       return `rank ${peer.rank} lives, but has not come to an exchange for ${
         Math.round(absenceMs / 1000)
       } s (${last}). All ` +

@@ -1,7 +1,7 @@
 /**
  * A rank that calls everything that the binding has, and says what came of it. With `hang` the second one stops in the middle,
  * with `away` it lives and goes no further, with `gone` it leaves alone; with `late` the first one begins later than a rank may be
- * silent.
+ * silent or away.
  */
 import { ActorSystem } from "../../../actors/runtime/mod.ts";
 import type gradientExchange from "../../../actors/gradient_exchange.ts";
@@ -26,8 +26,12 @@ await system.run(async () => {
     {
       ...{ rank, size, library: settings.exchange.library as string, silenceMs: SILENCE_MS },
       ...how === "away" && { absenceMs: SILENCE_MS },
+      ...how === "late" && { absenceMs: 1.5 * SILENCE_MS },
     },
   );
+  if (how === "late" && rank === 0) {
+    await new Promise((resolve) => setTimeout(resolve, SILENCE_MS)); // the other hears that it has begun
+  }
   const agreed = await ref.ask("agree", Int32Array.of(rank, -rank, 7));
   if (how === "hang" && rank === 1) Deno.kill(Deno.pid, "SIGSTOP");
   await ref.ask("agree", Int32Array.of(0), { timeoutMs: Infinity });

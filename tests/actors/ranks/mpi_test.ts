@@ -103,10 +103,13 @@ mpiTest(
   },
 );
 
-mpiTest("ranks wait for one that begins later than it may be silent", async (launcher) => {
-  const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "late"]));
-  assertEquals([code, stderr], [0, ""]);
-});
+mpiTest(
+  "ranks wait for one that begins later than it may be silent, or away once it has begun",
+  async (launcher) => {
+    const { code, stderr } = await ended(launch(launcher, 2, [...FLAGS, COLLECTIVES, "late"]));
+    assertEquals([code, stderr], [0, ""]);
+  },
+);
 
 mpiTest("a rank that cannot join ends all, which wait for it", async (launcher) => {
   const start = performance.now();
