@@ -11,7 +11,7 @@ import type evaluator from "./evaluator.ts";
 import type { EvaluationWatcher } from "./evaluator.ts";
 import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { Monitor } from "./events.ts";
-import type { Accuracy, EvaluatedEncoder, ProbeSetNeighbours } from "./messages.ts";
+import type { Accuracy, EvaluatedEncoder, Evaluator, ProbeSetNeighbours } from "./messages.ts";
 import type { ImageCaches } from "./image_caches.ts";
 import { PATIENCE, Pipeline, type Source } from "./pipeline.ts";
 import { gatherIntegers, type RankPeers } from "./ranks/peers.ts";
@@ -283,6 +283,7 @@ function spawnLine(
   }
 
   async function score(
+    evaluator: ActorRef<Evaluator>,
     { bankData, queryData }: KnnSettings,
     bank: number,
     queries: number,
@@ -290,7 +291,7 @@ function spawnLine(
     const counts = ranks === undefined ? [[bank, queries]] : await gatherIntegers(ranks, [bank, queries]);
     if (counts.every(([bank]) => bank === 0)) return { noAccuracies: noImages(bankData) };
     if (counts.every(([, queries]) => queries === 0)) return { noAccuracies: noImages(queryData) };
-    const accuracies = await evaluate.ref.ask("score", { bank, queries }, PATIENCE);
+    const accuracies = await evaluator.ask("score", { bank, queries }, PATIENCE);
     if (accuracies.length > 0) return { accuracies };
     return { noAccuracies: `${bankData} or ${queryData} has no class labels` };
   }
@@ -300,7 +301,9 @@ function spawnLine(
     const result = turn.then(() =>
       supervisor.retry(async (): Promise<Evaluation> => {
         watch.onProgress = wishes.onProgress ?? (() => {});
-        await evaluate.ref.ask("use", encoder, { ...PATIENCE, transfer: [] });
+        // The same one to the end: the next one after a crash would wait for images that it does not get.
+        const evaluator = evaluate.ref;
+        await evaluator.ask("use", encoder, { ...PATIENCE, transfer: [] });
         const [bank, queries, images] = await Promise.all([
           wantsKnn ? pipeline.read(bankName, WHOLE) : 0,
           wantsKnn ? pipeline.read(queriesName, WHOLE) : 0,
@@ -310,13 +313,13 @@ function spawnLine(
         ]);
         return {
           ...probeSet !== undefined && images > 0 && {
-            neighbours: await evaluate.ref.ask("findNeighbours", {
+            neighbours: await evaluator.ask("findNeighbours", {
               images,
               neighbours: probeSet.neighbours,
               views: wishes.views ?? false,
             }, PATIENCE),
           },
-          ...wantsKnn && await score(knn, bank, queries),
+          ...wantsKnn && await score(evaluator, knn, bank, queries),
         };
       })
     );

@@ -245,11 +245,13 @@ class FinetuneRun {
     purpose: "train" | "queries",
   ): Promise<ClassificationScore> {
     const { pipeline } = this.#run;
+    // Not the one after a crash, which would wait for images that it does not get.
+    const trainer = this.#run.trainer.ref;
     // Of several ranks one may have none that can be used.
     const images = this.#ranks === undefined
       ? await pipeline.readAll(source, range)
       : await pipeline.read(source, range);
-    return await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
+    return await trainer.ask("finish", { purpose, images }, PATIENCE);
   }
 
   /**

@@ -301,11 +301,13 @@ class LinearEvaluation {
     const total = source === TRAIN ? trainImages : test.rowCount;
     this.#reading = purpose === "train" ? undefined : new ReadingProgress({ phase, total }, this.#emit);
     const { pipeline } = this.#run;
+    // Not the one after a crash, which would wait for images that it does not get.
+    const trainer = this.#run.trainer.ref;
     // Of several ranks one may have none that can be used.
     const images = this.#ranks === undefined
       ? await pipeline.readAll(source, { epoch })
       : await pipeline.read(source, { epoch });
-    const scores = await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
+    const scores = await trainer.ask("finish", { purpose, images }, PATIENCE);
     this.#reading?.end();
     return scores;
   }
