@@ -219,7 +219,16 @@ function spawnLine(
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
 ): Evaluate {
   const batchSize = evaluationBatchSize(imageSize);
-  const supervisor = system.supervise({ strategy: "one-for-all", resume: connect, ...supervision });
+  /** Grows with each evaluation that is done. */
+  let finished = 0;
+  /** Of the evaluation under way: the most images that any attempt has embedded. */
+  let furthest: number | undefined;
+  const supervisor = system.supervise({
+    strategy: "one-for-all",
+    progress: () => furthest === undefined ? undefined : finished + furthest,
+    resume: connect,
+    ...supervision,
+  });
   const evaluate = supervisor.spawn<typeof evaluator>(
     `${prefix}evaluator`,
     actorUrl("evaluator", actors),
@@ -298,9 +307,12 @@ function spawnLine(
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {
     const wantsKnn = knn !== undefined && wishes.knn !== false;
-    const result = turn.then(() =>
+    const attempt = () =>
       supervisor.retry(async (): Promise<Evaluation> => {
-        watch.onProgress = wishes.onProgress ?? (() => {});
+        watch.onProgress = (images) => {
+          if (furthest !== undefined) furthest = Math.max(furthest, images);
+          wishes.onProgress?.(images);
+        };
         // The same one to the end: the next one after a crash would wait for images that it does not get.
         const evaluator = evaluate.ref;
         await evaluator.ask("use", encoder, { ...PATIENCE, transfer: [] });
@@ -321,8 +333,16 @@ function spawnLine(
           },
           ...wantsKnn && await score(evaluator, knn, bank, queries),
         };
-      })
-    );
+      });
+    const result = turn.then(async () => {
+      furthest = 0;
+      try {
+        return await attempt();
+      } finally {
+        finished += furthest + 1;
+        furthest = undefined;
+      }
+    });
     turn = result.catch(() => {});
     return result;
   };

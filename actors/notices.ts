@@ -76,11 +76,13 @@ export function listenToActors<Event extends { type: string } = WarningEvent>(
 
 /** Reports that actors are restarted, and why. */
 export function describeRestart(emit: Emit<WarningEvent>): (restart: Restart) => void {
-  return ({ crash, actors, count }) =>
+  return ({ crash, actors, count, repeats }) => {
+    const same = repeats > 1 ? `; this crash came ${repeats} times without progress` : "";
     emit({
       type: "warning",
-      text: `${crash.message}; restarting these actors: ${actors.join(", ")} (restart ${count})`,
+      text: `${crash.message}; restarting these actors: ${actors.join(", ")} (restart ${count}${same})`,
     });
+  };
 }
 
 /** Warns when nothing moves. */

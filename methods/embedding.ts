@@ -253,6 +253,7 @@ export async function runEmbedding(
     });
     const supervisor = system.supervise({
       strategy: "one-for-all",
+      progress: () => consumer.lastRow,
       prepare(restart) {
         tellRestart(restart);
         if (shared !== undefined) throw new UserError(CANNOT_BEGIN_AGAIN);
@@ -358,8 +359,8 @@ class Consumer implements Disposable {
   #changed = Promise.withResolvers<void>();
   /** What ended the attempt before. */
   #crash: ActorCrash | undefined;
-  /** The last row that was told of. */
-  #lastRow = -1;
+  /** The last row that was told of, in any attempt. */
+  lastRow = -1;
   /** Settles when the newest batch has been consumed. */
   #consumed: Promise<void> = Promise.resolve();
 
@@ -425,8 +426,8 @@ class Consumer implements Disposable {
     const { rows } = embedded;
     this.#allImages += rows.length;
     if ((this.#shared?.peers.rank ?? 0) > 0) return;
-    if (rows.length > 0 && rows[0] > this.#lastRow) {
-      this.#lastRow = rows.at(-1)!;
+    if (rows.length > 0 && rows[0] > this.lastRow) {
+      this.lastRow = rows.at(-1)!;
       // An event is the program's, which may change or transfer what is in it.
       const names = this.#dataset.readKeys(rows);
       const taken = this.#emit({ type: "rows", ...structuredClone(embedded), names });

@@ -28,6 +28,8 @@ export interface LabelledRunOptions<Trainer extends Protocol<Trainer> & Returnin
   ranks: RankSettings | undefined;
   /** Has all begin again where the newest checkpoint left off, before actors are started again. */
   goBack(): Promise<void>;
+  /** The last step that was told of. */
+  progress(): number;
   /**
    * Spawns the actors.
    *
@@ -65,6 +67,7 @@ export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
     const tellRestart = describeRestart(options.emit);
     this.#supervisor = system.supervise({
       strategy: "one-for-all",
+      progress: () => options.progress(),
       prepare: async (restart) => {
         this.#isConnected = false;
         this.#restarted.promise.catch(() => {});

@@ -17,6 +17,8 @@ export interface Restart {
   actors: readonly string[];
   /** Number of restarts so far, including this one. */
   count: number;
+  /** How often the same actor crashed of the same error without progress, this time included; see `SupervisorOptions.progress`. */
+  repeats: number;
 }
 
 /** Hooks of a restart. */
@@ -35,11 +37,18 @@ export interface SupervisorOptions extends RestartHooks {
   /** Which actors are restarted. */
   strategy: RestartStrategy;
   /**
-   * Maximum number of restarts within {@linkcode withinMs}; the next crash is passed on, or ends the run. Default: 3.
+   * Maximum number of restarts within {@linkcode withinMs}; the next crash is passed on, or ends the run. Default: 3. So
+   * often, whatever the time between, an actor is restarted that crashes of the same error without {@linkcode progress}.
    */
   maxRestarts?: number;
   /** Length of that interval, in ms. Default: 60,000. */
   withinMs?: number;
+  /**
+   * Returns how far the work has come that is done again after such a crash; `undefined` where nothing is under way. It is
+   * larger than at the last crash of the same actor and error where there was progress since then. Default: not known, and only restarts
+   * within {@linkcode withinMs} are limited.
+   */
+  progress?(crash: Crash): number | undefined;
   /**
    * For actors that a run can do without: called with a crash that no restart fixes, instead of ending the run. The
    * actors stay stopped, and what waits in {@linkcode Supervisor.retry} rejects with the crash.
@@ -139,7 +148,7 @@ type Child = Supervised<any> | Supervisor;
 /**
  * Owns actors and other supervisors, in the order in which they were spawned. A `UserError` does not lead to a
  * restart, since it would occur again. Nor does the error of an actor that has not handled a message when it is the same one
- * as in its last incarnation.
+ * as in its last incarnation. An error that comes again and again without progress in between leads to a limited number of restarts.
  */
 export class Supervisor {
   readonly #host: SupervisorHost;
@@ -148,13 +157,15 @@ export class Supervisor {
   readonly #children: Child[] = [];
   /** When it restarted, of late. */
   readonly #times: number[] = [];
+  /** By what an actor crashed of: how far the work was then, and how often it came no further. */
+  readonly #repeats = new Map<string, { progress: number; count: number }>();
   /** Children that are stopped, or about to be, and not yet started again. */
   readonly #down = new Set<Child>();
   #crash?: ActorCrash;
   /** Restarts that count here, those of children included. */
   #count = 0;
-  /** Number of the restart under way. */
-  #restarts = 0;
+  /** Of the restart under way. */
+  #counted: Pick<Restart, "count" | "repeats"> = { count: 0, repeats: 0 };
   #restarting?: Promise<void>;
   /** Resolves when a restart is done. */
   #restarted = Promise.withResolvers<void>();
@@ -240,9 +251,9 @@ export class Supervisor {
     if (this.#down.has(child)) return true; // an echo
     if (crash.failure.isUserError || this.#isStuck(name, crash)) return this.#giveUp(crash);
     if (child instanceof Supervisor && child.take(name, crash)) return true;
-    const restarts = this.#countRestart();
-    if (restarts === undefined) return this.#giveUp(crash);
-    this.#restarts = restarts;
+    const counted = this.#countRestart(crash);
+    if (counted === undefined) return this.#giveUp(crash);
+    this.#counted = counted;
     this.#crash = new ActorCrash(crash);
     for (const [i, other] of this.#children.entries()) {
       const { strategy } = this.#options;
@@ -324,16 +335,28 @@ export class Supervisor {
   }
 
   /** How many restarts there are with this one; `undefined` where it would be one too many. */
-  #countRestart(): number | undefined {
+  #countRestart(crash: Crash): Pick<Restart, "count" | "repeats"> | undefined {
     const { maxRestarts, withinMs } = this.#options;
     if (this.#parent !== undefined && maxRestarts === undefined && withinMs === undefined) {
-      return this.#parent.#countRestart();
+      return this.#parent.#countRestart(crash);
     }
     const now = performance.now();
     while (this.#times.length > 0 && this.#times[0] < now - (withinMs ?? 60_000)) this.#times.shift();
-    if (this.#times.length >= (maxRestarts ?? 3)) return undefined;
+    const repeats = this.#countRepeats(crash);
+    if (Math.max(this.#times.length, repeats - 1) >= (maxRestarts ?? 3)) return undefined;
     this.#times.push(now);
-    return ++this.#count;
+    return { count: ++this.#count, repeats };
+  }
+
+  /** How often an actor has crashed of the same error with no progress in between, this time included. */
+  #countRepeats(crash: Crash): number {
+    const progress = this.#options.progress?.(crash);
+    if (progress === undefined) return 1;
+    const { message } = new ActorCrash(crash);
+    const before = this.#repeats.get(message);
+    const count = before === undefined || progress > before.progress ? 1 : before.count + 1;
+    this.#repeats.set(message, { progress: Math.max(progress, before?.progress ?? progress), count });
+    return count;
   }
 
   async #restart(): Promise<void> {
@@ -352,7 +375,7 @@ export class Supervisor {
         const restart = {
           crash: this.#crash!,
           actors: namesOf(down),
-          count: this.#restarts,
+          ...this.#counted,
         };
         await this.#options.prepare?.(restart);
         if (!isMine()) return;

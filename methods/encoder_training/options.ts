@@ -45,7 +45,7 @@ export interface EncoderTrainingOptions extends TrainingOptions, StepOptions {
   checkpointActivations: boolean;
   /** Kernel tuning of the adapter, from `tuneAdapter`; `null` for the defaults of its kind. */
   tuning: Tuning | null;
-  /** Maximum number of crashes within ten minutes that lead to a restart; the next one ends the run. */
+  /** Maximum number of crashes within ten minutes, or of the same one without progress, that lead to a restart; the next one ends the run. */
   maxRestarts: number;
   /** Images per epoch, if a custom reader generates them; only that reader uses `data` then. */
   images?: number;

@@ -176,6 +176,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   readonly #losses: LossEnds;
   #stepsDone = 0;
   #stepsReported: number;
+  /** Steps that came, those that are done again too. */
+  #stepsCame = 0;
   /** The last step whose statistics were told of. */
   #statsReported = 0;
   #hasSavedLast = false;
@@ -226,6 +228,8 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       identity,
       monitor,
       onRestart: describeRestart(emit),
+      // What a trainer does again after it went back is no progress; the others go on from where it is.
+      progress: (goesBack) => goesBack ? this.#stepsReported : this.#stepsCame,
       returnTo: () => this.#returnTo(),
     });
     const { extraSteps } = start;
@@ -342,6 +346,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   #takeStep(event: Extract<TrainerEvent, { type: "step" }>): void {
     const { options, totalSteps } = this.#prepared;
     if (this.#training.isOver) return;
+    this.#stepsCame++;
     if (this.#isNew(event)) {
       this.#stepsReported = event.step;
       this.#nextStep.resolve();

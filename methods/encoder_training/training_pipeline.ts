@@ -50,6 +50,8 @@ export interface TrainingSetup<Options extends EncoderTrainingOptions> {
   monitor: ActorRef<Monitor<TrainerEvent>>;
   /** Actors are about to be started again. */
   onRestart(restart: Restart): void;
+  /** How far training is, in steps; larger than at an earlier crash where there was progress since. */
+  progress(goesBack: boolean): number;
   /** Where a trainer that is started again has to go back to: the newest checkpoint. */
   returnTo(): Promise<{ resume: string | null; start: Start }>;
 }
@@ -88,6 +90,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
       strategy: "rest-for-one",
       maxRestarts: options.maxRestarts,
       withinMs: RESTARTS_WITHIN_MS,
+      progress: ({ actor }) => setup.progress(actor === this.#line.trainer.name),
       prepare: (restart) => this.#prepare(restart),
       resume: () => this.#wire(),
     });

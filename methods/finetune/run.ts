@@ -160,6 +160,7 @@ class FinetuneRun {
       ranks,
       save: (how) => this.#save(how),
       goBack: () => this.#goBack(),
+      progress: () => this.#told.step,
       spawn: (supervisor, resume) =>
         spawnFinetunePipeline(supervisor, {
           ...prepared,

@@ -181,6 +181,7 @@ class LinearEvaluation {
       ranks,
       save: (how) => this.#save(how),
       goBack: () => this.#goBack(),
+      progress: () => this.#told.step,
       spawn: (supervisor, resume) =>
         spawnLinearPipeline(supervisor, {
           ...prepared,

@@ -847,9 +847,14 @@ const DATA: readonly Mutant[] = [
   mutant("actors/runtime/mailbox.ts", "if (link.incarnation === incarnation) this.#drop(link)", "break", [
     "actors/runtime/handle_test.ts",
   ]),
-  mutant("actors/runtime/supervisor.ts", "return this.#parent.#countRestart();", "return 1;", [
-    "actors/runtime/supervisor_test.ts",
-  ]),
+  mutant(
+    "actors/runtime/supervisor.ts",
+    "return this.#parent.#countRestart(crash);",
+    "return { count: 1, repeats: 1 };",
+    [
+      "actors/runtime/supervisor_test.ts",
+    ],
+  ),
   mutant("kernels/graph.ts", "if (needed.has(node)) {", "{", ["methods/finetune/step_test.ts"]),
   mutant(
     "methods/moco/step.ts",

@@ -25,7 +25,7 @@ function spawnMortal(supervisor: Supervisor, name: string, config: { crashesInSt
   return {
     incarnation: () => supervisor.retry(() => actor.ref.ask("incarnation")),
     hold: () => supervisor.retry(() => actor.ref.ask("hold")),
-    crash: (how: "error" | "user error" = "error") => actor.ref.tell("crash", how),
+    crash: (how: "error" | "same error" | "user error" = "error") => actor.ref.tell("crash", how),
     get ref() {
       return actor.ref;
     },
@@ -98,6 +98,52 @@ Deno.test("a supervisor that restarts too often gives up, and the run ends with 
     }), ActorCrash);
   assertEquals(error.message, 'actor "a" crashed: TypeError: incarnation 3 is over');
   assertEquals(restarts.map(({ count }) => count), [1, 2]);
+});
+
+/** How often an actor is restarted that crashes so, each time with that progress, where no two restarts are near in time. */
+async function crashWith(
+  crashes: readonly [how: "error" | "same error", progress: number | undefined][],
+  isNested = false,
+): Promise<{ repeats: number[]; error?: string }> {
+  const { restarts, ...hooks } = noteRestarts();
+  let crashed = 0;
+  const work = withSystem(async (system) => {
+    const supervisor = system.supervise({
+      ...{ strategy: "one-for-one", maxRestarts: 2, withinMs: -1, ...hooks },
+      progress: ({ actor }) => actor === "a" ? crashes[crashed - 1][1] : 0,
+    });
+    const a = spawnMortal(isNested ? supervisor.supervise({ strategy: "one-for-all" }) : supervisor, "a");
+    for (const [how] of crashes) {
+      await a.incarnation();
+      crashed++;
+      await a.crash(how);
+      await until(() => restarts.length === crashed);
+    }
+  });
+  const error = await work.then(() => undefined, (error: Error) => error.message);
+  return { repeats: restarts.map(({ repeats }) => repeats), error };
+}
+
+Deno.test("a supervisor gives up at the same crash without progress, whatever the time between", async () => {
+  const error = 'actor "a" crashed: RangeError: no memory';
+  const stuck = Array.from({ length: 9 }, () => ["same error", 7] as ["same error", number]);
+  for (const isNested of [false, true]) {
+    assertEquals(await crashWith(stuck, isNested), { repeats: [1, 2], error });
+  }
+  // Who falls back has made no progress, until it is further than it ever was.
+  assertEquals(await crashWith([["same error", 7], ["same error", 3], ["same error", 5]]), {
+    repeats: [1, 2],
+    error,
+  });
+  const further = [7, 3, 8, 8, 9].map((progress) => ["same error", progress] as ["same error", number]);
+  assertEquals(await crashWith(further), { repeats: [1, 2, 1, 2, 1], error: undefined });
+  // Other errors in between are no progress, and do not count; nor do crashes of one that has nothing to do.
+  assertEquals(await crashWith(stuck.flatMap((crash) => [["error", 7], crash])), {
+    repeats: [1, 1, 1, 2, 1],
+    error,
+  });
+  const idle = Array.from({ length: 6 }, () => ["same error", undefined] as ["same error", undefined]);
+  assertEquals(await crashWith(idle), { repeats: [1, 1, 1, 1, 1, 1], error: undefined });
 });
 
 Deno.test("a supervisor tries again when an actor does not get through its start", () =>
