@@ -101,6 +101,8 @@ export interface EvaluationSettings {
   actors?: ActorModules;
   /** Maximum number of restarts of its actors within 10 minutes. Default: 3 within a minute. */
   maxRestarts?: number;
+  /** What people are told to do where the device's memory does not suffice. Default: a smaller batch. */
+  memoryAdvice?: string;
   /** kNN evaluation, if any. */
   knn?: KnnSettings;
   /** Nearest neighbours in a probe set, if any. */
@@ -210,6 +212,7 @@ function spawnLine(
     mixedPrecision,
     tuning,
     actors,
+    memoryAdvice,
     knn,
     probeSet,
     ranks,
@@ -240,6 +243,7 @@ function spawnLine(
       mixedPrecision,
       tuning,
       ranks,
+      memoryAdvice,
       watcher: watch.watcher,
     }),
   );

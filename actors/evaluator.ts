@@ -32,6 +32,8 @@ export interface EvaluatorConfig {
   tuning?: Tuning | null;
   /** The other ranks, where several share the images: each has every so-many-th batch, and classifies the queries of its own. */
   ranks?: RankPeers;
+  /** What people are told to do where the device's memory does not suffice. */
+  memoryAdvice?: string;
   /** Receives the number of images embedded so far. */
   watcher?: ActorRef<EvaluationWatcher>;
 }
@@ -98,7 +100,7 @@ class Sets {
 
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
   const { batchSize, imageSize, ks, temperature, mixedPrecision, tuning, ranks, watcher } = config;
-  const gpu = await openGpu(context.name, tuning);
+  const gpu = await openGpu(context.name, tuning, config.memoryAdvice);
   context.onStop(() => gpu.destroy());
   const origins = new Origins();
   let encoder: FrozenEncoder | undefined;
@@ -183,17 +185,20 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
         const queryLabels = ranks === undefined ? queries.labels : await gatherLabels(ranks, queries.labels);
         if (bank.labels.length === 0 || queryLabels.length === 0) return [];
         const { classes, indexOf } = indexLabels([...bank.labels, ...queryLabels]);
+        const { dimension } = bank;
+        using knn = new WeightedKnn(gpu, { dimension, classes, k: Math.max(...ks), temperature });
+        let at = 0;
+        // What is on the device is needed here no more.
+        for (const chunk of bank.takeChunks()) {
+          const rows = chunk.length / dimension;
+          await knn.addToBank(chunk, bank.labels.slice(at, at + rows).map(indexOf));
+          at += rows;
+        }
         const features = queries.concatenate();
+        queries.chunks.length = 0;
         const accuracies: KnnAccuracy[] = [];
         for (const k of ks) {
-          using knn = new WeightedKnn(gpu, { dimension: bank.dimension, classes, k, temperature });
-          let at = 0;
-          for (const chunk of bank.chunks) {
-            const rows = chunk.length / bank.dimension;
-            await knn.addToBank(chunk, bank.labels.slice(at, at + rows).map(indexOf));
-            at += rows;
-          }
-          const own = await knn.count(features, queries.labels.map(indexOf));
+          const own = await knn.count(features, queries.labels.map(indexOf), k);
           accuracies.push(accuracyOf(ranks === undefined ? own : await countAll(ranks, own)));
         }
         return accuracies;

@@ -82,6 +82,12 @@ export class LabelledFeatures {
     return this.chunks[chunk].subarray(at, at + this.dimension);
   }
 
+  /** Gives the chunks away, one by one: what has been taken is not kept here. The labels stay. */
+  *takeChunks(): Generator<Float32Array<ArrayBuffer>, void> {
+    this.chunks.reverse(); // the first one can be taken from the end
+    for (let chunk; (chunk = this.chunks.pop()) !== undefined;) yield chunk;
+  }
+
   /** All features in one array. */
   concatenate(): Float32Array<ArrayBuffer> {
     const all = new Float32Array(this.labels.length * this.dimension);

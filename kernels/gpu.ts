@@ -70,6 +70,8 @@ export interface Gpu {
   check(): void;
   /** Bytes of the buffers and textures that there are now. */
   readonly allocatedBytes: number;
+  /** What people are told to do where its memory does not suffice: a sentence without its full stop. */
+  readonly memoryAdvice: string;
   /** Destroys the device; must be called before its Worker closes (terminating a live device can crash). */
   destroy(): void;
 }
@@ -108,14 +110,15 @@ export class DeviceMemoryError extends UserError {
   /**
    * @param whose label of what asked for it
    * @param found what the device says
+   * @param advice what needs less; see {@linkcode Gpu.memoryAdvice}
    */
-  constructor(whose: string, found: string) {
-    super(
-      `${whose}: the device is out of memory: ${found}. Use a smaller --batch-size; in training also ` +
-        "--checkpoint-activations, or --amp",
-    );
+  constructor(whose: string, found: string, advice: string) {
+    super(`${whose}: the device is out of memory: ${found}. ${advice}`);
   }
 }
+
+/** What needs less memory in most commands. */
+const USUAL_MEMORY_ADVICE = "Use a smaller --batch-size; in training also --checkpoint-activations, or --amp";
 
 let foundHardware = false;
 
@@ -353,9 +356,14 @@ export function viewOf<Viewed extends GPUDevice | GPUQueue>(object: Viewed): Vie
  *
  * @param label names the owner in device errors, e.g. `student_trainer`
  * @param tuning what was measured on this adapter; what is usual of its kind where it is left out
+ * @param memoryAdvice see {@linkcode Gpu.memoryAdvice}; a smaller batch where it is left out
  * @throws {NoAdapterError} where there is no adapter
  */
-export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gpu> {
+export async function openGpu(
+  label: string,
+  tuning?: Tuning | null,
+  memoryAdvice: string = USUAL_MEMORY_ADVICE,
+): Promise<Gpu> {
   const shares = isShared;
   const open = shares ? await sharedDevice() : await openDevice(label);
   const { adapter, pipelines, users } = open;
@@ -366,7 +374,7 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
   const waiting = new Set<(error: Error) => void>();
   const fail = ({ message, kind }: DeviceFailure) => {
     failure ??= kind === "out of memory"
-      ? new DeviceMemoryError(label, message)
+      ? new DeviceMemoryError(label, message, memoryAdvice)
       : new (kind === "lost" ? DeviceLostError : GpuError)(`${label}: ${message}`);
     for (const reject of waiting) reject(failure);
   };
@@ -380,6 +388,7 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
     device,
     adapter,
     pipelines,
+    memoryAdvice,
     target: {
       isSoftware,
       maxStorageBufferBindingSize,

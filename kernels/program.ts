@@ -163,6 +163,7 @@ export class Program {
       throw new DeviceMemoryError(
         options.label,
         `${memory.message} (it needs ${need} besides its parameters)`,
+        gpu.memoryAdvice,
       );
     }
     return program;

@@ -53,6 +53,9 @@ const SOURCE = "tsv_reader";
 /** Rows that are thought of for each query: those that are broken give no feature. */
 const CANDIDATES = 4;
 
+/** Of the search for neighbours: the embeddings of all images are on the device. */
+const MEMORY_ADVICE = "All embeddings lie there: use data of fewer images, or leave --neighbours out";
+
 /** Options for embedding a data set. */
 export interface EmbeddingOptions {
   /** The encoder. */
@@ -175,7 +178,7 @@ class NeighbourSearch implements Disposable {
   static async open(options: EmbeddingOptions, rows: number): Promise<NeighbourSearch | undefined> {
     if (options.neighbours === null) return undefined;
     return new NeighbourSearch(
-      await openGpu("neighbours", options.tuning),
+      await openGpu("neighbours", options.tuning, MEMORY_ADVICE),
       options,
       options.neighbours,
       rows,

@@ -38,7 +38,9 @@ import { describeOneClass, describeUnknownClasses } from "./unknown_classes.ts";
 
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
 export interface KnnOptions
-  extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize" | "caches" | "ranks"> {
+  extends
+    KnnSettings,
+    Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize" | "caches" | "ranks" | "memoryAdvice"> {
   /** Decode JPEGs to a half, a quarter or an eighth of their size, where they stay twice as large as views. */
   fastDecode?: boolean;
   /** How images are resized. Default: `auto`, which decides by the bank's images. */
@@ -53,6 +55,9 @@ export const KNN_DEFAULTS: Readonly<{ knnK: readonly number[]; knnT: number; see
   knnT: 0.07,
   seed: 0,
 };
+
+/** The features of all images that vote are on the device. */
+const MEMORY_ADVICE = "All features of --data lie there: use data of fewer images";
 
 /** Size of a kNN evaluation, known before it starts. */
 export interface KnnPlan {
@@ -172,7 +177,7 @@ export async function runKnnEvaluation(
       bankRows: wholeBatchesOf(bankRows, batchSize, peers).rows,
       queryRows: wholeBatchesOf(queryRows, batchSize, peers).rows,
     };
-    const settings = { ...options, evalResize, knn: vote, ranks: peers };
+    const settings = { ...options, evalResize, memoryAdvice: MEMORY_ADVICE, knn: vote, ranks: peers };
     const evaluate = spawnEvaluation(system, settings, monitor, {
       onRestart(restart) {
         tellRestart(restart);

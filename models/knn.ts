@@ -145,8 +145,8 @@ export class WeightedKnn {
   readonly #staging: Float32Array<ArrayBuffer>;
   /** Normalises a batch of rows on their way into the bank. */
   #normalizer: Promise<CompiledProgram> | undefined;
-  /** Classifies a batch of queries against the bank as it is; `undefined` after the bank has changed. */
-  #classifier: Promise<CompiledProgram> | undefined;
+  /** Classifies a batch of queries by k rows of the bank as it is; `undefined` after the bank has changed. */
+  #classifier: { k: number; compiled: Promise<CompiledProgram> } | undefined;
   #destroyed = false;
 
   /** @throws {KnnError} when an option is out of range, or a batch of one query is too large for the device */
@@ -307,14 +307,18 @@ export class WeightedKnn {
     throw new KnnError("kNN: there is nothing to classify; expected at least one query");
   }
 
-  /** Counts what {@linkcode accuracy} gives shares of; of no query too. */
-  async count(queries: Float32Array, labels: ArrayLike<number>): Promise<KnnCounts> {
+  /**
+   * Counts what {@linkcode accuracy} gives shares of; of no query too.
+   *
+   * @param k neighbours that vote; as many as it was made for, unless said
+   */
+  async count(queries: Float32Array, labels: ArrayLike<number>, k: number = this.k): Promise<KnnCounts> {
     const rows = this.#countRows("queries", queries, 0);
     this.#checkLabels("queries", labels, rows, 0);
     const columns = Math.min(PREDICTIONS, this.classes);
     let top1 = 0;
     let top5 = 0;
-    for await (const { first, count, scores, predictions } of this.#classifyBatches(queries, rows)) {
+    for await (const { first, count, scores, predictions } of this.#classifyBatches(queries, rows, k)) {
       for (let row = 0; row < count; row++) {
         const label = labels[first + row];
         const place = predictions.subarray(row * columns, (row + 1) * columns).indexOf(label);
@@ -342,12 +346,12 @@ export class WeightedKnn {
     this.destroy();
   }
 
-  async *#classifyBatches(queries: Float32Array, rows: number) {
+  async *#classifyBatches(queries: Float32Array, rows: number, k = this.k) {
     this.#expectBank();
     const columns = Math.min(PREDICTIONS, this.classes);
     for (let first = 0; first < rows; first += this.batch) {
       this.#expectAlive();
-      const { program, input, output } = await (this.#classifier ??= this.#compileClassifier());
+      const { program, input, output } = await this.#classifierBy(k);
       const count = Math.min(this.batch, rows - first);
       program.write(input, this.#stage(queries, first, count));
       program.run();
@@ -394,7 +398,7 @@ export class WeightedKnn {
   }
 
   /** All parts of the bank in one graph: similarities with each, and the nearest so far. */
-  #traceSearch() {
+  #traceSearch(most = this.k) {
     const graph = new Graph();
     const bound = new Map<Tensor, BufferRange>();
     const bind = (tensor: Tensor, buffer: GPUBuffer) => {
@@ -403,7 +407,7 @@ export class WeightedKnn {
     };
     const input = graph.source("queries", [this.batch, 1, 1, this.dimension]);
     const queries = graph.apply(l2Normalize, [input], {});
-    const k = Math.min(this.k, this.bankRows);
+    const k = Math.min(most, this.bankRows);
     let best: readonly Tensor[] = [];
     let voters = 0;
     for (const part of this.#bank) {
@@ -419,8 +423,17 @@ export class WeightedKnn {
     return { graph, bound, input, best, voters };
   }
 
-  async #compileClassifier(): Promise<CompiledProgram> {
-    const { graph, bound, input, best, voters } = this.#traceSearch();
+  /** The program for k neighbours; that for another number is forgotten. */
+  #classifierBy(k: number): Promise<CompiledProgram> {
+    if (this.#classifier?.k !== k) {
+      this.#forgetClassifier();
+      this.#classifier = { k, compiled: this.#compileClassifier(k) };
+    }
+    return this.#classifier!.compiled;
+  }
+
+  async #compileClassifier(k: number): Promise<CompiledProgram> {
+    const { graph, bound, input, best, voters } = this.#traceSearch(k);
     const output = graph.apply(classVotes, best, {
       classes: this.classes,
       voters,
@@ -454,7 +467,7 @@ export class WeightedKnn {
   }
 
   #forgetClassifier(): void {
-    destroyWhenCompiled(this.#classifier);
+    destroyWhenCompiled(this.#classifier?.compiled);
     this.#classifier = undefined;
   }
 

@@ -3,7 +3,7 @@ import { LabelledFeatures } from "../labelled_features.ts";
 import { gatherIntegers, gatherRows, type RankPeers } from "./peers.ts";
 
 /**
- * Returns the features of all ranks in the order of the data; see `wholeBatchesOf()`.
+ * Returns the features of all ranks in the order of the data; see `wholeBatchesOf()`. This rank's are taken from it.
  *
  * @param own a chunk for each batch, one without rows too
  * @param most rows of a batch at most
@@ -17,9 +17,10 @@ export async function gatherFeatures(
   const counts = await gatherIntegers(peers, [own.chunks.length]);
   const rounds = Math.max(...counts.map(([count]) => count));
   const all = new LabelledFeatures(length);
+  const chunks = own.takeChunks();
   let at = 0;
   for (let round = 0; round < rounds; round++) {
-    const values = own.chunks[round] ?? new Float32Array();
+    const values = chunks.next().value ?? new Float32Array();
     const rows = values.length / length;
     const tags = Int32Array.from(own.labels.slice(at, at += rows));
     for (const found of await gatherRows(peers, { tags, values }, { most, width: 1, length })) {

@@ -35,6 +35,9 @@ import { openAfterEpoch, originalWeights, savedWeights, weightsIn } from "./star
 /** Epochs whose weights are kept in memory until they are evaluated, at most. */
 const MOST_IN_MEMORY = 3;
 
+/** The features of all images that vote are on the device. */
+const MEMORY_ADVICE = "All features of the kNN evaluation lie there: use a smaller --knn-images";
+
 /** Images to classify. */
 export interface ClassifiedImages extends DataFacts {
   /** The rows that vote and those that are classified, where all are training images. */
@@ -154,6 +157,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
           tuning,
           actors,
           maxRestarts,
+          memoryAdvice: MEMORY_ADVICE,
           ...test && {
             knn: {
               bankData: train.path,

@@ -1,8 +1,10 @@
 import { assertEquals } from "@std/assert";
+import { LabelledFeatures } from "../../actors/labelled_features.ts";
 import type evaluator from "../../actors/evaluator.ts";
 import type { Purpose, ViewBatch } from "../../actors/messages.ts";
 import { packImages } from "../../data/pack.ts";
 import { openSystem } from "../../methods/watched_actors.ts";
+import { WeightedKnn } from "../../models/knn.ts";
 import { TINY_ENCODER } from "./small_run.ts";
 
 const EVALUATOR = new URL("../../actors/evaluator.ts", import.meta.url);
@@ -39,4 +41,56 @@ Deno.test("an evaluator forgets all images when it has scored them", async () =>
     const { rows, features } = await survey(0);
     assertEquals([rows.length, features.length], [0, 0]);
   });
+});
+
+Deno.test("LabelledFeatures.takeChunks() gives the chunks in order, and keeps none that was taken", () => {
+  const features = new LabelledFeatures(2);
+  const chunks = [[1, 2], [3, 4, 5, 6], [], [7, 8]].map((values) => Float32Array.from(values));
+  for (const chunk of chunks) features.add(chunk, [...chunk.filter((_, i) => i % 2 === 0)]);
+  const taken = [];
+  for (const chunk of features.takeChunks()) {
+    taken.push(chunk);
+    assertEquals(features.chunks.length, chunks.length - taken.length);
+  }
+  assertEquals(taken, chunks);
+  assertEquals(features.labels, [1, 3, 5, 7]);
+});
+
+Deno.test("an evaluator holds one bank for all numbers of neighbours, and no features beside it", async () => {
+  const system = openSystem([TINY_ENCODER], () => {});
+  const { createBuffer } = GPUDevice.prototype;
+  const banks: string[] = [];
+  GPUDevice.prototype.createBuffer = function (given) {
+    if (/knn bank \d+ features/.test(given.label ?? "")) banks.push(given.label!);
+    return createBuffer.call(this, given);
+  };
+  const { addToBank } = WeightedKnn.prototype;
+  const kept: number[] = [];
+  const { takeChunks } = LabelledFeatures.prototype;
+  let bank: LabelledFeatures | undefined;
+  LabelledFeatures.prototype.takeChunks = function () {
+    bank = this;
+    return takeChunks.call(this);
+  };
+  WeightedKnn.prototype.addToBank = async function (...given) {
+    await addToBank.apply(this, given);
+    kept.push(bank!.chunks.length);
+  };
+  try {
+    await system.run(async () => {
+      const { ref } = system.spawn<typeof evaluator>("evaluator", EVALUATOR, {
+        ...{ batchSize: IMAGES, imageSize: SIZE, ks: [1, 2, 3], temperature: 0.07 },
+      });
+      await ref.ask("use", { arch: "tiny_convnet", seed: 1 });
+      for (const purpose of ["bank", "bank", "queries"] as const) await ref.ask("encode", batchOf(purpose));
+      const accuracies = await ref.ask("score", { bank: 2 * IMAGES, queries: IMAGES });
+      assertEquals(accuracies, Array.from({ length: 3 }, () => ({ top1: 100, top5: 100 })));
+    });
+  } finally {
+    GPUDevice.prototype.createBuffer = createBuffer;
+    WeightedKnn.prototype.addToBank = addToBank;
+    LabelledFeatures.prototype.takeChunks = takeChunks;
+  }
+  assertEquals(banks, ["knn bank 0 features"]);
+  assertEquals(kept, [1, 0]);
 });

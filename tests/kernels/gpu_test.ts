@@ -101,6 +101,10 @@ Deno.test("a Gpu whose device is out of memory says what to do, in place of what
     );
   }
   gpu.destroy();
+  const other = await openGpu("other", null, "Use less");
+  other.device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error }));
+  assertThrows(() => other.check(), UserError, "other: the device is out of memory: no more. Use less");
+  other.destroy();
 });
 
 Deno.test("a Gpu says that its device was lost, also to who waited before that is known", async () => {

@@ -191,6 +191,24 @@ Deno.test("WeightedKnn.accuracy() counts the label among the first and the first
     assertAlmostEquals(top5, 100 * places.filter((place) => place >= 0).length / 41, 1e-9);
   }));
 
+Deno.test("WeightedKnn.count() by fewer neighbours counts as a classifier that was made for them", () =>
+  withGpu(async (gpu) => {
+    const given = setting(60, 12, 7, 20, 40);
+    const labels = Array.from({ length: 40 }, (_, i) => i % given.classes);
+    using knn = new WeightedKnn(gpu, given);
+    await knn.addToBank(given.bank, given.labels);
+    const found = [];
+    for (const k of [1, 5, 20, 5]) {
+      using own = new WeightedKnn(gpu, { ...given, k });
+      await own.addToBank(given.bank, given.labels);
+      const counts = await knn.count(given.queries, labels, k);
+      assertEquals(counts, await own.count(given.queries, labels));
+      found.push(counts.top5);
+    }
+    assert(found[0] < found[1], `${found}`); // k makes a difference here
+    assertEquals(found[3], found[1]);
+  }));
+
 Deno.test("WeightedKnn.accuracy() counts no class that nobody voted for among the five", () =>
   withGpu(async (gpu) => {
     using knn = new WeightedKnn(gpu, { dimension: 2, classes: 10, k: 2, batch: 4 });
