@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import { LabelledFeatures } from "../../actors/labelled_features.ts";
 import type evaluator from "../../actors/evaluator.ts";
 import type { Purpose, ViewBatch } from "../../actors/messages.ts";
+import { ActorSystem } from "../../actors/runtime/mod.ts";
 import { packImages } from "../../data/pack.ts";
 import { openSystem } from "../../methods/watched_actors.ts";
 import { WeightedKnn } from "../../models/knn.ts";
@@ -57,7 +58,7 @@ Deno.test("LabelledFeatures.takeChunks() gives the chunks in order, and keeps no
 });
 
 Deno.test("an evaluator holds one bank for all numbers of neighbours, and no features beside it", async () => {
-  const system = openSystem([TINY_ENCODER], () => {});
+  const system = new ActorSystem({ oneThread: true, imports: [TINY_ENCODER] }); // what it calls is seen here
   const { createBuffer } = GPUDevice.prototype;
   const banks: string[] = [];
   GPUDevice.prototype.createBuffer = function (given) {
