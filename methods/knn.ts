@@ -57,7 +57,7 @@ export const KNN_DEFAULTS: Readonly<{ knnK: readonly number[]; knnT: number; see
 };
 
 /** The features of all images that vote are on the device. */
-const MEMORY_ADVICE = "All features of --data lie there: use data of fewer images";
+const MEMORY_ADVICE = "The features of all images that vote lie there: use data of fewer images";
 
 /** Size of a kNN evaluation, known before it starts. */
 export interface KnnPlan {
