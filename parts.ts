@@ -91,13 +91,15 @@ export { type HeadKind, type HeadOptions, projectionHead } from "./models/heads.
 export { type Loss, type LossNeeds, type LossTemperature, registerLoss } from "./models/loss/losses.ts";
 export type { LossInputs, LossMaps } from "./models/loss/loss_inputs.ts";
 export { seedLoss, type SeedLossInputs } from "./models/loss/seed_loss.ts";
-export type {
-  Encoder,
-  EncoderOutputs,
-  EncoderRole,
-  FeatureKind,
-  ImageSizes,
-  TeacherSsl,
-  UnusedEntry,
+export {
+  type Encoder,
+  type EncoderOutputs,
+  type EncoderRole,
+  type FeatureKind,
+  type ImageSizes,
+  nameWithStem,
+  type Stem,
+  type TeacherSsl,
+  type UnusedEntry,
 } from "./models/encoder.ts";
 export { registerEncoder } from "./models/registry.ts";

@@ -226,9 +226,44 @@ export function requireSize(
   throw new UserError(`${encoder.name} takes ${problem}${flag === undefined ? "" : ` (${flag})`}`);
 }
 
-/** Height and width, in pixels, of images that an encoder can be traced on to learn of its layers. */
-export function sampleSize({ sizes }: Encoder): number {
-  return sizes?.usual ?? 64;
+/**
+ * Height and width, in pixels, of images that an encoder can be traced on to learn of its layers.
+ *
+ * @param wanted where the encoder has no usual size
+ */
+export function sampleSize(
+  { sizes, smallest = 1 }: Pick<Encoder, "sizes" | "smallest">,
+  wanted = 64,
+): number {
+  return sizes?.usual ?? Math.max(wanted, smallest);
+}
+
+/**
+ * Calls {@linkcode Encoder.trace}, and fails where it does not return outputs: a plugin need not have been compiled with types.
+ *
+ * @throws {UserError} that names the encoder, and as {@linkcode Encoder.trace}
+ */
+export function traceEncoder(
+  encoder: Encoder,
+  builder: EncoderBuilder,
+  images: Tensor,
+  head: HeadOptions,
+): EncoderOutputs {
+  const outputs: unknown = encoder.trace(builder, images, head);
+  const problem = describeOutputs(outputs);
+  if (problem === undefined) return outputs as EncoderOutputs;
+  throw new UserError(`\`trace\` of the encoder "${encoder.name}" returned ${problem}`);
+}
+
+/** Says what some outputs are instead of an encoder's; `undefined` where they are. */
+function describeOutputs(outputs: unknown): string | undefined {
+  if (outputs instanceof Promise) {
+    outputs.catch(() => {}); // what it is rejected with came of the same fault
+    return "a promise; make it a function that is not async";
+  }
+  const tensors = outputs as Partial<EncoderOutputs> | null | undefined;
+  const missing = (["feature", "embedding"] as const).find((what) => !Array.isArray(tensors?.[what]?.shape));
+  return missing && `no ${missing}; return { feature, embedding }, two tensors [n, 1, 1, length]`;
 }
 
 /**
@@ -245,7 +280,7 @@ export function traceOutputs(
   head: HeadOptions,
   { readsEmbedding = true } = {},
 ): EncoderOutputs {
-  const outputs = encoder.trace(builder, images, head);
+  const outputs = traceEncoder(encoder, builder, images, head);
   const { name, features } = encoder;
   const require = (what: "feature" | "embedding", length: number, declared: string) => {
     const [expected, found] = [[images.shape[0], 1, 1, length], outputs[what].shape].map((of) =>

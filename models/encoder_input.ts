@@ -15,6 +15,7 @@ import {
   type ImageSizes,
   sampleSize,
   type Stem,
+  traceEncoder,
 } from "./encoder.ts";
 import { IMAGENET_NORMALIZATION, traceImages } from "./images.ts";
 import { usualHead } from "./registry.ts";
@@ -281,7 +282,7 @@ export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio"
 export function stemOf(encoder: Encoder): string {
   const graph = new Graph();
   const { images } = traceImages(graph, "normalized", 1, sampleSize(encoder));
-  encoder.trace(new EncoderBuilder(graph, "eval"), images, usualHead(encoder));
+  traceEncoder(encoder, new EncoderBuilder(graph, "eval"), images, usualHead(encoder));
   const layers: string[] = [];
   for (const node of graph.nodes) {
     if (node.op === conv2d || node.op === depthwiseConv2d) {

@@ -4,7 +4,7 @@ import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
 import type { HeadOptions } from "./heads.ts";
 import { traceImages } from "./images.ts";
-import { type Encoder, sampleSize } from "./encoder.ts";
+import { type Encoder, sampleSize, traceEncoder } from "./encoder.ts";
 
 /** `backbone`: the encoder without its head, which gives features. `encoder`: with its head, which gives embeddings. */
 export type EncoderPart = "backbone" | "encoder";
@@ -35,7 +35,7 @@ function tracePartsOf(encoder: Encoder, head: HeadOptions): EncoderParts {
   const graph = new Graph();
   const builder = new EncoderBuilder(graph, "eval");
   const { images } = traceImages(graph, "normalized", 1, sampleSize(encoder));
-  const { feature } = encoder.trace(builder, images, head);
+  const { feature } = traceEncoder(encoder, builder, images, head);
   const layers = new Set(builder.parametersOf(feature).flatMap(({ keys }) => keys.map(layerOf)));
   return {
     backbone: builder.state.filter(({ key }) => layers.has(layerOf(key))),
@@ -69,7 +69,7 @@ function traceFirstEntry(encoder: Encoder, head: HeadOptions): StateEntry | unde
   });
   const { images } = traceImages(graph, "normalized", 1, sampleSize(encoder));
   try {
-    encoder.trace(builder, images, head);
+    traceEncoder(encoder, builder, images, head);
   } catch (error) {
     if (error instanceof FirstEntry) return error.entry;
     throw error;

@@ -13,6 +13,9 @@ import type { Initial } from "./encoder_layers.ts";
  */
 export type HeadKind = "none" | "linear" | "mlp" | "mlp_bn";
 
+/** Every {@linkcode HeadKind}. */
+export const HEAD_KINDS: readonly HeadKind[] = ["none", "linear", "mlp", "mlp_bn"];
+
 /** Options for the head of an encoder. */
 export interface HeadOptions {
   /** Layers of the head. */

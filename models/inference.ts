@@ -14,7 +14,7 @@ import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, type Normalization, traceImages } from "./images.ts";
 import { ParameterStore, type ReadEntry } from "./parameter_store.ts";
 import { UserError } from "../errors.ts";
-import { type Encoder, type EncoderOutputs, traceOutputs } from "./encoder.ts";
+import { type Encoder, type EncoderOutputs, traceEncoder, traceOutputs } from "./encoder.ts";
 import { usualHead } from "./registry.ts";
 
 /** What {@linkcode FrozenEncoder.create} needs. */
@@ -99,7 +99,7 @@ export function mapShape(
 ): [height: number, width: number, channels: number] {
   const graph = new Graph();
   const { images } = traceImages(graph, "normalized", 1, imageSize);
-  const outputs = encoder.trace(new EncoderBuilder(graph, "eval"), images, usualHead(encoder));
+  const outputs = traceEncoder(encoder, new EncoderBuilder(graph, "eval"), images, usualHead(encoder));
   const [, height, width, channels] = mapOf(encoder, outputs).shape;
   return [height, width, channels];
 }

@@ -13,12 +13,15 @@ import {
   type FeatureKind,
   nameWithStem,
   requireSize,
+  sampleSize,
   type Stem,
   STEMS,
+  traceEncoder,
 } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
+import { checkEncoder } from "./check_encoder.ts";
 import { chooseFeature } from "./features.ts";
 import type { HeadOptions } from "./heads.ts";
 import { mobileNetV3 } from "./mobilenet_v3.ts";
@@ -94,15 +97,24 @@ export function encoderNames(): string[] {
  * Registers an encoder that can be used by name as a student or a teacher. Workers load their own modules, so pass
  * the URL of the calling module to a run as one of its `plugins`.
  *
- * @throws {Error} if the name is taken, or what it is with another stem does not say that stem
+ * @throws {Error} if it lacks a field, or one has a value that no encoder has; if its name is taken, or that of what it is with
+ * another stem; or if that does not say that stem, or is not called so, see {@linkcode nameWithStem}
  */
 export function registerEncoder(encoder: Encoder): void {
-  if (encoderNames().includes(encoder.name)) {
-    throw new Error(`there is already an encoder "${encoder.name}"`);
-  }
+  const taken = encoderNames();
   for (const [stem, one] of stemsOf(encoder)) {
-    if (one === encoder || stemNameOf(one) === stem) continue;
-    throw new Error(`expected stem "${stem}" of the encoder "${one.name}", found "${stemNameOf(one)}"`);
+    checkEncoder(one);
+    if (taken.includes(one.name)) throw new Error(`there is already an encoder "${one.name}"`);
+    if (one === encoder) continue;
+    if (stemNameOf(one) !== stem) {
+      throw new Error(`expected stem "${stem}" of the encoder "${one.name}", found "${stemNameOf(one)}"`);
+    }
+    const name = nameWithStem(encoder.name, stem);
+    if (one.name !== name) {
+      throw new Error(
+        `expected the encoder that "${encoder.name}" is with the stem "${stem}" to be called "${name}", found "${one.name}"`,
+      );
+    }
   }
   encoders.push(encoder);
 }
@@ -288,11 +300,11 @@ export interface EncoderSummary {
 export function summarize(
   encoder: Encoder,
   head: HeadOptions,
-  imageSize = encoder.sizes?.usual ?? 224,
+  imageSize = sampleSize(encoder, 224),
 ): EncoderSummary {
   const graph = new Graph();
   const builder = new EncoderBuilder(graph, "train");
-  encoder.trace(builder, graph.source("images", [1, imageSize, imageSize, 3]), head);
+  traceEncoder(encoder, builder, graph.source("images", [1, imageSize, imageSize, 3]), head);
   let multiplyAccumulates = 0;
   for (const node of graph.nodes) {
     if (node.op !== conv2d && node.op !== depthwiseConv2d) continue;

@@ -4,6 +4,7 @@ import { UserError } from "../../errors.ts";
 import { byteLength, Graph } from "../../kernels/graph.ts";
 import { ALIGNMENT } from "../../kernels/memory_plan.ts";
 import { batchStatistics } from "../../kernels/ops/batch_norm/batch_norm.ts";
+import { traceEncoder } from "../../models/encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { traceImages } from "../../models/images.ts";
 import { findEncoder, usualHead } from "../../models/registry.ts";
@@ -26,7 +27,7 @@ function imagesPerAlignment({ arch, imageSize, amp }: SplitOptions): number {
   const encoder = findEncoder(arch);
   const graph = new Graph();
   const { images } = traceImages(graph, "normalized", 1, imageSize);
-  encoder.trace(new EncoderBuilder(graph, "train"), images, usualHead(encoder));
+  traceEncoder(encoder, new EncoderBuilder(graph, "train"), images, usualHead(encoder));
   const needed = graph.nodes.filter(({ op }) => op === batchStatistics).map(({ inputs: [map] }) => {
     let images = 1;
     while (images * byteLength(map) / (amp ? 2 : 1) % ALIGNMENT !== 0) images *= 2;

@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../errors.ts";
 import { Graph } from "../../kernels/graph.ts";
-import { describeImageSize, type Encoder, traceOutputs } from "../../models/encoder.ts";
+import { describeImageSize, type Encoder, requireSize, traceOutputs } from "../../models/encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import { stemOf } from "../../models/encoder_input.ts";
+import { firstEntryOf, partsOf } from "../../models/encoder_parts.ts";
 import type { HeadOptions } from "../../models/heads.ts";
 import {
   ENCODERS,
@@ -12,7 +14,9 @@ import {
   freshEncoder,
   registerEncoder,
   studentNames,
+  summarize,
   teacherNames,
+  usualHead,
 } from "../../models/registry.ts";
 
 Deno.test("encoders have names of their own, and all may teach", () => {
@@ -51,6 +55,95 @@ Deno.test("registerEncoder() refuses an encoder that does not say which of anoth
     'expected stem "cifar" of the encoder "mine_cifar", found "imagenet"',
   );
   assertEquals(encodersNamed("mine"), []);
+});
+
+Deno.test("registerEncoder() refuses what an encoder is with a stem unless it is called so, and that name is free", () => {
+  const usual = { ...findEncoder("resnet18"), cifar: undefined, cifarPad2: undefined };
+  const withCifar = (name: string, cifar: string) => () =>
+    registerEncoder({ ...usual, name, cifar: { ...usual, name: cifar, stem: "cifar" } });
+  for (const name of ["mine", "others_cifar"]) {
+    assertThrows(
+      withCifar("mine", name),
+      Error,
+      `expected the encoder that "mine" is with the stem "cifar" to be called "mine_cifar", found "${name}"`,
+    );
+  }
+  registerEncoder({ ...usual, name: "taken_cifar" });
+  assertThrows(withCifar("taken", "taken_cifar"), Error, 'there is already an encoder "taken_cifar"');
+  assertEquals([...encodersNamed("mine"), ...encodersNamed("taken")].map(({ name }) => name), [
+    "taken_cifar",
+  ]);
+  withCifar("small", "small_cifar")();
+  assertEquals(freshEncoder("small", "cifar", 32).name, "small_cifar");
+});
+
+Deno.test("registerEncoder() names the field that is missing or has a value that no encoder has", () => {
+  const { trace: _, ...untraced } = findEncoder("resnet18");
+  const usual = { ...untraced, cifar: undefined, cifarPad2: undefined, trace: findEncoder("resnet18").trace };
+  for (
+    const [field, value, message] of [
+      ["name", "mine/net", '`name` of the encoder "mine/net" to be letters, digits and the signs . _ + -'],
+      ["name", undefined, "`name` of an encoder to be letters, digits"],
+      ["family", undefined, '`family` of the encoder "mine" to be a text'],
+      [
+        "roles",
+        undefined,
+        '`roles` of the encoder "mine" to be an array of "teacher", "student", found undefined',
+      ],
+      ["roles", ["pupil"], 'found [ "pupil" ]'],
+      ["ssl", "mocov9", '`ssl` of the encoder "mine" to be one of "moco", "simclr", '],
+      [
+        "head",
+        "mlp3",
+        '`head` of the encoder "mine" to be one of "none", "linear", "mlp", "mlp_bn", found "mlp3"',
+      ],
+      ["features", 1.5, '`features` of the encoder "mine" to be the length of its feature'],
+      ["trace", undefined, '`trace` of the encoder "mine" to be a function, found undefined'],
+    ] as const
+  ) {
+    const wrong = { ...usual, name: "mine", [field]: value } as Encoder;
+    assertThrows(() => registerEncoder(wrong), Error, message);
+  }
+  assertEquals(encodersNamed("mine"), []);
+});
+
+Deno.test("an encoder whose trace returns a promise, or lacks an output, is refused by its name", () => {
+  const resnet = findEncoder("resnet18");
+  const traced = (trace: unknown) =>
+    summarize({ ...resnet, name: "mine", trace } as Encoder, usualHead(resnet));
+  for (
+    const [trace, message] of [
+      [
+        async (...given: Parameters<Encoder["trace"]>) =>
+          await Promise.reject(new Error(String(given.length))),
+        "a promise; make it a function that is not async",
+      ],
+      [() => undefined, "no feature; return { feature, embedding }, two tensors [n, 1, 1, length]"],
+      [
+        (...given: Parameters<Encoder["trace"]>) => ({ feature: resnet.trace(...given).feature }),
+        "no embedding; return",
+      ],
+    ] as const
+  ) {
+    assertThrows(() => traced(trace), UserError, `\`trace\` of the encoder "mine" returned ${message}`);
+  }
+});
+
+Deno.test("an encoder of large images alone is traced on such as it takes", () => {
+  const resnet = findEncoder("resnet18");
+  const large: Encoder = {
+    ...resnet,
+    name: "large",
+    smallest: 256,
+    trace(builder, images, head) {
+      requireSize(large, images.shape[1], images.shape[2]);
+      return resnet.trace(builder, images, head);
+    },
+  };
+  const head = usualHead(large);
+  assertEquals(partsOf(large, head).encoder.length, summarize(large, head).state.length);
+  assertEquals(stemOf(large), stemOf(resnet));
+  assertEquals(firstEntryOf(large, head)?.key, "conv1.weight");
 });
 
 Deno.test("students are chosen by their own names alone, teachers also by the original's", () => {
