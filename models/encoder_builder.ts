@@ -236,7 +236,8 @@ export class EncoderBuilder {
   /**
    * Makes a tensor of declared entries, or a constant of none. The label tells the tensors of an encoder apart: one of a label that
    * is there already is that one. So it must have all that the values depend on, such as the image's size, which small views have
-   * another of.
+   * another of. An encoder that is trained has one such tensor of a trained entry: what else depends on the entry is derived from it
+   * by an op, see `positionsOf` in `vit_layers.ts`.
    *
    * @throws {Error} where there is one of another shape
    */

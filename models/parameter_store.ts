@@ -127,13 +127,31 @@ function isConstant({ kind, fromDevice }: DeviceParameter): boolean {
   return kind === "running" && fromDevice === undefined;
 }
 
-/** Fails where a trained tensor could not be saved: a checkpoint has entries, and what is kept of a step is by entry. */
-function requireTrainable({ kind, tensor, keys, fromDevice }: DeviceParameter): void {
-  if (kind !== "parameter" || (keys.length === 1 && fromDevice !== undefined)) return;
-  throw new UserError(
-    `${tensor.label}: expected one key and fromDevice of a tensor that is trained, so that a checkpoint can hold it, found ` +
-      `the keys ${keys.join(", ")}${fromDevice === undefined ? " and no fromDevice" : ""}`,
-  );
+/**
+ * Fails where trained tensors could not be saved: a checkpoint has entries, and what is kept of a step is by entry. Two tensors of one
+ * would be trained apart.
+ */
+function requireTrainable(parameters: readonly DeviceParameter[]): void {
+  const tensors = new Map<string, Tensor>();
+  for (const { kind, tensor, keys, fromDevice } of parameters) {
+    if (kind !== "parameter") continue;
+    if (keys.length !== 1 || fromDevice === undefined) {
+      throw new UserError(
+        `${tensor.label}: expected one key and fromDevice of a tensor that is trained, so that a checkpoint can hold it, ` +
+          `found the keys ${keys.join(", ")}${fromDevice === undefined ? " and no fromDevice" : ""}`,
+      );
+    }
+    const other = tensors.get(keys[0]);
+    if (other !== undefined) {
+      throw new UserError(
+        `${tensor.label}: expected one trained tensor of ${
+          keys[0]
+        }, found another, ${other.label}: they would be trained ` +
+          "apart, and a checkpoint can hold one; make one, and derive the other from it by an op",
+      );
+    }
+    tensors.set(keys[0], tensor);
+  }
 }
 
 /** Parameters of one traced encoder on one device. */
@@ -150,7 +168,7 @@ export class ParameterStore implements Disposable {
    *
    * @param names of further arenas, each of the trained parameters' layout; they start from zeros
    * @param separatesDecay whether weights that decay and those that do not have segments of their own
-   * @throws {UserError} where there are further arenas, and a trained tensor is not one entry
+   * @throws {UserError} where there are further arenas, and a trained tensor is not one entry, or not its only one
    */
   constructor(
     gpu: Gpu,
@@ -160,7 +178,7 @@ export class ParameterStore implements Disposable {
   ) {
     this.#gpu = gpu;
     this.#parameters = parameters;
-    if (names.length > 0) parameters.forEach(requireTrainable);
+    if (names.length > 0) requireTrainable(parameters);
     const allocate = (name: string, segments: readonly number[]) =>
       this.#arenas.set(
         name,

@@ -1,4 +1,5 @@
 /** How each op of a frozen encoder is said in ONNX. To export an encoder with a new op: a rule here. */
+import { UserError } from "../../errors.ts";
 import { type Node, type Op, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { unpadRows } from "../../kernels/layout.ts";
 import { activate, type Activation } from "../../kernels/ops/activation/activation.ts";
@@ -26,10 +27,14 @@ function rule<Attributes>(op: Op<Attributes>, translate: Rule<Attributes>): void
 
 addTokenRules(rule);
 
-/** Adds what a node does to the translation. Throws an `Error` for an op that has no rule. */
+/** Adds what a node does to the translation. Throws a {@linkcode UserError} for an op that has no rule, such as a plugin's. */
 export function translateNode(t: OnnxTranslator, node: Node): void {
   const translate = RULES.get(node.op);
-  if (translate === undefined) throw new Error(`ONNX: no rule for op ${node.op.name}`);
+  if (translate === undefined) {
+    throw new UserError(
+      `ONNX: no rule for the op "${node.op.name}"; use another --format, which has the weights alone`,
+    );
+  }
   translate(t, node, node.attributes);
 }
 

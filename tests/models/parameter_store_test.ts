@@ -81,6 +81,23 @@ Deno.test("ParameterStore refuses to train what a checkpoint could not hold, and
     return Promise.resolve();
   }));
 
+Deno.test("ParameterStore refuses to train two tensors of one entry, and takes them frozen", () =>
+  withGpu((gpu) => {
+    const builder = new EncoderBuilder(new Graph(), "train");
+    builder.value("gain", [4], { draw: "constant", value: 1 });
+    const values = ([entry]: readonly ArrayLike<number>[]) => Float32Array.from(entry);
+    const made = { keys: ["gain"], toDevice: values, fromDevice: (device: Float32Array) => values([device]) };
+    for (const size of [8, 4]) builder.made(`gain for ${size} x ${size}`, [4], made);
+    const { message } = assertThrows(() => new ParameterStore(gpu, builder.parameters, ["m"]), UserError);
+    assertEquals(
+      message,
+      "gain for 4 x 4: expected one trained tensor of gain, found another, gain for 8 x 8: they would be trained apart, and a " +
+        "checkpoint can hold one; make one, and derive the other from it by an op",
+    );
+    using _ = new ParameterStore(gpu, builder.parameters);
+    return Promise.resolve();
+  }));
+
 Deno.test("initialize() draws as torchvision does, from seed and key alone", () => {
   const wanted = ["conv1.weight", "bn1.weight", "layer4.1.conv2.weight", "fc.0.weight"]; // all take a second
   const state = traceStudent().state.filter(({ key }) => wanted.includes(key));

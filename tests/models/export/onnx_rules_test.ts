@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertLess, assertThrows } from "@std/assert";
+import { UserError } from "../../../errors.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
-import type { Tensor } from "../../../kernels/graph.ts";
+import type { Op, Tensor } from "../../../kernels/graph.ts";
 import { padRows } from "../../../kernels/layout.ts";
 import { activate, type Activation } from "../../../kernels/ops/activation/activation.ts";
 import { attention } from "../../../kernels/ops/attention/attention.ts";
@@ -179,3 +180,26 @@ Deno.test("a model with tokens and without layer norms is of the operator set th
     assertLess(relativeError(found.data, expected), 1e-6);
     assertEquals([model.opsetImport, model.irVersion], [[{ domain: "", version: 15 }], 8]);
   }));
+
+Deno.test("an op without a rule, as a plugin may have, is refused by its name", () => {
+  const softsign: Op<Record<never, never>> = {
+    name: "softsign",
+    shape: ([x]) => [{ shape: x.shape }],
+    lower: () => {},
+  };
+  const encoder: Encoder = {
+    ...withActivation("relu"),
+    trace(b, images, head) {
+      const { feature } = withActivation("relu").trace(b, images, head);
+      return { feature, embedding: b.graph.apply(softsign, [feature], {}) };
+    },
+  };
+  const input = inputOf(encoder, { imageSize: SIZE });
+  const options = { encoder, head: HEAD, input, normalize: false };
+  assertThrows(
+    () => traceOnnxModel({ ...options, part: "encoder" }),
+    UserError,
+    'ONNX: no rule for the op "softsign"; use another --format, which has the weights alone',
+  );
+  traceOnnxModel({ ...options, part: "backbone" }); // it does not depend on the op
+});
