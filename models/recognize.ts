@@ -208,7 +208,7 @@ function readEncoders(tensors: Shapes, clues: EncoderClues): Encoder[] {
 /** Whether what is here are an encoder's tensors, which needs no head to give embeddings. */
 export function isHeadless(tensors: Shapes, clues: EncoderClues = {}): boolean {
   return findHead(tensors) === undefined &&
-    readEncoders(tensors, clues).some((encoder) =>
+    [...encodersOfAllStems(), ...readEncoders(tensors, clues)].some((encoder) =>
       encoder.head === "none" && fits(encoder, tensors, "encoder")
     );
 }

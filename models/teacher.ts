@@ -9,7 +9,7 @@ import { type EncoderClues, requireSameHeads, type Shapes } from "./encoder_fami
 import { cluesOf, fits, isHeadless, methodOf, recognizeEncoders } from "./recognize.ts";
 import { type Encoder, type FeatureKind, FEATURES, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
 import { chooseFeature, featureLeftOpen, withSavedFeature } from "./features.ts";
-import { encodersNamed, findEncoder, requireHeads } from "./registry.ts";
+import { encodersNamed, encodersOfAllStems, findEncoder, requireHeads } from "./registry.ts";
 
 /** Features of a teacher, `--feature` of a distillation. `pooled`: the usual one of its encoder. */
 export type TeacherFeature = "pooled" | FeatureKind;
@@ -145,13 +145,20 @@ function resolveHeadless(
   }
   if (ssl && ssl !== encoder.ssl) {
     throw new UserError(
-      `${path}: holds ${MARKS[encoder.ssl]}, as ${
-        SSL_TITLES[encoder.ssl]
-      }'s are, but --teacher-ssl is ${ssl}; use ` +
-        `--teacher-ssl ${encoder.ssl}, or leave it out`,
+      `${path}: holds ${
+        describeHeadless(encoder)
+      }, but --teacher-ssl is ${ssl}; use --teacher-ssl ${encoder.ssl}, or leave ` +
+        "it out",
     );
   }
   return { arch: encoder.name, ssl: encoder.ssl };
+}
+
+/** Says what an encoder without a head is; the marks of some methods are heads, which an encoder of a plugin has none of. */
+function describeHeadless({ name, ssl }: Encoder): string {
+  return encodersOfAllStems().some((encoder) => encoder.name === name)
+    ? `a ${name}, an encoder of ${SSL_TITLES[ssl]}'s`
+    : `${MARKS[ssl]}, as ${SSL_TITLES[ssl]}'s are`;
 }
 
 /** A teacher without a head that its encoder can have: `ssl` is what is said of its training, or what that head tells. */

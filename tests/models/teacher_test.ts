@@ -5,6 +5,7 @@ import { buildInput } from "../../models/checkpoint/saved_input.ts";
 import { torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { resolveTeacher, type TeacherRequest } from "../../models/teacher.ts";
+import { globalAveragePool, projectionHead, registerEncoder } from "../../parts.ts";
 import { referencePath } from "../reference.ts";
 import { type ShapeOptions, withShapes } from "./shape_checkpoint.ts";
 
@@ -180,4 +181,34 @@ Deno.test("resolveTeacher() wants a head, and an encoder that it knows", async (
     const path = referencePath(`checkpoints/${name}.zip.pth.tar`);
     assertStringIncludes(await messageOf(path, {}), "not of a known encoder");
   }
+});
+
+Deno.test("a plugin's encoder without a head is a teacher, and gives embeddings", async () => {
+  registerEncoder({
+    name: "headless_net",
+    family: "tests",
+    roles: ["teacher"],
+    ssl: "moco",
+    head: "none",
+    features: 8,
+    trace(b, images, head) {
+      const convolution = b.convolution("stem", { inputs: 3, outputs: 8, kernel: 5, stride: 4, padding: 2 });
+      const x = b.convolveAndNormalize(images, convolution, b.batchNorm("norm", 8), { activation: "relu" });
+      const feature = b.graph.apply(globalAveragePool, [x], {});
+      return { feature, embedding: projectionHead(b, "fc", 8, head)(feature) };
+    },
+  });
+  await withShapes("headless_net", {}, async (path) => {
+    for (const request of [{}, { arch: "headless_net" }, { ssl: "moco" }] as const) {
+      assertEquals(await resolveTeacher(path, request), { arch: "headless_net", ssl: "moco" });
+    }
+    assertStringIncludes(
+      await messageOf(path, { ssl: "simclr" }),
+      "holds a headless_net, an encoder of MoCo's, but --teacher-ssl is simclr; use --teacher-ssl moco, or leave it out",
+    );
+    for (const arch of [undefined, "headless_net"]) {
+      using source = await openEncoderSource(path, { arch, part: "encoder" });
+      assertEquals([source.encoder.name, source.head], ["headless_net", { kind: "none", dimension: 8 }]);
+    }
+  });
 });
