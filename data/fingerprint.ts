@@ -39,6 +39,11 @@ export function fingerprintRows(rows: Uint32Array<ArrayBuffer>): string {
   return createHash("sha256").update(rows).digest("hex");
 }
 
+/** SHA-256, hexadecimal, of texts without line feeds, in their order. */
+export function fingerprintTexts(texts: readonly string[]): string {
+  return createHash("sha256").update(texts.join("\n")).digest("hex");
+}
+
 /** SHA-256 of a file, hexadecimal: what `sha256sum` prints. */
 export async function fingerprintFile(path: string | URL): Promise<string> {
   using file = await Deno.open(path);

@@ -257,7 +257,7 @@ function requireFeatureOfHead(path: string, { feature }: Encoder, input: SavedIn
 }
 
 /** Fails where the encoder begins otherwise than the one that was saved: it has the same tensors, and gives other features. */
-function requireStem(path: string, encoder: Encoder, input: SavedInput | undefined): void {
+export function requireStem(path: string, encoder: Encoder, input: SavedInput | undefined): void {
   if (input?.stem === undefined) return;
   const own = stemOf(encoder);
   if (input.stem === own) return;

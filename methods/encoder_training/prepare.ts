@@ -16,6 +16,7 @@ import { groupOf } from "../../models/training_step.ts";
 import { describeFewVotes } from "../few_votes.ts";
 import { HELD_OUT, holdOut, warnOfSameImages } from "../held_out.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
+import { pluginTerms } from "../program_facts.ts";
 import { requireHalf } from "../require_half.ts";
 import { contentTerm, type RunIdentity } from "../terms.ts";
 import { type ClassifiedImages, countVote, type KnownAccuracy, sampleVote } from "./evaluations.ts";
@@ -134,6 +135,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
     contentTerm("data", "--data", images.fingerprint, "images"),
     ...inputs,
     ...settings,
+    ...await finish(pluginTerms(options)),
   ];
   const normalization = await finish(findNormalization(method, options));
   const identity = await finish(identifyRun(method, options, terms, emit));

@@ -11,6 +11,7 @@ import type { StateEntry } from "../../models/encoder_layers.ts";
 import { IMAGENET_NORMALIZATION, type Normalization, normalizationOf } from "../../models/images.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { sampleSize } from "../../models/encoder.ts";
+import { requireStem } from "../../models/encoder_source.ts";
 import { encoderByFlags } from "../../models/encoder_by_flags.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
 import type { NamedValues } from "../../actors/messages.ts";
@@ -188,6 +189,7 @@ export async function findStart<Options extends EncoderTrainingOptions>(
     ];
     throw fail(`holds a ${saved.arch}, but ${flags.arch} is ${encoder.arch}; use ${back.join(" ")}`);
   }
+  requireStem(resume, findEncoder(encoder.arch), saved.input);
   // Other shapes come of other settings, which the checkpoint may name.
   const misfit = (problem: string) => {
     const { terms: before } = readResumeState(saved.resume, fail);

@@ -14,6 +14,7 @@ import { requireOptimizer } from "../encoder_training/optimizer_state.ts";
 import { checkSameEpoch } from "../encoder_training/same_epoch.ts";
 import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
+import { pluginTerms } from "../program_facts.ts";
 import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
 import { type FinetuneProgress, readFinetuneCheckpoint, requireFiniteFinetune } from "./checkpoint.ts";
@@ -83,12 +84,15 @@ export async function prepareFinetune(
       } or more`,
     );
   }
-  const terms = await findTerms({ ...options, maxPixels: given.maxPixels }, data);
+  const terms = [
+    ...await findTerms({ ...options, maxPixels: given.maxPixels }, data),
+    ...await pluginTerms(options),
+  ];
   if (resume !== null) {
     using file = await openCheckpointFile(resume);
     const saved = readFinetuneCheckpoint(file).resume.terms;
     // What is only classified with may be other images.
-    const compared = evaluate ? terms.filter(({ name }) => name === "arch") : terms;
+    const compared = evaluate ? terms.filter(({ name }) => name === "arch" || name === "plugins") : terms;
     checkTerms(resume, saved, compared, options.resumeAnyway ?? false, emit);
     // Before later checkpoints are set aside. An evaluation needs no optimizer.
     if (!evaluate) await requireFiniteFinetune(file);

@@ -11,6 +11,7 @@ import { IMAGENET_NORMALIZATION } from "../../models/images.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
+import { pluginTerms } from "../program_facts.ts";
 import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
 import { findProbes, readLinearCheckpoint, type SavedLinear } from "./checkpoint.ts";
@@ -55,7 +56,10 @@ export async function prepareEvaluation(
   if (!evaluate && start.epoch >= epochs && !isUnfinished) {
     throw new NothingToDoError(resume, start.epoch, epochs);
   }
-  const terms = await findTerms({ ...options, maxPixels: given.maxPixels }, data);
+  const terms = [
+    ...await findTerms({ ...options, maxPixels: given.maxPixels }, data),
+    ...await pluginTerms(options),
+  ];
   if (resume !== null) await compareWithCheckpoint(options, classes, terms, emit);
   return { ...prepared, batchesPerEpoch, terms, start };
 }
@@ -73,7 +77,7 @@ async function findTerms(options: ResolvedOptions, data: LabelledData): Promise<
 }
 
 /** Names of the terms that say how a feature is computed. */
-const FEATURE_TERMS: readonly string[] = ["encoder", "mean", "std", "arch"];
+const FEATURE_TERMS: readonly string[] = ["encoder", "mean", "std", "arch", "plugins"];
 
 /**
  * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other images, but

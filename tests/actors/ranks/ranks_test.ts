@@ -294,7 +294,7 @@ Deno.test("ranks with another plugin file or optimizer do not begin, whatever th
   for (const error of await errorsOf(startRanks(options, 4, (rank) => changes[rank]))) {
     assertStringIncludes(
       (error as Error).message,
-      "the ranks do not do the same: rank 1 differs from rank 0 in the plugins' files (--plugin); " +
+      "the ranks do not do the same: rank 1 differs from rank 0 in code (--plugin); " +
         "rank 2 differs from rank 0 in --optimizer. Start all with",
     );
   }
