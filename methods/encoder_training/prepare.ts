@@ -25,7 +25,7 @@ import { openInitialCheckpoint } from "./initial_weights.ts";
 import type { EncoderMethod } from "./method.ts";
 import type { TrainedEncoder } from "./trained_encoder.ts";
 import type { EncoderTrainingOptions, OnAdapter } from "./options.ts";
-import { findNormalization, findStart, identifyRun } from "./start.ts";
+import { findNormalization, findStart, identifyRun, requireKnownHead } from "./start.ts";
 import type { Start } from "./training_pipeline.ts";
 
 /** The loss of a step. */
@@ -98,6 +98,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   signal?.throwIfAborted();
   const known = await withDecoding(given);
   const { epochs, batchSize, seed, accumulate } = known;
+  requireKnownHead(method.encoder(known));
   const { size: queue } = method.queue(known);
   if (known.amp) await requireHalf();
   const images = await finish(findImages(known, emit, signal));

@@ -1,15 +1,18 @@
 /** Where a training begins: fresh, or where a checkpoint left off; and whether that is a checkpoint of this run. */
 import { dirname } from "node:path";
+import { UserError } from "../../errors.ts";
 import { CheckpointError, type Fail } from "../../models/checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import { extraStepsOf, readResumeState, type RunOrigin } from "../../models/checkpoint/resume_state.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import { compareTerms, describeOtherRun, type Term } from "../../models/checkpoint/run_terms.ts";
+import { plainKey } from "../../models/checkpoint/state_dict.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import { IMAGENET_NORMALIZATION, type Normalization, normalizationOf } from "../../models/images.ts";
 import { initializeQueue } from "../../models/initialize.ts";
+import { findHead } from "../../models/heads.ts";
 import { sampleSize } from "../../models/encoder.ts";
 import { requireStem } from "../../models/encoder_source.ts";
 import { encoderByFlags } from "../../models/encoder_by_flags.ts";
@@ -77,6 +80,25 @@ export async function findNormalization<Options extends EncoderTrainingOptions>(
 function stateOf({ arch, head }: TrainedEncoder): readonly StateEntry[] {
   const encoder = findEncoder(arch);
   return summarize(encoder, head, sampleSize(encoder)).state;
+}
+
+/**
+ * Fails where the encoder has its head under names that {@linkcode findHead} does not know, as a plugin may: its checkpoints would
+ * be read as those of an encoder without a head.
+ *
+ * @throws {UserError}
+ */
+export function requireKnownHead(encoder: TrainedEncoder): void {
+  const { arch, head: { kind, dimension } } = encoder;
+  if (kind === "none") return;
+  const found = findHead(new Map(stateOf(encoder).map((entry) => [plainKey(entry.key), entry])));
+  if (found?.kind === kind && found.dimension === dimension) return;
+  throw new UserError(
+    `${arch}: expected a head of kind ${kind} and ${dimension} numbers under the name fc, by which checkpoints are read, found ` +
+      `${
+        found === undefined ? "none" : `one of kind ${found.kind} and ${found.dimension} numbers`
+      }; declare it with projectionHead(builder, "fc", features, head)`,
+  );
 }
 
 /**
