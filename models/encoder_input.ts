@@ -262,10 +262,11 @@ export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio"
   encoder: Encoder,
   views: Views,
   saved: SavedInput = {},
-): Views & SavedInput {
+): Views & SavedInput & { arch: string } {
   const { mean, deviation } = IMAGENET_NORMALIZATION;
   const { heads, feature = "cls" } = encoder;
   return {
+    arch: encoder.name,
     ...views,
     mean: saved.mean ?? mean,
     std: saved.std ?? deviation,

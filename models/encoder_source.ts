@@ -118,7 +118,7 @@ export async function openEncoderSource(
     // The checkpoint's own words, its epoch too, are about the student.
     const epoch = which === "teacher" ? undefined : state.epoch;
     const [prefix, left] = which === "teacher" ? ["teacher.", state.prefix] : [state.prefix, undefined];
-    const said = which === "teacher" ? undefined : state.arch;
+    const said = which === "teacher" ? state.teacherArch : state.arch;
     const { config, likelyStem, likelyInput } = state;
     const input = which === "teacher" ? state.teacherInput : state.input ?? likelyInput;
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;

@@ -180,7 +180,7 @@ async function describeEncoders(
     if (weights !== undefined || !(error instanceof CheckpointError)) throw error;
     return { encoders: [], noEncoder: error.message.slice(error.path.length + 2) };
   }
-  const { framework, prefix, arch, epoch, input, inputIsOfRun, teacherInput, others } = state;
+  const { framework, prefix, arch, epoch, input, inputIsOfRun, teacherInput, teacherArch, others } = state;
   const note = describePlace(state);
   const describeWith = async (
     name: string,
@@ -191,10 +191,10 @@ async function describeEncoders(
     return describeEncoder(name.replace(/\.$/, ""), tensors, cluesOf({ ...said, fixedPositions }, { heads }));
   };
   const main = await describeWith(prefix, state.tensors, { ...state, config: await configOf(state) });
-  // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
+  // MoCo's momentum encoder is of the same kind.
   const named = ([
     ["encoder_k", { arch, input }],
-    ["teacher", { input: teacherInput }],
+    ["teacher", { arch: teacherArch, input: teacherInput }],
   ] as const).flatMap(([name, said]) => {
     const tensors = encoderBeside(state, name);
     return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, said)];

@@ -181,7 +181,7 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
   const said = describeFile(file);
   // What a run's file says is about its student, and has words of their own about the teacher beside it.
   const ofTeacher = isUnder(prefix, "teacher") && said.teacherInput !== undefined
-    ? { arch: undefined, epoch: undefined, input: said.teacherInput }
+    ? { arch: said.teacherArch, epoch: undefined, input: said.teacherInput }
     : {};
   return {
     ...said,

@@ -19,6 +19,8 @@ export type ByChannel = readonly [number, number, number];
 
 /** What is known of an encoder's images. Whoever writes the entry by hand may leave any of it out. */
 export interface SavedInput {
+  /** Name of the encoder, which its tensors do not tell where another one has the same. */
+  readonly arch?: string;
   /** Height and width of a view, in pixels. */
   readonly imageSize?: number;
   /** Side of a view over the shorter side of the resized image that it is cut from, in an evaluation. */
@@ -58,10 +60,11 @@ export const RESIZE_RULES = {
 
 /** The value to keep in a checkpoint. */
 export function buildInput(
-  { imageSize, cropRatio, interpolation, mean, std, stem, heads, feature, isClassifier }: SavedInput,
+  { arch, imageSize, cropRatio, interpolation, mean, std, stem, heads, feature, isClassifier }: SavedInput,
 ): TorchDict {
   const floats = (values: ByChannel) => values.map((value) => new PyFloat(value));
   return torchDict([
+    ...arch === undefined ? [] : [["arch", arch] as const],
     ...imageSize === undefined ? [] : [["image_size", imageSize] as const],
     ...cropRatio === undefined ? [] : [["crop_ratio", new PyFloat(cropRatio)] as const],
     ...interpolation === undefined ? [] : [["interpolation", interpolation] as const],
@@ -175,7 +178,10 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
     (value) => FEATURES.some((kind) => kind === value),
   );
   const isClassifier = read<boolean>("classifier", "true or false", (value) => typeof value === "boolean");
+  const isText = (value: TorchValue) => typeof value === "string";
+  const arch = read<string>("arch", "a string", isText);
   return {
+    ...arch !== undefined && { arch },
     imageSize: read(
       "image_size",
       `a whole number from ${min} to ${max}`,
@@ -193,7 +199,7 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
     std: read("std", "three finite numbers above 0", (value) => isChannels(value, (item) => item > 0)) as
       | ByChannel
       | undefined,
-    stem: read("stem", "a string", (value) => typeof value === "string"),
+    stem: read("stem", "a string", isText),
     ...heads !== undefined && { heads },
     ...feature !== undefined && { feature },
     ...isClassifier !== undefined && { isClassifier },

@@ -35,6 +35,8 @@ export interface StateDict extends Disposable {
   readonly input?: SavedInput;
   /** Likewise of those of a `teacher` beside it. */
   readonly teacherInput?: SavedInput;
+  /** Name of the encoder of a `teacher` beside it, where the file says so. */
+  readonly teacherArch?: string;
   /** Whether that is what the run that wrote it took, in a file of before such a word. */
   readonly inputIsOfRun: boolean;
   /**
@@ -170,26 +172,36 @@ export function describeFile(
 ): Omit<StateDict, "framework" | "tensors" | "prefix" | "beside"> {
   const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
   const epoch = root.get("epoch");
-  const arch = root.get("arch");
   const settings = root.get("hyper_parameters");
   const maxPool = settings instanceof Map ? settings.get("maxpool1") : undefined;
   const attribute = weights instanceof OrderedDict ? weights.input : undefined;
   const fail = (problem: string) => new CheckpointError(file.path, problem);
   const own = readInput(INPUT_KEY, root.get(INPUT_KEY) ?? attribute, fail);
+  const arch = root.get("arch") ?? own?.arch;
   const ofRun = own === undefined ? readInputOfRun(root.get("seed_resume"), fail) : undefined;
+  const teacherInput = readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail) ?? ofRun;
+  const teacherArch = teacherInput?.arch ?? teacherArchOfRun(root.get("seed_resume"));
   return {
     ...(typeof epoch === "number" && { epoch }),
     ...(typeof arch === "string" && { arch }),
     ...(typeof maxPool === "boolean" && { maxPool }),
     input: own ?? ofRun,
     inputIsOfRun: ofRun !== undefined,
-    teacherInput: readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail) ?? ofRun,
+    teacherInput,
+    ...teacherArch !== undefined && { teacherArch },
     isOurs: OURS.some((key) => root.has(key)),
     isClassifier: own?.isClassifier ?? root.has(BEST_ACCURACY),
     file,
     close: () => file.close(),
     [Symbol.dispose]: () => file.close(),
   };
+}
+
+/** Name of the teacher's encoder, which files of before it was beside the teacher's input say among their terms. */
+function teacherArchOfRun(state: TorchValue | undefined): string | undefined {
+  const terms = state instanceof Map ? state.get("terms") : undefined;
+  const arch = terms instanceof Map ? terms.get("teacher_arch") : undefined;
+  return typeof arch === "string" ? arch : undefined;
 }
 
 /**

@@ -97,7 +97,8 @@ export function traceOnnxModel(options: OnnxModelOptions): TracedOnnxModel {
   for (const [name, tensor] of Object.entries(outputs)) translator.output(tensor, name);
 
   const { opset, ir } = versionOf(translator);
-  const metadata = { encoder: encoder.name, part, channels: "RGB", ...inputTexts(input) };
+  const { arch: _, ...ofImages } = input; // it is `encoder` here
+  const metadata = { encoder: encoder.name, part, channels: "RGB", ...inputTexts(ofImages) };
   return {
     model: {
       irVersion: ir,

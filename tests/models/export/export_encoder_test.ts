@@ -6,11 +6,18 @@ import { UserError } from "../../../errors.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { writeSafetensors } from "../../../models/checkpoint/safetensors.ts";
-import { TensorValue } from "../../../models/checkpoint/torch_value.ts";
+import { buildInput } from "../../../models/checkpoint/saved_input.ts";
+import { TensorValue, torchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import type { EncoderRole } from "../../../models/encoder.ts";
+import { inputOf } from "../../../models/encoder_input.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { EXPORT_FORMATS, exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
+import { inspectCheckpoint } from "../../../models/inspect.ts";
+import { findEncoder } from "../../../models/registry.ts";
+import { globalAveragePool, projectionHead, registerEncoder } from "../../../parts.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
+import { writeShapes } from "../shape_checkpoint.ts";
 import { assertSameTensors, formulaTensors, isHead, named, writeMoco } from "./fixtures.ts";
 
 /** An encoder of few numbers. */
@@ -40,6 +47,7 @@ for (const format of EXPORT_FORMATS.filter((format) => format !== "onnx")) {
         head: undefined,
         leftOut: [],
         input: {
+          arch: "resnet18",
           imageSize: 64,
           cropRatio: 224 / 256,
           interpolation: "bilinear",
@@ -319,5 +327,58 @@ Deno.test("exportEncoder() overwrites no file of a checkpoint of several, and na
       assertEquals(files, [`${folder}/model_${SMALL}_backbone.pth`]);
     }
     assertEquals(shards.map((shard) => Deno.readFileSync(shard)), before);
+  });
+});
+
+Deno.test("of encoders with the same tensors an export names its own, and a distillation that of its teacher", async () => {
+  for (const activation of ["relu", "swish"] as const) {
+    registerEncoder({
+      name: `twin_${activation}`,
+      family: "tests",
+      roles: ["student", "teacher"],
+      ssl: "moco",
+      head: "linear",
+      features: 8,
+      trace(b, images, head) {
+        const stem = b.convolution("stem", { inputs: 3, outputs: 8, kernel: 5, stride: 4, padding: 2 });
+        const x = b.convolveAndNormalize(images, stem, b.batchNorm("norm", 8), { activation });
+        const feature = b.graph.apply(globalAveragePool, [x], {});
+        return { feature, embedding: projectionHead(b, "fc", 8, head)(feature) };
+      },
+    });
+  }
+  const nameOf = async (path: string, choice: { which?: EncoderRole; weights?: string } = {}) => {
+    using source = await openEncoderSource(path, { ...choice, part: "backbone" });
+    return source.encoder.name;
+  };
+  await withFolder(async (folder) => {
+    for (const arch of ["twin_relu", "twin_swish"]) {
+      const checkpoint = `${folder}/plain.pth`;
+      await writeShapes(checkpoint, arch);
+      assertEquals(await nameOf(checkpoint), "twin_relu"); // the first, as nothing says which
+      for (const format of ["pth", "safetensors"] as const) {
+        for (const part of ["backbone", "encoder"] as const) {
+          const output = `${folder}/${arch}_${part}.${format}`;
+          await exportEncoder({ ...DEFAULTS, checkpoint, arch, format, part, output, names: "plain" });
+          assertEquals(await nameOf(output), arch);
+        }
+      }
+
+      const ofRun = torchDict([["terms", torchDict([["teacher_arch", arch], ["image_size", 32]])]]);
+      const ofTeacher = buildInput(inputOf(findEncoder(arch), { imageSize: 32 }));
+      for (const entry of [["seed_resume", ofRun], ["seed_teacher_input", ofTeacher]] as const) {
+        const distillation = `${folder}/distillation.pth.tar`;
+        await writeShapes(distillation, arch, {
+          prefix: "module.teacher.",
+          more: { "module.student.conv1.weight": [64, 3, 7, 7] },
+          wrap: (dict) => torchDict([["state_dict", dict], entry]),
+        });
+        for (const choice of [{ which: "teacher" }, { weights: "module.teacher" }] as const) {
+          assertEquals(await nameOf(distillation, choice), arch);
+        }
+        const { encoders } = await inspectCheckpoint(distillation);
+        assertEquals(encoders.find(({ name }) => name === "teacher")?.recognized[0], arch);
+      }
+    }
   });
 });
