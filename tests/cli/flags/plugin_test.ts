@@ -107,12 +107,14 @@ Deno.test("a plugin's bug is called the plugin's, and ends a run at the second s
   const plugin = join(folder.path, "faulty.ts");
   Deno.writeTextFileSync(
     plugin,
-    `import { mean, registerEncoder, registerLoss } from "@seed/distillation/parts";
+    `import { globalAveragePool, mean, projectionHead, registerEncoder, registerLoss } from "@seed/distillation/parts";
 registerEncoder({
   ...{ name: "faulty", family: "x", roles: ["student"], ssl: "moco", head: "mlp", features: 16 },
-  trace(builder) {
-    builder.convolution("stem", { inputs: 3, outputs: 16, kernel: 4, stride: 4 });
-    throw new RangeError("my encoder is wrong");
+  trace(builder, images, head) {
+    const stem = builder.convolution("stem", { inputs: 3, outputs: 16, kernel: 4, stride: 4 });
+    if (images.shape[0] > 1) throw new RangeError("my encoder is wrong"); // not where its layers are looked at
+    const feature = builder.graph.apply(globalAveragePool, [builder.convolve(images, stem)], {});
+    return { feature, embedding: projectionHead(builder, "fc", 16, head)(feature) };
   },
 });
 const flat = { name: "flat", shape: ([x]) => [{ shape: x.shape }], lower() {} };
