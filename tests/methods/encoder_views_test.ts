@@ -28,7 +28,7 @@ import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 const IMAGENET = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 /** What files of a `tiny_convnet` say whose views are 16 pixels wide and not cut. */
 const TINY: object = {
-  ...{ imageSize: 16, cropRatio: 1, interpolation: "bilinear" },
+  ...{ arch: "tiny_convnet", imageSize: 16, cropRatio: 1, interpolation: "bilinear" },
   ...IMAGENET,
   stem: "conv 3x3/2",
 };
