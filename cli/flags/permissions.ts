@@ -5,6 +5,7 @@
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { isNpmPackage, NPM_SOURCE } from "../../data/convert/npm_package.ts";
+import { isThere } from "../../data/require_new.ts";
 import {
   checkpointAt,
   dataAt,
@@ -33,6 +34,7 @@ import { parseLinclsFlags } from "./lincls_flags.ts";
 import { callersFolder } from "./paths.ts";
 import { loadPlugin, pluginOf, pluginOption } from "./plugin.ts";
 import { parsePretrainFlagsOf } from "./inputs.ts";
+import { checkpointsOfArch, parsePretrainFlags } from "./pretrain_flags.ts";
 import { parseTsvFlags } from "./tsv_flags.ts";
 import { parseUiFlags, usualOutput } from "./ui_flags.ts";
 
@@ -74,7 +76,13 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs |
     return { ...needs, devices: DISTILLATION.devices };
   },
   async pretrain(args, folder) {
-    const command = running(await parsePretrainFlagsOf(args, { encoders: encoderNames(), folder }));
+    const context = { encoders: encoderNames(), folder };
+    const { pretrained } = checkpointsOfArch(args, context) ?? {};
+    // Other commands' files need not be there yet either.
+    const isKnown = pretrained === undefined || await isThere(pretrained);
+    const command = running(
+      isKnown ? await parsePretrainFlagsOf(args, context) : parsePretrainFlags(args, context),
+    );
     return trainingCommand(args, command, command.options.pretrained);
   },
   lincls(args, folder) {
