@@ -723,7 +723,10 @@ const DATA: readonly Mutant[] = [
     "",
     ["data/tsv_test.ts"],
   ),
-  mutant("data/tsv.ts", "!(label <= largest!)", "!(label >= largest!)", ["data/tsv_test.ts"]),
+  mutant("data/collect_labels.ts", "row < end; row++", "row < end - 1; row++", ["data/tsv_test.ts"]),
+  mutant("methods/labelled_data.ts", "Math.max(most, label), -1", "Math.min(most, label), 1", [
+    "methods/labelled_data_test.ts",
+  ]),
   mutant("data/line_index.ts", "i = atLineStart ? end + 1 : read;", "i = atLineStart ? end + 2 : read;", [
     "data/line_index_test.ts",
   ]),
