@@ -11,6 +11,7 @@ import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { inspectCheckpoint } from "../../models/inspect.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { RunFolder } from "../actors/small_run.ts";
+import { IS_LONG } from "../long.ts";
 import { referencePath } from "../reference.ts";
 import { vitTest } from "../vit_files.ts";
 
@@ -131,7 +132,9 @@ vitTest(
 );
 
 // What docs/tutorial.md does in its section on vision transformers, in two steps of each run.
-Deno.test("a vit_tiny is pretrained or taught by a ResNet, and teaches a mobilenetv3_small", async () => {
+Deno.test("a vit_tiny is pretrained or taught by a ResNet, and teaches a mobilenetv3_small", {
+  ignore: !IS_LONG, // its kernels take 20 s to compile; smaller ones of its kind are trained in vit_student_test.ts
+}, async () => {
   using folder = new RunFolder(8, 4);
   const run = (name: string, distilled: string, studentArch: string) => {
     const { teacherArch: _, teacherSsl: __, dim: ___, ...options } = folder.options(name, {
