@@ -62,8 +62,9 @@ async function resolvePretrainInput(
   const defaults = isSample ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   requireImagesReader(input);
   requireSaveInterval(input.saveEvery);
-  const { pretrained } = input;
-  const { arch = pretrained ? await readArch(pretrained) : defaults.arch } = input;
+  const { pretrained, resume } = input;
+  // A run that goes on does not need the checkpoint that it began with.
+  const { arch = pretrained ? await readArch(resume ?? pretrained) : defaults.arch } = input;
   const imageSize = askedSize(arch, input.imageSize) ?? defaults.imageSize;
   const encoder = freshEncoder(arch, stem, imageSize);
   const resolved = {

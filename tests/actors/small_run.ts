@@ -116,6 +116,13 @@ export async function withInput(checkpoint: string, path: string, input: SavedIn
   return path;
 }
 
+/** Writes a TSV file once more beside itself, with label 1 in every row, and returns its path. */
+export function withOneClass(path: string): string {
+  const one = path.replace(/\.tsv$/, "_of_one_class.tsv");
+  Deno.writeTextFileSync(one, Deno.readTextFileSync(path).replace(/\t\d+\t/g, "\t1\t"));
+  return one;
+}
+
 /** SHA-256 of a file: runs that do the same write the same bytes. */
 export async function digestFile(path: string): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(path))).toHex();

@@ -22,7 +22,13 @@ import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { hear } from "../actors/hear.ts";
 import { type DrawnTeacher, drawTeacher } from "../actors/drawn_teacher.ts";
-import { RunFolder, sampleRows as firstRows, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
+import {
+  RunFolder,
+  sampleRows as firstRows,
+  TINY_ENCODER,
+  TINY_TEACHER,
+  withOneClass,
+} from "../actors/small_run.ts";
 
 const SIZE = 24;
 /** Of a student whose teacher has another one. */
@@ -182,11 +188,7 @@ Deno.test("kNN warns where the images that vote are those that are classified, o
   const copy = join(folder.path, "copy.tsv");
   Deno.copyFileSync(train, copy);
   assertEquals(await evaluate(copy), [found.replace(link, copy)]);
-  const [ones, tests] = [train, test].map((path, i) => {
-    const one = join(folder.path, `ones${i}.tsv`);
-    Deno.writeTextFileSync(one, Deno.readTextFileSync(path).replace(/\t\d+\t/g, "\t1\t"));
-    return one;
-  });
+  const [ones, tests] = [train, test].map(withOneClass);
   assertEquals(await evaluate(tests, ones), [
     `${ones}: all images are of class 1, and so is every prediction: the accuracy says nothing. ` +
     "Use images of two classes or more",

@@ -5,7 +5,7 @@ import { TsvFile } from "../../data/tsv.ts";
 import { findLabelledData } from "../../methods/labelled_data.ts";
 import { finetune, knn, linearProbe } from "../../mod.ts";
 import { hear } from "../actors/hear.ts";
-import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER, withOneClass } from "../actors/small_run.ts";
 
 Deno.test("findLabelledData() counts the chosen images of more classes than a call takes arguments", async () => {
   const folder = Deno.makeTempDirSync({ prefix: "seed-classes-" });
@@ -116,11 +116,7 @@ Deno.test("findLabelledData() warns of test images that are those to learn from,
   assertEquals(await warningsOf(data, testData), []);
   assertEquals(await warningsOf(data, data, true), []);
 
-  const [ones, tests] = [data, testData].map((path, i) => {
-    const one = join(folder.path, `ones${i}.tsv`);
-    Deno.writeTextFileSync(one, Deno.readTextFileSync(path).replace(/\t\d+\t/g, "\t1\t"));
-    return one;
-  });
+  const [ones, tests] = [data, testData].map(withOneClass);
   assertEquals(await warningsOf(ones, tests), [
     `${ones}: all images are of class 1, and so is every prediction: the accuracy says nothing. ` +
     "Use images of two classes or more",

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { moco } from "../../../methods/moco/mod.ts";
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { parsePretrainFlagsOf } from "../../../cli/flags/inputs.ts";
@@ -155,6 +156,16 @@ Deno.test("pretrain --pretrained takes the feature that the checkpoint says, and
   const resumed = await run("out", "--resume", "auto", "--limit-steps", "1");
   assertEquals([resumed.code, resumed.stderr], [0, ""]);
   assertStringIncludes(resumed.stdout, "encoder   tiny_convnet, resumed from ");
+  const resume = join(folder.path, "out", "checkpoint_0000.pth.tar");
+  const input = {
+    data: folder.data,
+    output: folder.path,
+    pretrained: drawn,
+    resume,
+    batchSize: 8,
+    mocoK: 16,
+  };
+  assertEquals((await moco.resolve(input, () => {})).arch, "tiny_convnet"); // as of a program
   const gone = await run("other", "--resume", "auto");
   assertEquals(gone.code, 1);
   assertMatch(gone.stderr, /^error: --pretrained: .*drawn\.pth\.tar does not exist/);
