@@ -80,6 +80,8 @@ export class Actor<P extends Protocol<P>> {
   #nextId = 0;
   #isDraining = false;
   #stopping?: Promise<void>;
+  /** What it said that it crashed of. */
+  #crash?: Crash;
   #hasEnded = false;
 
   /** Made by `ActorSystem.spawn()`. */
@@ -140,6 +142,7 @@ export class Actor<P extends Protocol<P>> {
    * Handles all messages already sent, refuses new ones, and then calls the actor's `drain` hook. The actor still
    * answers urgent messages until it is stopped.
    *
+   * @throws {ActorCrash} the actor crashed
    * @throws {ActorStopped} if the actor ended before that
    */
   async drain(): Promise<void> {
@@ -226,6 +229,7 @@ export class Actor<P extends Protocol<P>> {
         this.#events.onTrace(report.spans);
         break;
       case "crashed":
+        this.#crash = report.crash;
         this.#events.onCrash(report.crash);
         break;
       case "stopped":
@@ -243,8 +247,8 @@ export class Actor<P extends Protocol<P>> {
     this.#end(false, new ActorCrash(crash));
   }
 
-  /** @param reason what to reject with whatever still waits */
-  #end(wasTerminated: boolean, reason = this.#events.endReason(), stats?: ActorStats): void {
+  /** @param reason what to reject with whatever still waits: the same that the actor itself tells its senders, who may hear of it later */
+  #end(wasTerminated: boolean, reason = this.#endReason(), stats?: ActorStats): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     clearTimeout(this.#startTimer);
@@ -255,6 +259,10 @@ export class Actor<P extends Protocol<P>> {
     loseIncarnation(this.#endpoint, this.#incarnation, reason);
     this.#events.onEnd(wasTerminated);
     this.#ended.resolve(stats);
+  }
+
+  #endReason(): EndReason {
+    return this.#crash === undefined ? this.#events.endReason() : new ActorCrash(this.#crash);
   }
 
   #post(control: Control, transfer: Transferable[] = []): void {

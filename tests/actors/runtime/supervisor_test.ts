@@ -84,6 +84,20 @@ Deno.test("Supervisor.retry() asks the next incarnation where one ends without a
     assertEquals(answers.slice(0, 2), [3, 3]);
   }));
 
+Deno.test("who waits for an actor that crashes hears of the crash, on whichever way the news is first", () =>
+  withSystem(async (system) => {
+    const supervisor = system.supervise({ strategy: "one-for-one" });
+    const actor = supervisor.spawn<typeof mortal>("a", fixture("mortal.ts"), () => ({ incarnation: 1 }));
+    const first = actor.actor;
+    await first.ready;
+    // These come with the thread's own report, an ask's news with a message port: which of the two is first is not known.
+    const drained = assertRejects(() => first.drain(), ActorCrash, "incarnation 1 is over");
+    first.crash(new TypeError("incarnation 1 is over"));
+    await drained;
+    await first.ended;
+    await assertRejects(() => first.ref.ask("hold"), ActorCrash, "incarnation 1 is over");
+  }));
+
 Deno.test("a supervisor that restarts too often gives up, and the run ends with the last crash", async () => {
   const { restarts, ...hooks } = noteRestarts();
   const error = await assertRejects(() =>
