@@ -77,6 +77,7 @@ const JOBS: Record<string, string> = {
   DENO_JOBS: Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 1),
 };
 
+Deno.env.delete("SEED_NOHUP"); // a SIGHUP that a test sends is meant, also where nohup started all of this
 const scratch = Deno.makeTempDirSync({ prefix: "seed_tests_" });
 const [report, skippedFile] = ["report.xml", "skipped.jsonl"].map((name) => join(scratch, name));
 Deno.writeTextFileSync(skippedFile, "");
