@@ -71,6 +71,7 @@ const OTHER_FORMATS: readonly [name: string, offset: number, bytes: string][] = 
   ["an icon (ICO)", 0, "\0\0\x01\0"],
   ["a Photoshop file", 0, "8BPS"],
   ["a PDF file", 0, "%PDF"],
+  ["a PNG image as Xcode makes it for iPhones (CgBI)", 12, "CgBI"],
   ["a zip archive", 0, "PK\x03\x04"],
   ["a gzip-compressed file", 0, "\x1f\x8b"],
   ["a Git LFS pointer", 0, "version https://git-lfs"],
@@ -85,7 +86,7 @@ function startsWith(bytes: Uint8Array, text: string, offset = 0): boolean {
 export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (startsWith(bytes, "\xff\xd8\xff")) return { format: "JPEG", ...readFrame(view) };
-  if (startsWith(bytes, "\x89PNG")) {
+  if (startsWith(bytes, "\x89PNG") && !startsWith(bytes, "CgBI", 12)) {
     if (bytes.length < 26) return { format: "PNG", width: 0, height: 0 };
     const [depth, colourType] = bytes.subarray(24, 26);
     return { format: "PNG", width: view.getUint32(16), height: view.getUint32(20), depth, colourType };
@@ -126,6 +127,9 @@ export function describeOtherFormat(bytes: Uint8Array): string {
   if (known !== undefined) {
     const [name] = known;
     if (name.includes("LFS")) return `${name}${size}; get the file with \`git lfs pull\``;
+    if (name.includes("CgBI")) {
+      return `${name}${size}, which is not supported; convert it with Xcode's \`pngcrush -revert-iphone-optimizations\``;
+    }
     return name + size + (/image|icon|Photoshop/.test(name) ? advice : "");
   }
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, 1024)).replace(/^(\xef\xbb\xbf)?\s*/, "");

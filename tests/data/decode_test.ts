@@ -136,6 +136,10 @@ Deno.test("decodeImage() refuses other formats by their names", async () => {
       [box("avif"), "an AVIF image of 16 bytes, which is not supported; convert it to PNG first"],
       [box("heic"), "a HEIC image of 16 bytes, which is not supported; convert it to PNG first"],
       [box("mif1"), "a HEIC or AVIF image"],
+      [
+        "\x89PNG\r\n\x1a\n\0\0\0\x04CgBI\x50\0\x20\x02\0\0\0\0\0\0\0\rIHDR",
+        "a PNG image as Xcode makes it for iPhones (CgBI) of 32 bytes, which is not supported; convert it with Xcode's",
+      ],
       [box("isom"), "a video"],
       [
         "version https://git-lfs.github.com/spec/v1\noid",
