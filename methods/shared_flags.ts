@@ -384,7 +384,7 @@ export const LR_PER_STEP_NOTE = "default: off; with AdamW: on, off for the bundl
 
 /** Adds to a note of `--help` what the default is with AdamW, and for the bundled images where that is another one. */
 export function withAdamW(note: string, value: number, bundled = value): string {
-  return `${note}; with AdamW: ${value}${bundled === value ? "" : ` and ${bundled}`}`;
+  return `${note}; with AdamW: ${value}${bundled === value ? "" : `, bundled ${bundled}`}`;
 }
 
 const BY_LAUNCHER = "mpirun or srun starts the ranks (docs/scaling.md)";

@@ -7,7 +7,7 @@ import { chooseLabelledViews, type LabelledInput } from "../../methods/labelled_
 import { readArch } from "../../methods/encoder_training/initial_weights.ts";
 import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { testDataOf } from "../../methods/held_out.ts";
-import { FINETUNE_ADAMW, type FinetuneOptions } from "../../methods/finetune/options.ts";
+import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
@@ -38,7 +38,7 @@ import {
   type PretrainFlagsContext,
   type PretrainRequest,
 } from "./pretrain_flags.ts";
-import { NO_MOMENTUM } from "./run_flags.ts";
+import { NO_MOMENTUM, warningsOfWarmup } from "./run_flags.ts";
 
 /** Says which heads are not used. */
 function noteOtherHeads(path: string, source: EncoderSource): void {
@@ -285,7 +285,7 @@ export async function checkFinetuneInputs(
   request: FinetuneRequest,
   { warnings }: { warnings?: string[] } = {},
 ): Promise<FinetuneOptions> {
-  const { stem, heads, feature, asked, ...rest } = request;
+  const { stem, heads, feature, asked, ofAdamW, ...rest } = request;
   const { data, resume, pretrained, arch, which, weights } = rest;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
@@ -299,9 +299,11 @@ export async function checkFinetuneInputs(
   const chosen = isFresh ? { heads, feature, which, weights } : {};
   const choice = { arch: arch ?? undefined, stem, ...chosen };
   const found = await resolveEncoder(path, choice, rest, images, isFresh);
-  const options = withOptimizer({ ...resolved, ...found }, findEncoder(found.arch), asked, FINETUNE_ADAMW);
+  const options = withOptimizer({ ...resolved, ...found }, findEncoder(found.arch), asked, ofAdamW);
   // Where --optimizer is given, this was said when the flags were read.
-  const isChosen = asked.optimizer === undefined && options.optimizer === "adamw";
-  if (isChosen && asked.momentum !== undefined) warnings?.push(NO_MOMENTUM);
+  if (asked.optimizer === undefined) {
+    if (options.optimizer === "adamw" && asked.momentum !== undefined) warnings?.push(NO_MOMENTUM);
+    warnings?.push(...warningsOfWarmup(asked.warmupEpochs, options));
+  }
   return options;
 }

@@ -10,7 +10,9 @@ import {
   LINEAR_ONLY,
 } from "../../methods/finetune/flags.ts";
 import {
+  FINETUNE_ADAMW,
   FINETUNE_DEFAULTS,
+  FINETUNE_SAMPLE_ADAMW,
   FINETUNE_SAMPLE_DEFAULTS,
   type FinetuneOptions,
 } from "../../methods/finetune/options.ts";
@@ -101,11 +103,14 @@ export type LinclsRequest = Omit<RequestOf<LinearOptions>, "lr"> & {
 export type FinetuneRequest = RequestOf<FinetuneOptions> & {
   /** What was not left to a default of the settings that follow from the optimizer, which the encoder decides on. */
   asked: Partial<FinetuneOptions>;
+  /** Defaults with AdamW. */
+  ofAdamW: Partial<FinetuneOptions>;
 };
 
 function ofOptimizer(given: Partial<FinetuneOptions>): Partial<FinetuneOptions> {
-  const { optimizer, dropPath, lr, lrLastLayer, momentum, weightDecay } = given;
-  const asked = Object.entries({ optimizer, dropPath, lr, lrLastLayer, momentum, weightDecay });
+  const { optimizer, dropPath, lr, lrLastLayer, lrPerStep, warmupEpochs, momentum, weightDecay } = given;
+  const rates = { lr, lrLastLayer, lrPerStep, warmupEpochs };
+  const asked = Object.entries({ optimizer, dropPath, ...rates, momentum, weightDecay });
   return Object.fromEntries(asked.filter(([, value]) => value !== undefined));
 }
 
@@ -251,14 +256,22 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     ...pluginOption(plugin, folder),
   } as const;
   const common = { help: undefined, resumesIfThere, resumeFlags, ...choices, warnings } as const;
-  const conclude = <Command extends { options: { startEpoch: number; epochs: number; scaleLr: boolean } }>(
+  const conclude = <
+    Command extends {
+      options: { startEpoch: number; epochs: number; scaleLr: boolean; ofAdamW?: Partial<FinetuneOptions> };
+    },
+  >(
     command: Command,
   ) => {
     requireEpochs(command.options);
+    const { scaleLr, ofAdamW } = command.options;
     // Without --optimizer the encoder decides, which is known later.
     const { cos = false, optimizer = "sgd" } = given;
-    const { scaleLr } = command.options;
-    warnings.push(...warningsOfTraining(given, { cos, optimizer, scaleLr }), ...late);
+    const isDecidedLater = finetune && given.optimizer === undefined;
+    const ofOptimizer = optimizer === "adamw" ? ofAdamW : undefined;
+    const lrPerStep = finetune ? given.lrPerStep ?? ofOptimizer?.lrPerStep ?? false : undefined;
+    const known = isDecidedLater ? { ...given, warmupEpochs: undefined } : given;
+    warnings.push(...warningsOfTraining(known, { cos, optimizer, scaleLr, lrPerStep }), ...late);
     return { ...common, ...command };
   };
   requireDataOf({ testData, data }, "DATA");
@@ -283,6 +296,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
         ...shared,
         lr: lr?.[0] ?? defaults.lr,
         asked: ofOptimizer({ ...rest, lr: lr?.[0] }),
+        ofAdamW: isSample ? FINETUNE_SAMPLE_ADAMW : FINETUNE_ADAMW,
       },
     });
   }

@@ -203,6 +203,18 @@ export interface GivenTraining {
 /** Says that AdamW has no momentum. */
 export const NO_MOMENTUM = "--momentum has no effect with AdamW: it needs --optimizer sgd";
 
+/** Says of a warm-up that goes nowhere that it does; nothing of any other. */
+export function warningsOfWarmup(
+  warmupEpochs: number | undefined,
+  { scaleLr, lrPerStep }: Pick<ChosenTraining, "scaleLr" | "lrPerStep">,
+): string[] {
+  if (!warmupEpochs || scaleLr || lrPerStep) return [];
+  return [
+    `--warmup-epochs ${warmupEpochs} keeps the learning rate at --lr: a warm-up needs --scale-lr` +
+    (lrPerStep === undefined ? "" : " or --lr-per-step"),
+  ];
+}
+
 /** What the flags and the defaults of a training come to. */
 export interface ChosenTraining {
   cos: boolean;
@@ -219,7 +231,7 @@ export interface ChosenTraining {
  */
 export function warningsOfTraining(
   given: GivenTraining,
-  { cos, optimizer, scaleLr, lrPerStep }: ChosenTraining,
+  { cos, optimizer, ...rates }: ChosenTraining,
 ): string[] {
   const isResumed = given.resume !== undefined && given.resume !== "auto";
   const useless: [boolean, string][] = [
@@ -236,11 +248,6 @@ export function warningsOfTraining(
       NO_MOMENTUM,
     ],
     [
-      (given.warmupEpochs ?? 0) > 0 && !scaleLr && !lrPerStep,
-      `--warmup-epochs ${given.warmupEpochs} keeps the learning rate at --lr: a warm-up needs --scale-lr` +
-      (lrPerStep === undefined ? "" : " or --lr-per-step"),
-    ],
-    [
       given.resumeAnyway === true && given.resume === undefined,
       "--resume-anyway has no effect without --resume",
     ],
@@ -249,5 +256,8 @@ export function warningsOfTraining(
       "--start-epoch has no effect with --resume: the checkpoint sets the epoch",
     ],
   ];
-  return useless.filter(([isUseless]) => isUseless).map(([, sentence]) => sentence);
+  return [
+    ...useless.filter(([isUseless]) => isUseless).map(([, sentence]) => sentence),
+    ...warningsOfWarmup(given.warmupEpochs, rates),
+  ];
 }

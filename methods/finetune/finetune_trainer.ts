@@ -134,14 +134,14 @@ class Finetuning {
   ) {
     this.#exchange = exchange;
     const { options, batchesPerEpoch, start } = config;
-    const { epoch, best, progress } = start;
+    const { best, progress } = start;
     this.#config = config;
     this.#trainer = trainer;
     this.#step = step;
     this.#frozen = frozen;
     this.#counters = counters;
     this.#input = input;
-    const { lr } = learningRatesOf(options, epoch, batchesPerEpoch);
+    const { lr } = learningRatesOf(options, start, batchesPerEpoch);
     this.#steps = new TrainedSteps(trainer, {
       options,
       batchesPerEpoch,
@@ -185,7 +185,7 @@ class Finetuning {
   #train({ views, position }: ViewBatch, labels: readonly number[]): Promise<void> {
     const { options, batchesPerEpoch, monitor } = this.#config;
     const { epoch, batch, endsEpoch } = position;
-    const rates = learningRatesOf(options, epoch, batchesPerEpoch);
+    const rates = learningRatesOf(options, position, batchesPerEpoch);
     const taken = this.#steps.take(position, rates.lr);
     const { step, group, takesStats } = taken;
     const settings = { images: views, labels, ...rates, step, group, takesStats };
@@ -403,7 +403,10 @@ class Finetuning {
     );
     const encoder = findEncoder(arch);
     const { next: { epoch, batch }, lossScale } = this.#steps;
-    const rates = learningRatesOf(options, batch === 0 ? Math.max(0, epoch - 1) : epoch, batchesPerEpoch);
+    const last = batch === 0
+      ? { epoch: Math.max(0, epoch - 1), batch: batchesPerEpoch - 1 }
+      : { epoch, batch: batch - 1 };
+    const rates = learningRatesOf(options, last, batchesPerEpoch);
     const [sums = { loss: 0, top1: 0, top5: 0 }] = this.#trained.sums;
     await this.#trainer.write(
       path,

@@ -6,6 +6,7 @@ import { linearFlags } from "../linear_probe/flags.ts";
 import {
   CACHE_DEFAULT_NOTE,
   type EncoderNames,
+  LR_PER_STEP_NOTE,
   STEP_DEFAULT_NOTES,
   STEP_FLAGS,
   WEIGHT_DECAY_FLAG,
@@ -47,6 +48,14 @@ export const FINETUNE_ONLY = {
     group: FINETUNING,
     help:
       "with --finetune: cosine schedule of both learning rates, down to 0, instead of --schedule and --gamma",
+  },
+  lrPerStep: {
+    kind: "boolean",
+    group: FINETUNING,
+    help:
+      "with --finetune: change both learning rates with every step, as DeiT and MAE do; the warm-up begins at 0, and the " +
+      "cosine after it",
+    brief: "change the learning rates with every step",
   },
   gamma: {
     kind: "number",
@@ -90,6 +99,12 @@ export const FINETUNE_DEFAULT_NOTES = {
   lr: withAdamW(DEFAULT_NOTES.lr, FINETUNE_ADAMW.lr),
   lrLastLayer: withAdamW(DEFAULT_NOTES.lrLastLayer, FINETUNE_ADAMW.lrLastLayer),
   weightDecay: withAdamW(DEFAULT_NOTES.weightDecay, FINETUNE_ADAMW.weightDecay),
+  lrPerStep: LR_PER_STEP_NOTE,
+  warmupEpochs: withAdamW(
+    DEFAULT_NOTES.warmupEpochs,
+    FINETUNE_ADAMW.warmupEpochs,
+    FINETUNE_SAMPLE_DEFAULTS.warmupEpochs,
+  ),
   workers: DEFAULT_WORKERS_NOTE,
   cache: CACHE_DEFAULT_NOTE,
 };

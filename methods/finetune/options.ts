@@ -7,7 +7,8 @@ import {
   type LinearOptions,
 } from "../linear_probe/options.ts";
 import { imagesOfStep, STEP_DEFAULTS, type StepOptions } from "../encoder_training/step_options.ts";
-import { batchScale, distillLearningRate } from "../../models/optim/schedule.ts";
+import { batchScale, learningRateAt } from "../../models/optim/schedule.ts";
+import { groupOf } from "../../models/training_step.ts";
 
 /** A fine-tuning, fully resolved: no field is left to a default. Paths are absolute. */
 export interface FinetuneOptions
@@ -18,6 +19,11 @@ export interface FinetuneOptions
   lrLastLayer: number;
   /** Half a cosine down to 0 rather than steps at `schedule`. */
   cos: boolean;
+  /**
+   * Change both rates with every step, from 0 in the warm-up and along a cosine that begins after it, as DeiT and MAE do. Otherwise with
+   * every epoch, as SWAV does.
+   */
+  lrPerStep: boolean;
   /** What both rates are multiplied by at each epoch of `schedule`; read without `cos` only. */
   gamma: number;
   /** Take batch norm's statistics over the images of all ranks; over a rank's own otherwise. */
@@ -42,6 +48,7 @@ export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
   scaleLr: false,
   warmupEpochs: 0,
   cos: false,
+  lrPerStep: false,
   schedule: [12, 16],
   gamma: 0.2,
   weightDecay: 0,
@@ -62,11 +69,18 @@ export const FINETUNE_SAMPLE_DEFAULTS: Readonly<FinetuneDefaults> = {
   imageSize: LINEAR_SAMPLE_DEFAULTS.imageSize,
 };
 
-/** Defaults with AdamW, which fine-tunes a transformer with smaller rates than SGD a ResNet. */
-export const FINETUNE_ADAMW = {
+/** Defaults with AdamW for the bundled images: it fine-tunes a transformer with smaller rates than SGD a ResNet. */
+export const FINETUNE_SAMPLE_ADAMW = {
   lr: 1e-4,
   lrLastLayer: 1e-3,
   weightDecay: 0.05,
+} as const satisfies Partial<FinetuneDefaults>;
+
+/** Defaults with AdamW for one's own images: the warm-up is that of DeiT and MAE, 5 epochs from 0. */
+export const FINETUNE_ADAMW = {
+  ...FINETUNE_SAMPLE_ADAMW,
+  lrPerStep: true,
+  warmupEpochs: 5,
 } as const satisfies Partial<FinetuneDefaults>;
 
 /** The learning rates of a step. */
@@ -82,15 +96,23 @@ export function scaleOf(options: FinetuneOptions, batchesPerEpoch: number): numb
   return options.scaleLr ? batchScale(imagesOfStep(options, batchesPerEpoch)) : 1;
 }
 
-/** The learning rates of an epoch, from 0: both follow one schedule. */
+/**
+ * The learning rates of the step that a batch belongs to, those of its first batch: both follow one schedule.
+ *
+ * @param batch from 0, of `batchesPerEpoch`
+ */
 export function learningRatesOf(
   options: FinetuneOptions,
-  epoch: number,
+  { epoch, batch }: { epoch: number; batch: number },
   batchesPerEpoch: number,
 ): LearningRates {
-  const { warmupEpochs, epochs, cos, schedule: milestones, gamma } = options;
+  const { warmupEpochs, epochs, cos, schedule: milestones, gamma, lrPerStep: isPerStep, accumulate } =
+    options;
   const scale = scaleOf(options, batchesPerEpoch);
+  const first = { epoch, batch: batch - groupOf(batch, batchesPerEpoch, accumulate).index };
   const rateOf = (lr: number) =>
-    distillLearningRate(epoch, { lr, scale, warmupEpochs, epochs, cos, milestones, gamma });
+    learningRateAt(first, batchesPerEpoch, {
+      ...{ lr, scale, warmupEpochs, epochs, cos, milestones, gamma, isPerStep },
+    });
   return { lr: rateOf(options.lr), lrLastLayer: rateOf(options.lrLastLayer) };
 }

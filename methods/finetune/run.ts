@@ -295,7 +295,9 @@ class FinetuneRun {
     if (isBest) this.#bestInFile = top1;
     if (epoch <= this.#told.epoch && !evaluate) return;
     this.#told.epoch = epoch;
-    const rates = learningRatesOf(options, Math.max(0, epoch), batchesPerEpoch);
+    // Those of its last step.
+    const last = { epoch: Math.max(0, epoch), batch: Math.max(0, batchesPerEpoch - 1) };
+    const rates = learningRatesOf(options, last, batchesPerEpoch);
     const told = { epoch, ...isPartial && { isPartial }, ...rates, trained, tested, best: this.#best };
     this.#emit({ type: "epoch", ...told });
   }

@@ -27,5 +27,6 @@ export function finetuneTerms(
     ...Object.entries({ ...others, ...!cos && { schedule, gamma }, epochs }).map((
       [property, value],
     ) => termOf(property, value, false)),
+    termOf("lrPerStep", options.lrPerStep, false, false),
   ];
 }

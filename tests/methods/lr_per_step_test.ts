@@ -1,8 +1,12 @@
 /** Runs whose learning rate changes with every step. */
-import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { distill, pretrain, SAMPLE_TEACHER } from "../../mod.ts";
+import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { StoppedError } from "../../actors/stopped_error.ts";
+import { distill, finetune, pretrain, SAMPLE_TEACHER } from "../../mod.ts";
 import { samplePretrainOptions } from "../../methods/moco/defaults.ts";
 import { sampleOptions } from "../../methods/seed/defaults.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import type { TorchDict } from "../../models/checkpoint/torch_value.ts";
 import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
 
 /** Two batches an epoch, of which the first two epochs warm up and the others follow a cosine. */
@@ -61,6 +65,37 @@ Deno.test("--lr-per-step gives each step of a pretraining its own rate: that of 
   assertRates(rates, RATES.flatMap((rate) => [rate, rate]));
 });
 
+Deno.test("--lr-per-step gives each step of a fine-tuning both of its rates, and goes on with them within an epoch", async () => {
+  using folder = new RunFolder(72, 8);
+  const options = {
+    ...{ ...SCHEDULE, accumulate: 2, lr: 0.04, lrLastLayer: 0.4, cos: true },
+    ...{ arch: "tiny_convnet", plugins: [TINY_ENCODER], pretrained: null, imageSize: 24, workers: 1 },
+    ...{ data: folder.data, testData: join(folder.data, "test.tsv"), output: folder.makeOutput("run") },
+  };
+  const rates: number[] = [];
+  const ofClassifier: number[] = [];
+  const enough = new AbortController();
+  const train = async (resume: "auto" | null, signal?: AbortSignal) => {
+    const run = finetune({ ...options, resume }, { signal });
+    for await (const event of run) {
+      if (event.type !== "step") continue;
+      rates.push(event.lr);
+      ofClassifier.push(event.lrLastLayer);
+      if (event.step === 2) enough.abort();
+    }
+    return await run.result;
+  };
+  await assertRejects(() => train(null, enough.signal), StoppedError);
+  const { checkpoint } = await train("auto");
+  const expected = RATES.flatMap((rate) => [rate, rate]);
+  assertRates(rates, expected);
+  assertRates(ofClassifier, expected.map((rate) => 10 * rate));
+  using file = await openCheckpointFile(checkpoint!);
+  const optimizer = (file.value as TorchDict).get("optimizer") as TorchDict;
+  const groups = optimizer.get("param_groups") as TorchDict[];
+  assertRates(groups.map((group) => group.get("lr") as number), [RATES.at(-1)!, 10 * RATES.at(-1)!]);
+});
+
 Deno.test("AdamW has a rate by step on images of one's own, from 0; MoCo-v3's 10 epochs of warm-up in a pretraining", async () => {
   using folder = new RunFolder(32, 8);
   const shared = {
@@ -89,4 +124,12 @@ Deno.test("AdamW has a rate by step on images of one's own, from 0; MoCo-v3's 10
     const event of distill({ ...distillation, distill: SAMPLE_TEACHER, teacherSize: 32, limitSteps: 5 })
   ) if (event.type === "step") taught.push(event.lr);
   assertRates(taught, [0, 1, 2, 3, 4].map((step) => step / 4 / 5 * 5e-4 * scaled));
+
+  const { insight: _, ...tuning } = { ...shared, testData: join(folder.data, "test.tsv") };
+  const tuned: number[] = [];
+  const output = folder.makeOutput("fine-tuning");
+  for await (const event of finetune({ ...tuning, output, pretrained: null, arch: VIT, epochs: 2 })) {
+    if (event.type === "step") tuned.push(event.lr);
+  }
+  assertRates(tuned, [0, 1, 2, 3, 4, 5, 6, 7].map((step) => step / 4 / 5 * 1e-4));
 });

@@ -1,6 +1,7 @@
 // Defaults and recipes against the numbers of those who made the methods, written out.
 import { assertEquals } from "@std/assert";
 import { LINEAR_DEFAULTS } from "../../methods/linear_probe/options.ts";
+import { FINETUNE_ADAMW, FINETUNE_DEFAULTS } from "../../methods/finetune/options.ts";
 import { PRETRAIN_ADAMW, PRETRAIN_DEFAULTS } from "../../methods/moco/defaults.ts";
 import { PAPER_ADAMW, PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
 import { RECIPES } from "../../methods/seed/recipes.ts";
@@ -44,6 +45,13 @@ Deno.test("parity: a pretraining has the defaults of main_moco.py, with what MoC
   // MoCo-v3's CONFIG.md: -lr=1.5e-4 --wd=.1
   const mocoV3 = { lr: 1.5e-4, lrPerStep: true, scaleLr: true, warmupEpochs: 10, weightDecay: 0.1 };
   assertEquals(PRETRAIN_ADAMW, mocoV3);
+});
+
+Deno.test("parity: a fine-tuning has SWAV's defaults for 10 % of ImageNet, and with AdamW the warm-up of DeiT and MAE", () => {
+  // SwAV's README: 20 epochs, --lr 0.01 --lr_last_layer 0.2; eval_semisup.py: --decay_epochs 12 16, --gamma 0.2, --wd 0.
+  const swav = { epochs: 20, batchSize: 256, lr: 0.01, lrLastLayer: 0.2, schedule: [12, 16], gamma: 0.2 };
+  assertHas(FINETUNE_DEFAULTS, { ...swav, weightDecay: 0, lrPerStep: false }, "FINETUNE_DEFAULTS");
+  assertHas(FINETUNE_ADAMW, { lrPerStep: true, warmupEpochs: 5, weightDecay: 0.05 }, "FINETUNE_ADAMW");
 });
 
 Deno.test("parity: a linear probe has the defaults of main_lincls.py", () => {

@@ -101,6 +101,7 @@ Deno.test("a vision transformer is pretrained, taught and fine-tuned with AdamW,
   const tuning = (name: string) => ({
     ...{ data: folder.data, testData, output: folder.makeOutput(name), pretrained: taught.checkpoint },
     ...{ batchSize: 8, imageSize: 8, workers: 1, epochs: 2, lrLastLayer: 0.01, schedule: [1], gamma: 0.5 },
+    ...{ lrPerStep: false, warmupEpochs: 0 },
   });
   const tuned = await finetune(tuning("tuned")).result;
   const first = await finetune({ ...tuning("first"), epochs: 1 }).result;

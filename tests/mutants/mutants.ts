@@ -104,6 +104,12 @@ const ACTORS: readonly Mutant[] = [
     ["methods/lr_per_step_test.ts"],
   ),
   mutant(
+    "methods/finetune/options.ts",
+    "groupOf(batch, batchesPerEpoch, accumulate).index",
+    "batch",
+    ["methods/lr_per_step_test.ts"],
+  ),
+  mutant(
     "models/optim/schedule.ts",
     "(epoch - warmupEpochs) / falling",
     "epoch / epochs",
@@ -331,7 +337,7 @@ const FINETUNING: readonly Mutant[] = [
   mutant("methods/finetune/step.ts", "[lr, lrLastLayer]", "[lr, lr]", [
     "methods/finetune/step_test.ts",
   ]),
-  mutant("methods/finetune/options.ts", "milestones, gamma });", "milestones });", [
+  mutant("methods/finetune/options.ts", "milestones, gamma, isPerStep }", "milestones, isPerStep }", [
     "methods/finetune/settings_test.ts",
   ]),
   mutant("methods/finetune/pipeline.ts", "rows: data.rows,", "", FINETUNE_RUN),

@@ -4,7 +4,9 @@
  */
 
 const RUN = "methods/seed/settings_test.ts: warm-up, cosine, SGD";
-const PER_STEP = "methods/lr_per_step_test.ts: --lr-per-step gives each step of";
+const PER_STEP = "methods/lr_per_step_test.ts: --lr-per-step gives each step of a distillation";
+const PRETRAIN_PER_STEP = "methods/lr_per_step_test.ts: --lr-per-step gives each step of a pretraining";
+const FINETUNE_PER_STEP = "methods/lr_per_step_test.ts: --lr-per-step gives each step of a fine-tuning";
 const MORE = "methods/seed/settings_test.ts: steps of the rate";
 const LINEAR = "methods/linear_probe/settings_test.ts: does with each of its settings";
 const FINETUNE = "methods/finetune/settings_test.ts: does with each of its settings";
@@ -156,7 +158,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "scale-lr": MOCO,
     "warmup-epochs": MOCO,
     "cos": MOCO,
-    "lr-per-step": PER_STEP,
+    "lr-per-step": PRETRAIN_PER_STEP,
     "schedule": SAME,
     "optimizer": VIT,
     "momentum": MOCO,
@@ -233,6 +235,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "drop-path": VIT,
     "lr-last-layer": FINETUNE,
     "cos": FINETUNE,
+    "lr-per-step": FINETUNE_PER_STEP,
     "gamma": FINETUNE,
     "accumulate": FINETUNE,
     "clip-grad": FINETUNE,

@@ -1,5 +1,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS } from "../../../methods/finetune/options.ts";
+import {
+  FINETUNE_ADAMW,
+  FINETUNE_DEFAULTS,
+  FINETUNE_SAMPLE_ADAMW,
+  FINETUNE_SAMPLE_DEFAULTS,
+} from "../../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { checkFinetuneInputs } from "../../../cli/flags/inputs.ts";
@@ -98,11 +103,13 @@ Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", ()
 
 Deno.test("parseLinclsFlags() with --finetune takes SwAV's defaults for one's own images, and others for the bundled ones", () => {
   const { options, warnings } = parseFinetune("--pretrained", "../s.pth.tar", "/data");
-  assertEquals(options, { ...FINETUNE_DEFAULTS, ...SAID, asked: {} });
+  assertEquals(options, { ...FINETUNE_DEFAULTS, ...SAID, asked: {}, ofAdamW: FINETUNE_ADAMW });
   const { epochs, lr, lrLastLayer, schedule, gamma, labelFraction } = options;
   assertEquals([epochs, lr, lrLastLayer, schedule, gamma, labelFraction], [20, 0.01, 0.2, [12, 16], 0.2, 1]);
   assertEquals(warnings, []);
-  assertEquals(parseFinetune("-a", "resnet18").options.batchSize, FINETUNE_SAMPLE_DEFAULTS.batchSize);
+  const bundled = parseFinetune("-a", "resnet18").options;
+  assertEquals(bundled.batchSize, FINETUNE_SAMPLE_DEFAULTS.batchSize);
+  assertEquals(bundled.ofAdamW, FINETUNE_SAMPLE_ADAMW);
   // As SwAV's README has them.
   const swav = parseFinetune(
     ..."--pretrained s.pth --lr 0.02 --lr_last_layer 5 --decay_epochs 30 45 --gamma 0.1 --epochs 60 /data"
@@ -138,8 +145,12 @@ Deno.test("parseLinclsFlags() warns of flags that have no effect", () => {
   ]);
   assertEquals(of("--schedule", "5", "7", "--gamma", "0.5", "--momentum", "0.5"), []);
   const flat = "--warmup-epochs 3 keeps the learning rate at --lr: a warm-up needs --scale-lr";
-  assertEquals(of("--warmup-epochs", "3"), [flat]);
-  assertEquals([of("--warmup-epochs", "0"), of("--warmup-epochs", "3", "--scale-lr")], [[], []]);
+  const sgd = ["--optimizer", "sgd"];
+  assertEquals(of("--warmup-epochs", "3", ...sgd), [`${flat} or --lr-per-step`]);
+  for (const rising of ["--scale-lr", "--lr-per-step"]) {
+    assertEquals(of("--warmup-epochs", "3", ...sgd, rising), []);
+  }
+  assertEquals(of("--warmup-epochs", "0", ...sgd), []);
   assertEquals(parse("-a", "resnet18", "--warmup-epochs", "3").warnings, []); // scaled by default
   assertEquals(parse("-a", "resnet18", "--warmup-epochs", "3", "--no-scale-lr").warnings, [flat]);
   for (const parsed of [parse, parseFinetune]) {
@@ -171,7 +182,7 @@ Deno.test("parseLinclsFlags() says what a fine-tuning that is resumed does not h
   assertEquals(parseFinetune(...weights, "--pretrained", "p.pth.tar").warnings, []);
 });
 
-Deno.test("a momentum is warned of where the encoder of a fine-tuning is trained with AdamW", async () => {
+Deno.test("a momentum and a flat warm-up are warned of by the optimizer that the encoder of a fine-tuning is trained with", async () => {
   const warningsOf = async (arch: string, ...args: string[]) => {
     const encoders = ["resnet18", "vit_tiny"];
     const command = parseLinclsFlags(["--finetune", "-a", arch, ...args], { ...CONTEXT, encoders });
@@ -186,6 +197,14 @@ Deno.test("a momentum is warned of where the encoder of a fine-tuning is trained
   assertEquals(await warningsOf("vit_tiny", ...momentum, "--optimizer", "sgd"), []);
   assertEquals(await warningsOf("vit_tiny"), []);
   assertEquals(await warningsOf("resnet18", ...momentum), []);
+  const flat =
+    "--warmup-epochs 3 keeps the learning rate at --lr: a warm-up needs --scale-lr or --lr-per-step";
+  const warmup = ["--warmup-epochs", "3"];
+  // Of the bundled images, where AdamW has one rate an epoch too.
+  for (const arch of ["resnet18", "vit_tiny"]) {
+    assertEquals(await warningsOf(arch, ...warmup), [flat]);
+    assertEquals(await warningsOf(arch, ...warmup, "--lr-per-step"), []);
+  }
 });
 
 Deno.test("linclsHelp() names every flag of the original, and defaults", () => {

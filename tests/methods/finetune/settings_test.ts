@@ -143,7 +143,7 @@ Deno.test("learningRatesOf() scales both rates by all images of a step, which en
   const given = { ...FINETUNE_DEFAULTS, lr: 0.1, lrLastLayer: 1, scaleLr: true, batchSize: 64 };
   const of = (accumulate: number) =>
     // Its rates need neither data nor an encoder.
-    learningRatesOf({ ...given, accumulate } as FinetuneOptions, 0, 10);
+    learningRatesOf({ ...given, accumulate } as FinetuneOptions, { epoch: 0, batch: 0 }, 10);
   assertEquals(of(4), { lr: 0.1, lrLastLayer: 1 });
   assertEquals(of(100), { lr: 0.25, lrLastLayer: 2.5 });
 });
