@@ -1,6 +1,7 @@
 /** Work that only observes a run: where it fails there is a warning, and the run goes on. */
 import { printableLine } from "../data/printable.ts";
 import { UserError } from "../errors.ts";
+import { errorsIn, joinErrors } from "./runtime/failure.ts";
 import { ActorCrash, ActorStopped } from "./runtime/mod.ts";
 
 /**
@@ -61,7 +62,11 @@ export class BestEffort {
   }
 }
 
-function describe(error: unknown): string {
+function describe(caught: unknown): string {
+  return joinErrors(errorsIn(caught).map(describeOne));
+}
+
+function describeOne(error: unknown): string {
   if (error instanceof ActorCrash) {
     return error.isUserError ? printableLine(error.failure.message) : error.message;
   }

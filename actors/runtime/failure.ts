@@ -114,11 +114,37 @@ export class StartTimeout extends Error {
 const MAX_CAUSES = 16;
 
 /**
- * Makes plain data of anything that was thrown.
+ * Returns the errors that were thrown at once, the first one first: where `using` ends what failed already, and that fails too,
+ * there are two in one `SuppressedError`, whose own message says nothing of them.
+ */
+export function errorsIn(caught: unknown): unknown[] {
+  const later: unknown[] = [];
+  let first = caught;
+  for (; first instanceof SuppressedError; first = first.suppressed) later.unshift(...errorsIn(first.error));
+  return [first, ...later];
+}
+
+/** What is said between the messages of errors that were thrown at once. */
+const ON_TOP = "; and on top of it: ";
+
+/** Joins what is said of each of the errors that were thrown at once. */
+export function joinErrors(texts: readonly string[]): string {
+  return texts.join(ON_TOP);
+}
+
+/**
+ * Makes plain data of anything that was thrown. Of errors that were thrown at once it is the first one, with the messages of all.
  *
  * @param causes how many causes it may have
  */
 export function describeFailure(error: unknown, causes = MAX_CAUSES): Failure {
+  const [first, ...later] = errorsIn(error).map((each) => describeOne(each, causes));
+  return later.length === 0
+    ? first
+    : { ...first, message: joinErrors([first, ...later].map(({ message }) => message)) };
+}
+
+function describeOne(error: unknown, causes: number): Failure {
   if (!(error instanceof Error)) {
     return {
       name: "Error",
@@ -157,7 +183,7 @@ export function asUserError(error: unknown): unknown {
 
 /** Who is to blame: an actor that fails because another one crashed is not. */
 export function blame(actor: string, error: unknown): Crash {
-  let cause = error;
+  let [cause] = errorsIn(error);
   for (let depth = 0; cause instanceof Error && depth <= MAX_CAUSES; depth++, cause = cause.cause) {
     if (cause instanceof ActorCrash) return { actor: cause.actor, failure: cause.failure };
   }

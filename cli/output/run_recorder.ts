@@ -5,6 +5,7 @@ import type { TrainingSnapshot } from "../../methods/encoder_training/events.ts"
 import { dirname, join, resolve } from "node:path";
 import type { NeighboursReport, ProbeSet } from "../../actors/diagnostics.ts";
 import type { BestEffort } from "../../actors/best_effort.ts";
+import { errorsIn, joinErrors } from "../../actors/runtime/failure.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { readClassNames } from "../../data/class_names.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
@@ -100,8 +101,10 @@ export interface RunEnd extends Pick<RunRecord, "error" | "results"> {
 
 /** The end that an error is. */
 export function endOf(error: unknown): RunEnd {
-  if (error instanceof Interrupted) return { status: "interrupted" };
-  return { status: "failed", error: reportError(error).text.split("\n")[0].replace(/^error: /, "") };
+  const errors = errorsIn(error);
+  if (errors[0] instanceof Interrupted) return { status: "interrupted" };
+  const lines = errors.map((each) => reportError(each).text.split("\n")[0].replace(/^error: /, ""));
+  return { status: "failed", error: joinErrors(lines) };
 }
 
 /** Keeps the records of one run, from its start until {@linkcode RunRecorder.finish}. */

@@ -1,5 +1,6 @@
 /** What shows a run to people: the console, its records, and the page where that is asked for. */
 import { type PageOptions, servePage } from "../../ui/server.ts";
+import { errorsIn } from "../../actors/runtime/failure.ts";
 import { Interrupted } from "../terminal/interrupt.ts";
 import type { OutputFolder } from "./output_folder.ts";
 import { RunConsole } from "../terminal/run_console.ts";
@@ -52,7 +53,7 @@ export async function watchRun(
       // What it ends with is said even if it cannot be logged.
       effort.attempt("the log", () => {
         const isResumable = howToGoOn !== undefined && folder.hasBegun;
-        if (error instanceof Interrupted && isResumable) shown.say(howToGoOn);
+        if (errorsIn(error)[0] instanceof Interrupted && isResumable) shown.say(howToGoOn);
         folder.log(reportError(error).text);
       });
     },

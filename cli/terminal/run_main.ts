@@ -3,7 +3,7 @@
 import { setOneThread } from "../../actors/one_thread.ts";
 import { givenPlugins, pluginInStack } from "../../actors/plugins.ts";
 import { readLauncher, readVariable } from "../../actors/ranks/launcher.ts";
-import { ActorCrash, asUserError } from "../../actors/runtime/failure.ts";
+import { ActorCrash, asUserError, errorsIn } from "../../actors/runtime/failure.ts";
 import { printable, printableLine } from "../../data/printable.ts";
 import { UserError } from "../../errors.ts";
 import { DeviceLostError, hasHardware } from "../../kernels/gpu.ts";
@@ -19,12 +19,18 @@ export interface ErrorReport {
 
 /**
  * Puts an error into words. A {@linkcode UserError} is its message alone, in one line, wherever it was thrown; anything
- * else is a bug and shows its stack: of a plugin where it is in that stack, else of the program.
+ * else is a bug and shows its stack: of a plugin where it is in that stack, else of the program. Errors that were thrown at once
+ * are shown one below the other, and the exit code is that of the first.
  *
  * Exit codes: 2 for a wrong command line, 130 for an interrupted run (129 after SIGHUP, 131 after SIGQUIT, 140 after SIGUSR2), 1 for every other
  * error.
  */
-export function reportError(caught: unknown, { colors = false }: { colors?: boolean } = {}): ErrorReport {
+export function reportError(caught: unknown, options: { colors?: boolean } = {}): ErrorReport {
+  const [first, ...later] = errorsIn(caught).map((error) => reportOne(error, options));
+  return { ...first, text: [first, ...later].map(({ text }) => text).join("\n") };
+}
+
+function reportOne(caught: unknown, { colors = false }: { colors?: boolean }): ErrorReport {
   const error = asUserError(caught);
   const label = colors ? "\x1b[1;31merror\x1b[0m" : "error";
   if (error instanceof Interrupted) return { text: error.message, code: error.code };

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ActorCrash, describeFailure } from "../../../actors/runtime/failure.ts";
 import { UsageError } from "../../../cli/flags/flags.ts";
+import { endOf } from "../../../cli/output/run_recorder.ts";
 import { Interrupted } from "../../../cli/terminal/interrupt.ts";
 import { reportError } from "../../../cli/terminal/run_main.ts";
 import { UserError } from "../../../errors.ts";
@@ -107,6 +108,50 @@ Deno.test("reportError() shows a bug with its stack and its causes", () => {
   );
   assertStringIncludes(text, "[cause]: Error: deeper");
   assertStringIncludes(reportError("just text").text, '"just text"');
+});
+
+/** What `using` throws where its block has thrown, and its end does too. */
+function suppressed(first: unknown, onTop: unknown): unknown {
+  try {
+    using _end = {
+      [Symbol.dispose]() {
+        throw onTop;
+      },
+    };
+    throw first;
+  } catch (error) {
+    return error;
+  }
+}
+
+Deno.test("reportError() shows errors that were thrown at once one below the other", () => {
+  const [full, gone] = [new UserError("the disk is full"), new UserError("the folder is gone")];
+  const both = suppressed(full, gone);
+  assertEquals(reportError(both), { text: "error: the disk is full\nerror: the folder is gone", code: 1 });
+  assertEquals(endOf(both), {
+    status: "failed",
+    error: "the disk is full; and on top of it: the folder is gone",
+  });
+  const three = suppressed(new UsageError("unknown flag"), both);
+  assertEquals(reportError(three), {
+    text: "error: unknown flag\nerror: the disk is full\nerror: the folder is gone",
+    code: 2,
+  });
+  assertEquals(
+    reportError(suppressed(suppressed(new UsageError("unknown flag"), full), gone)),
+    reportError(three),
+  );
+  const crash = new ActorCrash({ actor: "reader", failure: describeFailure(both) });
+  assertEquals(reportError(crash), {
+    text: "error: the disk is full; and on top of it: the folder is gone (in reader)",
+    code: 1,
+  });
+  const { text, code } = reportError(suppressed(full, new TypeError("x is null")));
+  assertEquals(code, 1);
+  assertMatch(text, /^error: the disk is full\nerror: this is a bug .*\nTypeError: x is null\n {4}at /);
+  const stopped = suppressed(new Interrupted(), gone);
+  assertEquals(reportError(stopped), { text: "interrupted\nerror: the folder is gone", code: 130 });
+  assertEquals(endOf(stopped), { status: "interrupted" });
 });
 
 /** A name that clears the screen, colours it, and puts a line of its own below. */
