@@ -29,6 +29,7 @@ const KNN_OPTIONS = [
 
 /** What is needed of a row of `metrics.jsonl`. */
 const LOSS_OF_ROW = pick(METRICS_ROW, ["step", "loss"]);
+const TIME_OF_ROW = pick(METRICS_ROW, ["time"]);
 
 async function readText(path: string): Promise<string> {
   return await Deno.readTextFile(path).catch(() => ""); // it was killed before it had any, or they were removed
@@ -87,10 +88,15 @@ export async function readStartsBefore(task: string, resume: string | null): Pro
   const record = resume === null ? undefined : await recordOf(task, resume);
   if (record === undefined) return undefined;
   const { before = { started_at: record.started_at, seconds: 0 }, started_at: startedAt } = record;
-  const metrics = await Deno.stat(join(dirname(resume!), "metrics.jsonl")).catch(() => undefined);
-  const lastStep = metrics?.mtime?.getTime() ?? NaN;
-  const seconds = record.seconds ?? Math.max(0, (lastStep - Date.parse(startedAt)) / 1000);
-  return { ...before, seconds: before.seconds + (Number.isFinite(seconds) ? seconds : 0) };
+  const seconds = record.seconds ?? secondsUntilLastStep(dirname(resume!), startedAt);
+  return { ...before, seconds: before.seconds + seconds };
+}
+
+/** By the rows themselves: when the file was written last, a copy of the folder may not say. */
+function secondsUntilLastStep(folder: string, startedAt: string): number {
+  const times = readRows(join(folder, "metrics.jsonl"), TIME_OF_ROW).flatMap(({ time }) => time ?? []);
+  const seconds = (times.at(-1) ?? NaN) - Date.parse(startedAt) / 1000;
+  return Number.isFinite(seconds) ? Math.max(0, seconds) : 0; // it was killed before its first step
 }
 
 /** The losses of a run's steps, by its records. */

@@ -224,11 +224,33 @@ Deno.test("readStartsBefore() adds up the starts of a run; one that was killed t
     seconds: 50,
   });
   const before = { started_at: "2026-10-30T00:00:00Z", seconds: 100 };
-  run.addSteps(1, 3);
-  const lastStep = new Date("2026-11-01T00:01:30Z");
-  Deno.utimeSync(join(run.path, "metrics.jsonl"), lastStep, lastStep);
-  run.write("run.json", { ...recordOf(), started_at: "2026-11-01T00:01:00Z", seconds: undefined, before });
-  assertEquals(await readStartsBefore("distill", resume), { ...before, seconds: 130 });
+  const killed = { ...recordOf(), started_at: "2026-11-01T00:01:00Z", seconds: undefined, before };
+  run.write("run.json", killed);
+  assertEquals(
+    await readStartsBefore("distill", resume),
+    { ...before, seconds: 100 },
+    "before its first step",
+  );
+  const at = (seconds: number) => Date.parse(killed.started_at) / 1000 + seconds;
+  const addStep = (step: number, time: number | undefined) =>
+    Deno.writeTextFileSync(
+      join(run.path, "metrics.jsonl"),
+      `${JSON.stringify({ ...stepOf(step), time })}\n`,
+      {
+        append: true,
+      },
+    );
+  addStep(1, at(-3600));
+  assertEquals(
+    await readStartsBefore("distill", resume),
+    { ...before, seconds: 100 },
+    "a step of an earlier start",
+  );
+  for (const [step, time] of [at(20), at(30), undefined].entries()) addStep(2 + step, time);
+  for (const copied of ["2026-11-09T00:00:00Z", "2026-01-01T00:00:00Z"].map((date) => new Date(date))) {
+    Deno.utimeSync(join(run.path, "metrics.jsonl"), copied, copied);
+    assertEquals(await readStartsBefore("distill", resume), { ...before, seconds: 130 }, `copied ${copied}`);
+  }
   run.write("run.json", { ...earlierRecordOf(), seconds: 1 });
   assertEquals(await readStartsBefore("distill", resume), {
     started_at: "2026-01-01T00:00:00.000Z",
