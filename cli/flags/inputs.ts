@@ -64,6 +64,14 @@ async function naming<T>(argument: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Whether a run has a checkpoint to go on from: then it does not need the one that its encoder began with. */
+async function goesOn(
+  { resume, output }: { resume: string | null; output: string },
+  resumesIfThere = false,
+): Promise<boolean> {
+  return resume !== null || (resumesIfThere && (await listCheckpoints(output)).length > 0);
+}
+
 /** The images to be evaluated on: those that a flag names, or those that lie with the ones to learn from. */
 async function requireTestData(data: string, testData: string | null): Promise<string> {
   if (testData !== null) {
@@ -85,14 +93,15 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  */
 export async function checkDistillInputs(
   { stem, heads, ...request }: DistillRequest,
-  { recipe, warnings }: Partial<Pick<Extract<DistillCommand, { help: undefined }>, "recipe" | "warnings">> =
-    {},
+  { recipe, warnings, resumesIfThere }: Partial<
+    Pick<Extract<DistillCommand, { help: undefined }>, "recipe" | "warnings" | "resumesIfThere">
+  > = {},
 ): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
   const images = await requireData(data, "--data");
   await naming("--distill", () => requireFile(distill, "a teacher checkpoint"));
   if (resume !== null) await naming("--resume", () => requireFile(resume, "a student checkpoint"));
-  if (studentInit !== null) {
+  if (studentInit !== null && !await goesOn(request, resumesIfThere)) {
     await naming("--student-init", () => requireFile(studentInit, "an encoder checkpoint"));
   }
   const { teacherArch, teacherSsl, weights, feature } = request;
@@ -162,7 +171,7 @@ export async function checkPretrainInputs(
   const { data, resume, pretrained, testData } = request;
   await requireData(data, "--data");
   if (resume !== null) await naming("--resume", () => requireFile(resume, "a checkpoint of a pretraining"));
-  if (pretrained !== null && resume === null && !resumesIfThere) {
+  if (pretrained !== null && !await goesOn(request, resumesIfThere)) {
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
   return {

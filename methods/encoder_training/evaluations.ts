@@ -330,7 +330,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
       const { noun, flags: { init } } = method;
       const text = origin === undefined || init === undefined
         ? `${options.resume} does not record how the run began: the ${noun} before training is not known`
-        : `the ${noun} before training is not known: ${init} is not the checkpoint that the run began with`;
+        : `the ${noun} before training is not known: ${init} is not the checkpoint that the run began with, or cannot be read`;
       emit({ type: "note", text });
     }
     return { teacher, before: known };

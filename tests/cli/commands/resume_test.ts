@@ -214,3 +214,27 @@ Deno.test("--keep keeps the newest checkpoints, and --student-init starts from a
   const firstLoss = (stdout: string) => Number(/loss (\d+\.\d+)/.exec(stdout)![1]);
   assert(firstLoss(again.stdout) < firstLoss(ended.stdout));
 });
+
+Deno.test("a run goes on without the checkpoint of --student-init, and does not begin without it", async () => {
+  using folder = new RunFolder(16);
+  const init = join(folder.path, "init.pth.tar");
+  Deno.copyFileSync(TINY_TEACHER, init);
+  const run = (name: string, ...more: string[]) =>
+    runProgram(
+      PROGRAM,
+      ...flags(folder, join(folder.path, name), 1),
+      ...["--student-init", init, "--limit-steps", "1", ...more],
+    );
+  assertEquals((await run("out")).code, 0);
+  Deno.removeSync(init);
+  const resumed = await run("out", "--resume", "auto");
+  assertEquals([resumed.code, resumed.stderr], [0, ""]);
+  assertMatch(resumed.stdout, /student +tiny_convnet, resumed from /);
+  const [checkpoint] = await listCheckpoints(join(folder.path, "out"));
+  assertEquals((await run("named", "--resume", checkpoint.path)).code, 0);
+  for (const more of [[], ["--resume", "auto"]]) {
+    const begun = await run("other", ...more);
+    assertEquals(begun.code, 1);
+    assertMatch(begun.stderr, /^error: --student-init: .*init\.pth\.tar does not exist/);
+  }
+});
