@@ -4,12 +4,13 @@ import { chooseDistillViews } from "../../methods/seed/augmentation.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import { chooseLabelledViews, type LabelledInput } from "../../methods/labelled_input.ts";
-import { readArch } from "../../methods/encoder_training/initial_weights.ts";
+import { readArchOfRun } from "../../methods/encoder_training/initial_weights.ts";
 import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { testDataOf } from "../../methods/held_out.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
+import { METHODS } from "../../methods/registry.ts";
 import type { KnnInput } from "../../methods/runs.ts";
 import { PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
 import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
@@ -138,14 +139,16 @@ export async function parsePretrainFlagsOf(
 }
 
 /** The encoder that a checkpoint says. A run that goes on does not need the one that it began with. */
-async function findArch({ pretrained, resume, output }: CheckpointsOfArch): Promise<string> {
-  const newest = resume === "auto" && output !== undefined
-    ? (await listCheckpoints(output)).at(-1)?.path
-    : resume;
-  if (newest !== undefined && newest !== "auto") return await readArch(newest);
-  await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
+async function findArch(checkpoints: CheckpointsOfArch): Promise<string> {
+  const { pretrained, resume, output } = checkpoints;
+  const isThere = resume === "auto"
+    ? output !== undefined && await goesOn({ resume: null, output }, true)
+    : resume !== undefined;
+  if (!isThere) {
+    await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
+  }
   try {
-    return await readArch(pretrained);
+    return await readArchOfRun(checkpoints, METHODS.moco);
   } catch (error) {
     const [flag] = error instanceof UserError ? /--(heads|weights)\b/.exec(error.message) ?? [] : [];
     if (flag === undefined) throw error;

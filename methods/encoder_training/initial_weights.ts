@@ -7,6 +7,7 @@ import { chooseFeature, featureOf } from "../../models/features.ts";
 import { initialize } from "../../models/initialize.ts";
 import { DINO_RESIZING, gridOfTable, resizePositions } from "../../models/position_embedding.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { findCheckpointToResume } from "../resume_auto.ts";
 import type { TrainedEncoder } from "./trained_encoder.ts";
 
 /** The checkpoint, open: whole where its head fits the encoder's, else its backbone alone. */
@@ -51,6 +52,23 @@ export async function readArch(path: string): Promise<string> {
   const { name } = source.encoder;
   const { arch, feature } = encoderByFlags(name);
   return arch === undefined ? name : chooseFeature(findEncoder(arch), feature).name;
+}
+
+/**
+ * Returns that name for a run: of the checkpoint that it goes on from, and then it does not need the one that it began with.
+ *
+ * @param run `output` is where `resume: "auto"` looks, nowhere where it is left out
+ * @param method whose run it is
+ * @throws {UserError} where none of the checkpoints that it needs can be read
+ */
+export async function readArchOfRun(
+  { pretrained, resume, output }: { pretrained: string; resume?: string | null; output?: string },
+  method: { checkResume(checkpoint: string): Promise<void> },
+): Promise<string> {
+  // What is passed over is told when the run looks through its folder.
+  const findNewest = async () =>
+    output === undefined ? null : await findCheckpointToResume(output, method, () => {});
+  return await readArch((resume === "auto" ? await findNewest() : resume) ?? pretrained);
 }
 
 /**

@@ -7,7 +7,7 @@ import { NOT_ASKED_FOR, NULLABLE } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader, requireSaveInterval } from "../encoder_training/options.ts";
 import { type DefaultsInput, takesSampleDefaults } from "../encoder_training/sample.ts";
-import { readArch } from "../encoder_training/initial_weights.ts";
+import { readArchOfRun } from "../encoder_training/initial_weights.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
 import { testDataOfTraining } from "../held_out.ts";
@@ -62,9 +62,8 @@ async function resolvePretrainInput(
   const defaults = isSample ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   requireImagesReader(input);
   requireSaveInterval(input.saveEvery);
-  const { pretrained, resume } = input;
-  // A run that goes on does not need the checkpoint that it began with.
-  const { arch = pretrained ? await readArch(resume ?? pretrained) : defaults.arch } = input;
+  const { pretrained } = input;
+  const { arch = pretrained ? await readArchOfRun({ ...input, pretrained }, moco) : defaults.arch } = input;
   const imageSize = askedSize(arch, input.imageSize) ?? defaults.imageSize;
   const encoder = freshEncoder(arch, stem, imageSize);
   const resolved = {

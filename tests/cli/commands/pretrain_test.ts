@@ -1,6 +1,6 @@
 // `deno task pretrain`, started as people start it.
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { moco } from "../../../methods/moco/mod.ts";
 import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
@@ -166,6 +166,20 @@ Deno.test("pretrain --pretrained takes the feature that the checkpoint says, and
     mocoK: 16,
   };
   assertEquals((await moco.resolve(input, () => {})).arch, "tiny_convnet"); // as of a program
+  const auto = { ...input, output: dirname(resume), resume: "auto" };
+  assertEquals((await moco.resolve(auto, () => {})).arch, "tiny_convnet");
+  // A newer one that is damaged is passed over.
+  const cut = join(folder.path, "out", "checkpoint_0001.pth.tar");
+  Deno.writeFileSync(cut, Deno.readFileSync(resume).subarray(0, 1000));
+  assertEquals((await moco.resolve(auto, () => {})).arch, "tiny_convnet");
+  const passing = await run("out", "--resume", "auto", "--epochs", "2", "--limit-steps", "1");
+  assertEquals(passing.code, 0, passing.stderr);
+  assertMatch(passing.stderr, /^warning: --resume auto skips a checkpoint: .*checkpoint_0001\.pth\.tar/);
+  const begun = { ...auto, output: join(folder.path, "empty") };
+  assertMatch(
+    (await assertRejects(async () => await moco.resolve(begun, () => {}), Error)).message,
+    /drawn\.pth\.tar: no such file/,
+  );
   const gone = await run("other", "--resume", "auto");
   assertEquals(gone.code, 1);
   assertMatch(gone.stderr, /^error: --pretrained: .*drawn\.pth\.tar does not exist/);
