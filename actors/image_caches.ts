@@ -4,6 +4,7 @@ import { basename } from "node:path";
 import { cacheFileOf } from "../data/cache_choice.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { DecodeOptions } from "../data/decode.ts";
+import { describeBytes } from "../data/describe_bytes.ts";
 import { estimateDecodedBytes } from "../data/decoded_size.ts";
 import { fingerprintDataset } from "../data/fingerprint.ts";
 import { type ImageCacheHandle, makeMemoryCache } from "../data/image_cache.ts";
@@ -183,13 +184,4 @@ async function identify(dataset: Dataset, { maxPixels, leastSide }: DecodeOption
   ];
   for (const part of parts) hash.update(`\n${part}`);
   return hash.digest("hex");
-}
-
-/** Bytes in the unit that suits them. */
-function describeBytes(bytes: number): string {
-  return bytes < 1e6
-    ? `${(bytes / 1e3).toFixed(0)} kB`
-    : bytes < 1e9
-    ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`
-    : `${(bytes / 1e9).toFixed(1)} GB`;
 }

@@ -5,10 +5,12 @@
  *
  * One run writes to a file at a time, which holds its lock; others read what is there already. Of a run's processes the first one
  * makes the file and writes to it. A file of other images is replaced by a new one, and not written over: who reads it goes on with
- * the old one.
+ * the old one. A file does not grow into the last of its disk, which the run itself writes to.
  */
 import { crc32 } from "node:zlib";
 import { UserError } from "../errors.ts";
+import { describeBytes } from "./describe_bytes.ts";
+import { diskSpace } from "./disk_space.ts";
 import {
   type CachedRow,
   CacheTable,
@@ -32,6 +34,9 @@ const [ROWS, NAME, FINGERPRINT] = [8, 16, 32];
 
 /** The records begin here; the pixels at the next multiple behind them. */
 const PAGE = 4096;
+
+/** What stays free of a disk: bytes, or a share of it where that is less. The checkpoints of a run, its log and metrics need room. */
+const LEFT_FREE = { bytes: 5 * 2 ** 30, share: 1 / 10 };
 
 /** A file, as it is sent to Workers. */
 export interface CacheFileHandle {
@@ -293,11 +298,12 @@ export class CacheFile implements Disposable {
     }
   }
 
-  /** Writes a row, and returns its checksum. */
+  /** Writes a row, and returns its checksum; throws where there is no room. */
   write(row: CachedRow, words: Uint32Array): number {
     const rgb = new Uint8Array(rgbBytes(row));
     reduceToRgb(rgb, words);
     const checksum = checksumOf(row, rgb);
+    this.#requireRoom(rgb.length);
     try {
       writeAt(this.#file, this.#start + row.place * UNIT, rgb);
       writeAt(this.#file, recordStart(row.row), new Uint8Array(recordOf({ ...row, checksum }).buffer));
@@ -305,6 +311,18 @@ export class CacheFile implements Disposable {
       throw new Error(`${this.#path} cannot be written: ${(error as Error).message}`, { cause: error });
     }
     return checksum;
+  }
+
+  /** Fails where the disk would have too little left for other files. */
+  #requireRoom(bytes: number): void {
+    const space = diskSpace(this.#path);
+    if (space === undefined) return;
+    const left = Math.min(LEFT_FREE.bytes, space.total * LEFT_FREE.share);
+    if (space.available - bytes >= left) return;
+    throw new Error(
+      `the disk of ${this.#path} has ${describeBytes(space.available)} free, of which ` +
+        `${describeBytes(left)} are left for checkpoints and other files`,
+    );
   }
 
   /** Looks what the run that writes has written meanwhile, where this one does not. */

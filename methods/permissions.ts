@@ -110,6 +110,7 @@ export function trainingNeeds(
       ...written,
     ],
     write: written,
+    ...file !== undefined && { sys: ["statfs"] }, // how much room there is for it
   };
 }
 

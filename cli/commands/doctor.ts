@@ -1,8 +1,8 @@
 /** `deno task doctor`: looks at everything that a run needs, and says what to do about what is missing. */
-import { statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { World } from "../../actors/ranks/world.ts";
 import { decodeImage } from "../../data/decode.ts";
+import { readDiskSpace } from "../../data/disk_space.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { systemMemory } from "../../data/system_memory.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
@@ -139,14 +139,8 @@ function checkOutput(output: string): Finding {
   } catch (error) {
     return { what: "output", state: "problem", found: describeWriteError(error, output).message, advice };
   }
-  const { bavail, bsize } = statfsSync(folder);
-  return describeAmount(
-    "disk",
-    Number(bavail) * Number(bsize),
-    [LEAST_DISK, USUAL_DISK],
-    advice,
-    ` in ${folder}`,
-  );
+  const { available } = readDiskSpace(folder);
+  return describeAmount("disk", available, [LEAST_DISK, USUAL_DISK], advice, ` in ${folder}`);
 }
 
 /** Images that are decoded on trial. */

@@ -58,10 +58,11 @@ function trainingCommand(
   },
   ...checkpoints: (string | null)[]
 ): Needs {
+  const needs = trainingNeeds({ ...options, output: outputAt(options.output, args) }, ...checkpoints);
   return {
-    ...trainingNeeds({ ...options, output: outputAt(options.output, args) }, ...checkpoints),
+    ...needs,
     // The host's name is in that of TensorBoard's file, the others are in the run's record.
-    sys: [...tensorboard ? ["hostname"] : [], "cpus", "systemMemoryInfo"],
+    sys: [...tensorboard ? ["hostname"] : [], "cpus", "systemMemoryInfo", ...needs.sys ?? []],
     net: page === undefined ? [] : [readPageAddress(page.hostname ?? LOOPBACK).host],
   };
 }

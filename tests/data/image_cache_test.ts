@@ -22,7 +22,9 @@ import { CONFIG, TestFolder } from "./folder.ts";
 
 /** Images of many sizes. */
 const TRAIN = referencePath("tsv/train.tsv");
-const FULL_DISK = "on a full disk the cache says so once, and gives what it has";
+const FULL_DISK = "the cache leaves room on its disk, says so once, and gives what it has";
+const FULL_DISK_UNASKED =
+  "on a full disk the cache says so once, where it may not ask how much room there is";
 const FINGERPRINT = "5a".repeat(32);
 const OTHER_FINGERPRINT = "5b".repeat(32);
 
@@ -307,13 +309,53 @@ Deno.test({
       assertEquals(problems.length, 1);
       assertMatch(
         problems[0],
-        /^\d+ of 100 images are kept decoded.*c cannot be written: No space left on device/,
+        /^\d+ of 100 images are kept decoded.*: the disk of .*c has \d+ kB free, of which 7 kB are left for checkpoints/,
       );
       const kept = Array.from({ length: 100 }, (_, row) => take(cache, row)).filter((row) =>
         row !== undefined
       );
       assert(kept.length > 5 && kept.length < 22, `${kept.length}`);
       for (const [row, { values }] of kept.entries()) assertEquals(values, Array(1024).fill(row));
+      Deno.writeFileSync(`${disk}/checkpoint`, new Uint8Array(4096)); // there is room for it
+    } finally {
+      await new Deno.Command("umount", { args: [disk] }).output();
+    }
+  },
+});
+
+Deno.test({
+  name: FULL_DISK_UNASKED,
+  async fn() {
+    using folder = new TestFolder();
+    const disk = `${folder.path}/disk`;
+    Deno.mkdirSync(disk);
+    const mount = (...args: string[]) => new Deno.Command("mount", { args }).output().catch(() => undefined);
+    if (!(await mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", disk))?.success) {
+      return skip(FULL_DISK_UNASKED, "a small disk cannot be mounted here, which takes root");
+    }
+    try {
+      const program = folder.write("writer.ts", WRITER);
+      const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: [
+          "run",
+          "--quiet",
+          "--no-prompt",
+          "--no-check",
+          "--config",
+          CONFIG,
+          "--allow-read",
+          "--allow-write",
+          program,
+          `${disk}/c`,
+        ],
+      }).output();
+      assertEquals(code, 1);
+      assertMatch(
+        new TextDecoder().decode(stderr),
+        /\d+ of 100000 images are kept decoded.*c cannot be written: No space left on device/,
+      );
+      using file = await openCacheFile(`${disk}/c`, 1e5, FINGERPRINT);
+      assert(file.found > 0 && file.found < 22, `${file.found}`);
     } finally {
       await new Deno.Command("umount", { args: [disk] }).output();
     }

