@@ -29,3 +29,24 @@ export function* readLinesSync(path: string, readAtOnce = READ_AT_ONCE): Generat
   begun += decoder.decode();
   if (begun !== "") yield begun;
 }
+
+/**
+ * Returns the last whole lines of a text file, the newest first, without reading more of it than they take.
+ *
+ * @param most bytes of the file that are read
+ */
+export function readLastLinesSync(path: string, most = 2 ** 16): string[] {
+  using file = Deno.openSync(path);
+  const { size } = file.statSync();
+  const bytes = new Uint8Array(Math.min(size, most));
+  file.seekSync(size - bytes.length, Deno.SeekMode.Start);
+  let filled = 0;
+  while (filled < bytes.length) {
+    const count = file.readSync(bytes.subarray(filled));
+    if (count === null) break;
+    filled += count;
+  }
+  const from = bytes.length === size ? 0 : bytes.indexOf(NEWLINE) + 1; // behind the line that is cut off
+  const lines = new TextDecoder().decode(bytes.subarray(from, filled)).split("\n");
+  return lines.slice(0, -1).reverse(); // behind the last newline is what a crash left half written
+}

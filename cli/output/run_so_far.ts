@@ -6,7 +6,7 @@ import { HELD_OUT } from "../../methods/held_out.ts";
 import type { KnownLoss, RunSoFar } from "../../methods/encoder_training/prepare.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
-import { readLinesSync } from "../../data/read_lines.ts";
+import { readLastLinesSync, readLinesSync } from "../../data/read_lines.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { RunRecord } from "../../ui/records.ts";
 import { snakeCase } from "./snake_case.ts";
@@ -94,8 +94,16 @@ export async function readStartsBefore(task: string, resume: string | null): Pro
 
 /** By the rows themselves: when the file was written last, a copy of the folder may not say. */
 function secondsUntilLastStep(folder: string, startedAt: string): number {
-  const times = readRows(join(folder, "metrics.jsonl"), TIME_OF_ROW).flatMap(({ time }) => time ?? []);
-  const seconds = (times.at(-1) ?? NaN) - Date.parse(startedAt) / 1000;
+  let lines: string[] = [];
+  try {
+    lines = readLastLinesSync(join(folder, "metrics.jsonl"));
+  } catch {
+    // As with a record: there is none, or it cannot be read.
+  }
+  const lastStep = lines.map((line) => parseRecord(TIME_OF_ROW, line).value?.time).find((time) =>
+    time !== undefined
+  );
+  const seconds = (lastStep ?? NaN) - Date.parse(startedAt) / 1000;
   return Number.isFinite(seconds) ? Math.max(0, seconds) : 0; // it was killed before its first step
 }
 
