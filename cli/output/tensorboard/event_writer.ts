@@ -16,6 +16,25 @@ export interface EventImage {
   png: Uint8Array;
 }
 
+const NAME = /^events\.out\.tfevents\.(\d+)\./;
+
+/**
+ * Returns the seconds that the name of a new file begins with: those of now, unless the clock was set back since, or is behind that of
+ * the machine where the run began. TensorBoard reads the files in the order of their names, and drops what it takes for earlier.
+ */
+function secondsOfName(folder: string, now: number): number {
+  let newest = -Infinity;
+  try {
+    for (const { name } of Deno.readDirSync(folder)) {
+      newest = Math.max(newest, Number(NAME.exec(name)?.[1] ?? -Infinity));
+    }
+  } catch {
+    // The file itself says why it cannot be made there.
+  }
+  const seconds = Math.floor(now / 1000);
+  return newest > seconds ? newest + 1 : seconds;
+}
+
 /**
  * Makes a file. Where one run of this process has ended within the second, its file stays as it is, and the name of the next
  * ends with a number: TensorBoard reads the files of a folder in the order of their names.
@@ -49,7 +68,7 @@ export class EventWriter implements Disposable {
    * @throws {UserError} where it cannot be written
    */
   constructor(folder: string, now: () => number = Date.now) {
-    const name = `events.out.tfevents.${Math.floor(now() / 1000)}.${hostname()}.${Deno.pid}.seed`;
+    const name = `events.out.tfevents.${secondsOfName(folder, now())}.${hostname()}.${Deno.pid}.seed`;
     this.#now = now;
     ({ path: this.path, file: this.#file } = makeFile(join(folder, name)));
     this.#write({ fileVersion: "brain.Event:2" });

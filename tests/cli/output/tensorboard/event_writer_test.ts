@@ -58,6 +58,21 @@ Deno.test("EventWriter leaves the file of a run that this process began within t
   });
 });
 
+Deno.test("EventWriter names its file behind those that are there, whatever the clock says", async () => {
+  await withFolder((folder) => {
+    for (
+      const [loss, second] of [[4, 1_764_000_000], [3, 1_763_999_000], [2, 1_763_999_001], [1, 1_764_000_100]]
+    ) {
+      using writer = new EventWriter(folder, () => 1000 * second);
+      writer.scalar("step_loss", loss, 1);
+    }
+    const events = eventFiles(folder).map((path) => readEvents(path)[1]);
+    assertEquals(events.map(({ scalar }) => scalar), [4, 3, 2, 1], "in the order of their names");
+    assertEquals(events[1].wallTime, 1_763_999_000);
+    return Promise.resolve();
+  });
+});
+
 Deno.test("RunEvents writes norms by group of layers, device time and memory, and no time that is unknown", async () => {
   await withFolder((folder) => {
     {
