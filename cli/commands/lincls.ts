@@ -12,6 +12,7 @@ import { chosenEncoder, encoderNames } from "../../models/registry.ts";
 import { checkFinetuneInputs, checkLinclsInputs } from "../flags/inputs.ts";
 import { type LinclsCommand, parseLinclsFlags, requireAnyEncoder } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
+import { isThere } from "../output/output_folder.ts";
 import { isUnfinished, readLossesBefore } from "../output/run_so_far.ts";
 import { type RankedStop, runOnRanks } from "../terminal/ranked_main.ts";
 import { showFinetune } from "./finetune_view.ts";
@@ -44,9 +45,23 @@ async function lookForCheckpoint(
   return found;
 }
 
+/**
+ * Leaves the file of the encoder out where it is gone, and the training goes on from a checkpoint, which has the encoder too.
+ *
+ * @param command its `warnings` get a sentence then
+ */
+function leaveOutLost({ options: request, warnings }: Command<"linear_probe" | "finetune">): void {
+  const { pretrained, resume, evaluate } = request;
+  if (pretrained === null || resume === null || evaluate || isThere(pretrained)) return;
+  warnings.push(`--pretrained: ${pretrained} does not exist: the encoder is that of ${resume}`);
+  // What chooses an encoder of that file says nothing of the checkpoint's.
+  Object.assign(request, { pretrained: null, weights: undefined, which: "student" });
+}
+
 async function evaluateLinearly(command: Command<"linear_probe">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq } = command;
   if (resumesIfThere) request.resume = await lookForCheckpoint(request, METHODS.linear_probe, world);
+  leaveOutLost(command);
   const options = await checkLinclsInputs(request);
   const findStart = async () => {
     const { resume } = await findNewest(options.output, METHODS.linear_probe);
@@ -74,6 +89,7 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
 async function fineTune(command: Command<"finetune">, world: World | undefined): Promise<void> {
   const { options: request, resumesIfThere, printFreq, profile, traceActors: trace } = command;
   if (resumesIfThere) request.resume = await lookForCheckpoint(request, METHODS.finetune, world);
+  leaveOutLost(command);
   const options = await checkFinetuneInputs(request, command);
   const findStart = () => findNewest(options.output, METHODS.finetune);
   const { imageSize, evalResize } = request;

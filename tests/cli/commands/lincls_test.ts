@@ -4,9 +4,10 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { listCheckpoints } from "../../../models/checkpoint/run_checkpoints.ts";
 import { PyFloat, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
-import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { writeBiasedSweep, writeOneClass } from "../../methods/linear_probe/biased_sweep.ts";
 import { hostPrograms, runProgram as runAlone } from "../run_program.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
@@ -345,6 +346,50 @@ for (const [kind, ...own] of [["linear evaluation", "--lr", "0.1"], ["fine-tunin
     // Now there is one.
     const longer = await lincls(...line("2"));
     assertEquals([longer.code, longer.stderr], [0, ""]);
+  });
+}
+
+for (const [kind, ...method] of [["linear evaluation"], ["fine-tuning", "--finetune"]]) {
+  Deno.test(`lincls goes on with a ${kind} without the file of its encoder, to the same bytes`, async () => {
+    using folder = new RunFolder(16, 8);
+    const lost = join(folder.path, "lost.pth.tar");
+    Deno.copyFileSync(TINY_TEACHER, lost);
+    const run = (output: string, epochs: string, pretrained: string, ...more: string[]) =>
+      lincls(
+        ...[
+          "--pretrained",
+          pretrained,
+          "--plugin",
+          TINY_ENCODER,
+          "-b",
+          "8",
+          "--image-size",
+          "32",
+          "-j",
+          "1",
+          "--no-tune",
+        ],
+        ...["--output", join(folder.path, output), "--epochs", epochs, ...method, ...more, folder.data],
+      );
+    assertEquals((await run("whole", "2", TINY_TEACHER)).code, 0);
+    assertEquals((await run("broken", "1", lost)).code, 0);
+    Deno.removeSync(lost);
+    const { code, stderr } = await run("broken", "2", lost, "--resume", "auto");
+    assertEquals(code, 0, stderr);
+    assertMatch(
+      stderr,
+      /warning: --pretrained: .*lost\.pth\.tar does not exist: the encoder is that of .*_0000\.pth\.tar\n/,
+    );
+    const [written] = await listCheckpoints(join(folder.path, "broken"));
+    const [expected] = await listCheckpoints(join(folder.path, "whole"));
+    assertEquals(await digestFile(written.path), await digestFile(expected.path));
+    // It is needed to begin, and names what is evaluated.
+    const refused = [["new"], ["broken", "--evaluate", "--resume", written.path]];
+    for (const [output, ...more] of refused) {
+      const { code, stderr } = await run(output, "2", lost, ...more);
+      assertEquals(code, 1);
+      assertMatch(stderr, /error: --pretrained: .*lost\.pth\.tar does not exist\. /);
+    }
   });
 }
 
