@@ -27,7 +27,7 @@ import { PRETRAINING } from "./encoder_method.ts";
 import { MOCO_CHECKPOINT } from "./encoders.ts";
 import { pretrainFlags } from "./flags.ts";
 import type { PretrainOptions } from "./options.ts";
-import { checkSplits } from "./splits.ts";
+import { checkSplits, describeUnshuffled } from "./splits.ts";
 
 /**
  * Options for `pretrain`. All but the images and the output folder have defaults; that of `arch` is the encoder of `pretrained`,
@@ -109,6 +109,8 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
     if (ranks !== undefined) {
       requireEqualShares(options.batchSize, ranks);
       checkSplits(options, ranks);
+      const text = describeUnshuffled(options, ranks);
+      if (text !== undefined) emit({ type: "warning", text, isCommon: true });
     }
     return await trainEncoder(PRETRAINING, options, emit, signal, soFar, wanted);
   },

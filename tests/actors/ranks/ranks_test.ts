@@ -140,11 +140,16 @@ Deno.test("gradients that travel as float16 give steps near those of float32, an
   assertRounded(contents, plain.contents);
 });
 
-/** Pretrains by so many ranks, and returns the last checkpoint's contents. */
+/**
+ * Pretrains by so many ranks, and returns the last checkpoint's contents.
+ *
+ * @param warnings gets those of the first rank
+ */
 async function pretrainBy(
   folder: RunFolder,
   size: number,
   changes: Partial<PretrainInput>,
+  warnings: string[] = [],
 ): Promise<Map<string, Float32Array>> {
   const channel = crypto.randomUUID();
   const input = {
@@ -157,6 +162,7 @@ async function pretrainBy(
       { ...input, actors: { gradient_exchange: CHANNEL } },
       size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
     ));
+  for await (const event of runs[0]) if (event.type === "warning") warnings.push(event.text);
   const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
   return await contentsOf(checkpoint, MOCO_CHECKPOINT);
 }
@@ -177,6 +183,31 @@ for (
     }
   });
 }
+
+Deno.test("ranks whose queries and keys have the same statistics of batch norm warn of it, once a run", async () => {
+  using folder = new RunFolder(32);
+  const warningsOf = async (size: number, changes: Partial<PretrainInput>) => {
+    const warnings: string[] = [];
+    await pretrainBy(folder, size, { batchSize: 32, ...changes }, warnings);
+    return warnings;
+  };
+  const why =
+    "queries and for their keys. By these statistics the encoder can tell the right key, without good " +
+    "features: this is MoCo without shuffling BN. Use";
+  assertEquals(await warningsOf(2, {}), [
+    `batch norm takes a rank's 16 images for ${why} --bn-splits 2, which normalises keys in other groups, or ` +
+    "--sync-bn, whose statistics of all 32 images tell less",
+  ]);
+  assertEquals(await warningsOf(4, {}), [
+    `batch norm takes a rank's 8 images for ${why} --sync-bn, whose statistics of all 32 images tell less`,
+  ]);
+  const normless = { arch: "normless", plugins: [NORMLESS] };
+  for (
+    const [size, changes] of [[1, {}], [2, { bnSplits: 2 }], [2, { syncBn: true }], [2, normless]] as const
+  ) {
+    assertEquals(await warningsOf(size, { ...changes }), []);
+  }
+});
 
 Deno.test("2 ranks pretrain with gradients that travel as float16", async () => {
   using folder = new RunFolder(24);
