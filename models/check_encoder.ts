@@ -13,7 +13,7 @@ const NAME = /^[\w.+-]+$/;
  * @throws {Error} that names the field, what was expected, and what was found
  */
 export function checkEncoder(encoder: Encoder): void {
-  const { name, family, roles, ssl, head, features, trace } = encoder;
+  const { name, family, roles, ssl, head, features, headDropout = 0, trace } = encoder;
   const isText = (value: unknown): value is string => typeof value === "string";
   const listed = (values: readonly string[]) => values.map((value) => JSON.stringify(value)).join(", ");
   const require = (isRight: boolean, field: keyof Encoder, expected: string) => {
@@ -42,6 +42,11 @@ export function checkEncoder(encoder: Encoder): void {
     Number.isSafeInteger(features) && features > 0,
     "features",
     "the length of its feature, a whole number from 1 on",
+  );
+  require(
+    typeof headDropout === "number" && headDropout >= 0 && headDropout < 1,
+    "headDropout",
+    "the share of values that are dropped, from 0 to below 1",
   );
   require(typeof trace === "function", "trace", "a function");
 }

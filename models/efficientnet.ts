@@ -148,7 +148,7 @@ function smallestImage(scale: Scale, stemStride: number): number {
 
 /** The encoder whose first convolution has a stride. */
 function withStride(scale: Scale, name: string, stemStride: 1 | 2): Encoder {
-  const [width, , imageSize, dropout] = COEFFICIENTS[scale];
+  const [width, , imageSize, headDropout] = COEFFICIENTS[scale];
   const widen = (channels: number) => roundChannels(channels * width);
   const features = widen(1280);
   const smallest = smallestImage(scale, stemStride);
@@ -161,6 +161,7 @@ function withStride(scale: Scale, name: string, stemStride: 1 | 2): Encoder {
     head: "mlp",
     features,
     smallest,
+    headDropout,
     trace(b, images, head) {
       requireSize({ name, smallest }, images.shape[1], images.shape[2]);
       const stem = declare(b, "_conv_stem", {
@@ -183,7 +184,7 @@ function withStride(scale: Scale, name: string, stemStride: 1 | 2): Encoder {
       return {
         feature,
         map: () => x,
-        embedding: projectionHead(b, "fc", features, head)(b.dropout(feature, dropout)),
+        embedding: projectionHead(b, "fc", features, head)(b.dropout(feature, headDropout)),
       };
     },
   };

@@ -175,6 +175,11 @@ export interface Encoder {
    * of its own.
    */
   readonly dropPath?: number;
+  /**
+   * The share of the feature's values that training drops before a classifier, as its authors' model does; none where it is left
+   * out. Fine-tuning reads it: the dropout before a head is a part of `trace`.
+   */
+  readonly headDropout?: number;
   /** The optimizer that it is trained with where nobody names one; SGD where it is left out. */
   readonly optimizer?: "adamw";
   /** Returns the same encoder for images of `size` x `size`, which the patch divides; absent where one fits all sizes. */

@@ -121,6 +121,7 @@ function withStride(size: keyof typeof SIZES, name: string, stride: 1 | 2): Enco
     ssl: "moco",
     head: "mlp",
     features: classifier,
+    headDropout: DROPOUT,
     trace(b, images, head) {
       const stem = b.convolution("features.0.0", {
         inputs: 3,

@@ -108,7 +108,9 @@ function trace(
   const { feature } = traceOutputs(encoder, trunk, images, usualHead(encoder), { readsEmbedding: false });
   graph.keepOnly(feature); // without its head, whose batch norm would go on to count
   const head = new EncoderBuilder(graph, mode, { maxWeightBytes });
-  const logits = head.convolve(feature, head.linear("fc", encoder.features, classes, INITIAL_CLASSIFIER));
+  const { headDropout = 0 } = encoder;
+  const kept = headDropout === 0 ? feature : trunk.dropout(feature, headDropout);
+  const logits = head.convolve(kept, head.linear("fc", encoder.features, classes, INITIAL_CLASSIFIER));
   const [ownLoss, states] = graph.applyAll(crossEntropy, [logits, labels, count], {});
   const loss = sharedLoss(graph, ownLoss, options.ranks);
   return {

@@ -98,6 +98,8 @@ Deno.test("registerEncoder() names the field that is missing or has a value that
         '`head` of the encoder "mine" to be one of "none", "linear", "mlp", "mlp_bn", found "mlp3"',
       ],
       ["features", 1.5, '`features` of the encoder "mine" to be the length of its feature'],
+      ["headDropout", 1, '`headDropout` of the encoder "mine" to be the share of values that are dropped'],
+      ["headDropout", "0.2", 'from 0 to below 1, found "0.2"'],
       ["trace", undefined, '`trace` of the encoder "mine" to be a function, found undefined'],
     ] as const
   ) {

@@ -125,6 +125,56 @@ Deno.test("FinetuneStep leaves out an encoder's head, batch norm and all, as SWA
     assertEquals(await trained({ ...small.options, encoder }), await trained(small.options));
   }));
 
+Deno.test("FinetuneStep drops values before the classifier in training, as the encoder's authors do", () =>
+  withGpu(async (gpu) => {
+    const { options: { encoder, ...small }, values } = smallOptions();
+    const classes = encoder.features; // the classifier's outputs are the feature's values
+    const weights = new Map(values).set("fc.bias", new Float32Array(classes)).set(
+      "fc.weight",
+      Float32Array.from({ length: classes ** 2 }, (_, i) => i % (classes + 1) === 0 ? 1 : 0),
+    );
+    const images = formulaImages("input/a", small.batch, small.imageSize);
+    const logitsWith = async (headDropout: number | undefined, dropoutSeed?: number, step = 0) => {
+      const options = { ...small, encoder: { ...encoder, headDropout }, classes };
+      using trained = await FinetuneStep.create(gpu, { ...options, dropoutSeed });
+      await trained.load((key) => weights.get(key)!);
+      await trained.train({ images, labels: LABELS, lr: 0, lrLastLayer: 0, step });
+      using frozen = await FrozenClassifier.create(gpu, options);
+      await frozen.load((key) => weights.get(key)!);
+      const { loss } = await frozen.evaluate({ images, labels: LABELS });
+      return { logits: await trained.readLogits(), loss };
+    };
+    const plain = await logitsWith(undefined, 5);
+    assertEquals(await logitsWith(0, 5), plain);
+    assertEquals(await logitsWith(0.25), plain);
+    const ofSteps = [];
+    for (let step = 0; step < 4; step++) ofSteps.push(await logitsWith(0.25, 5, step));
+    let [dropped, all] = [0, 0];
+    for (const { logits, loss } of ofSteps) {
+      assertEquals(loss, plain.loss, "an evaluation drops nothing");
+      for (const [i, value] of plain.logits.entries()) {
+        if (value === 0) continue;
+        all++;
+        if (logits[i] === 0) dropped++;
+        else assertAlmostEquals(logits[i], value / 0.75, 1e-5 * Math.abs(value));
+      }
+    }
+    assert(all > 150, `${all} values`);
+    assertAlmostEquals(dropped / all, 0.25, 0.1);
+    assertNotEquals(ofSteps[1].logits, ofSteps[0].logits);
+  }));
+
+Deno.test("EfficientNets and MobileNetV3 are fine-tuned with the original's dropout, others without", () => {
+  // efficientnet.py of the original: b0 to b7; mobilenetv3.py.
+  const rates = [0.2, 0.2, 0.3, 0.3, 0.4, 0.4, 0.5, 0.5];
+  for (const [scale, rate] of rates.entries()) {
+    const { headDropout, cifar } = findEncoder(`efficientnet_b${scale}`);
+    assertEquals([headDropout, cifar?.headDropout], [rate, rate]);
+  }
+  for (const size of ["small", "large"]) assertEquals(findEncoder(`mobilenetv3_${size}`).headDropout, 0.2);
+  for (const name of ["resnet18", "vit_tiny"]) assertEquals(findEncoder(name).headDropout, undefined);
+});
+
 Deno.test("FinetuneStep goes on from saved weights and momentum to the same bits", () =>
   withGpu(async (gpu) => {
     const { options, values } = smallOptions();
