@@ -1,4 +1,4 @@
-/** Names that flags have in other programs: those of DINO, SwAV, LightlyTrain, PyTorch Lightning and the like. */
+/** Names that flags have in other programs: DINO, MoCo-v3, SimSiam, SwAV, timm, LightlyTrain, PyTorch Lightning and the like. */
 
 /** Flags for these names, with a value where one is meant: the first one that a task has. */
 export const COUNTERPARTS: Readonly<Record<string, readonly string[]>> = {
@@ -9,14 +9,22 @@ export const COUNTERPARTS: Readonly<Record<string, readonly string[]>> = {
   "dump-path": ["output"],
   "feat-dim": ["dim", "moco-dim"],
   "fp16": ["amp"],
+  "grad-accum-steps": ["accumulate"],
+  "grad-checkpointing": ["checkpoint-activations"],
   "gradient-accumulation-steps": ["accumulate"],
   "gradient-clip-val": ["clip-grad"],
   "img-size": ["image-size"],
+  "initial-checkpoint": ["student-init", "pretrained"],
   "input-size": ["image-size"],
   "labels-perc": ["label-fraction"],
   "local-crops-number": ["small-views"],
+  "local-crops-size": ["small-size"],
+  "log-freq": ["print-freq"],
+  "log-interval": ["print-freq"],
+  "lr-warmup-epochs": ["warmup-epochs"],
   "max-epochs": ["epochs"],
   "mixed-precision": ["amp"],
+  "model": ["student-arch", "arch"],
   "momentum-teacher": ["moco-m"],
   "nb-knn": ["knn-k"],
   "nmb-crops": ["small-views"],
@@ -27,6 +35,7 @@ export const COUNTERPARTS: Readonly<Record<string, readonly string[]>> = {
   "queue-length": ["queue", "moco-k"],
   "save-freq": ["save-every"],
   "saveckp-freq": ["save-every"],
+  "size-crops": ["image-size"],
   "student-temp": ["temp"],
   "teacher-temp": ["distill-t"],
   "teacher-weights": ["distill"],
@@ -35,23 +44,69 @@ export const COUNTERPARTS: Readonly<Record<string, readonly string[]>> = {
 };
 
 const BY_LAUNCHER = "a process uses one device; mpirun or srun starts several (docs/scaling.md)";
+const ALL_TRAINED = "no layer of an encoder in training is frozen";
+const OF_AUGMENTATION = "the augmentation decides it, which has no flags of its own";
+const HEADS = "heads are MoCo's: one linear layer, or two with a hidden one as wide as the feature";
+const NO_PROTOTYPES = "there are no prototypes";
+const NO_PREDICTOR = "there is no predictor";
+const NO_AVERAGE = "the only average of weights is MoCo's key encoder";
+const OF_OPTIMIZERS = "the optimizers are SGD with momentum, and AdamW with betas of 0.9 and 0.999";
+const SAME_DECAY = "the weight decay is the same in all epochs";
+const NO_SMOOTHING = "labels are not smoothed";
+const START_OF_WARMUP = "the warm-up starts at --lr, or at 0 with --lr-per-step";
 const SAME_TEMPERATURE = "a temperature is the same in all epochs";
+const SCHEDULES = "the learning rate follows half a cosine with --cos, or falls at the epochs of --schedule";
 const DOWN_TO_ZERO = "the cosine schedule ends at 0";
 
 /** What is the case here, for names without a counterpart. */
-const REASONS: Readonly<Record<string, string>> = {
+export const REASONS: Readonly<Record<string, string>> = {
+  "aa": OF_AUGMENTATION,
   "accelerator": "the default WebGPU adapter is used",
+  "color-jitter": OF_AUGMENTATION,
+  "crop-min": OF_AUGMENTATION,
+  "crops-for-assign": NO_PROTOTYPES,
+  "cutmix": OF_AUGMENTATION,
   "device": "the default WebGPU adapter is used",
   "devices": BY_LAUNCHER,
+  "ema": NO_AVERAGE,
+  "epoch-queue-starts": "the queue is used from the first step on",
   "final-lr": DOWN_TO_ZERO,
+  "final-wd": SAME_DECAY,
+  "fix-pred-lr": NO_PREDICTOR,
+  "freeze-last-layer": ALL_TRAINED,
+  "freeze-prototypes-niters": NO_PROTOTYPES,
+  "global-crops-scale": OF_AUGMENTATION,
   "gpus": BY_LAUNCHER,
+  "hidden-mlp": HEADS,
+  "label-smoothing": NO_SMOOTHING,
+  "lars": OF_OPTIMIZERS,
+  "layer-decay": "all layers of an encoder have one learning rate",
+  "local-crops-scale": OF_AUGMENTATION,
+  "local-rank": BY_LAUNCHER,
+  "max-scale-crops": OF_AUGMENTATION,
   "min-lr": DOWN_TO_ZERO,
+  "min-scale-crops": OF_AUGMENTATION,
+  "moco-m-cos": "--moco-m is the same in all epochs",
+  "moco-mlp-dim": HEADS,
+  "model-ema": NO_AVERAGE,
   "momentum-teacher": "no teacher is an average of weights",
   "num-nodes": BY_LAUNCHER,
+  "nmb-prototypes": NO_PROTOTYPES,
+  "norm-last-layer": HEADS,
+  "opt-betas": OF_OPTIMIZERS,
   "patch-size": "it follows from the encoder (deno task models lists them)",
+  "pred-dim": NO_PREDICTOR,
+  "reprob": OF_AUGMENTATION,
+  "sched": SCHEDULES,
+  "sinkhorn-iterations": NO_PROTOTYPES,
+  "smoothing": NO_SMOOTHING,
+  "start-warmup": START_OF_WARMUP,
+  "stop-grad-conv1": ALL_TRAINED,
+  "use-bn-in-head": HEADS,
+  "warmup-lr": START_OF_WARMUP,
   "warmup-teacher-temp": SAME_TEMPERATURE,
   "warmup-teacher-temp-epochs": SAME_TEMPERATURE,
-  "weight-decay-end": "the weight decay is the same in all epochs",
+  "weight-decay-end": SAME_DECAY,
 };
 
 /**

@@ -1,14 +1,15 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseFlags, UsageError } from "../../../cli/flags/flags.ts";
-import { COUNTERPARTS } from "../../../cli/flags/foreign_names.ts";
+import { COUNTERPARTS, REASONS } from "../../../cli/flags/foreign_names.ts";
 import { SETTINGS } from "../../settings/table.ts";
 
 Deno.test("parseFlags() knows flags of other programs by what they are here", () => {
   const table = {
     ...Object.fromEntries(
-      ["distillT", "temp", "dim", "workers", "cache", "batchSize", "momentum", "weightDecay"].map((name) =>
-        [name, { kind: "text", metavar: "X", group: "", help: "" }] as const
-      ),
+      [
+        ...["distillT", "temp", "dim", "workers", "cache", "batchSize", "momentum", "weightDecay"],
+        ...["lr", "arch", "warmupEpochs", "accumulate"],
+      ].map((name) => [name, { kind: "text", metavar: "X", group: "", help: "" }] as const),
     ),
     amp: { kind: "boolean", group: "", help: "" },
   } as const;
@@ -20,6 +21,9 @@ Deno.test("parseFlags() knows flags of other programs by what they are here", ()
       ["--out_dim", "dim"],
       ["--num_workers", "workers"],
       ["--precision=16-mixed", "amp"],
+      ["--model=resnet50", "arch"],
+      ["--lr-warmup-epochs=5", "warmup-epochs"],
+      ["--grad-accum-steps=2", "accumulate"],
       ["--no-cache", "cache off"],
     ]
   ) {
@@ -38,11 +42,22 @@ Deno.test("parseFlags() knows flags of other programs by what they are here", ()
       ["--patch-size", "it follows from the encoder"],
       ["--momentum_teacher", "no teacher is an average of weights"],
       ["--weight_decay_end", "the weight decay is the same in all epochs"],
+      ["--stop-grad-conv1", "no layer of an encoder in training is frozen"],
+      ["--freeze_last_layer=1", "no layer of an encoder in training is frozen"],
+      ["--crop-min=0.2", "the augmentation decides it"],
+      ["--sched=cosine", "the learning rate follows half a cosine with --cos"],
+      ["--lars", "the optimizers are SGD with momentum, and AdamW"],
+      ["--ema", "the only average of weights is MoCo's key encoder"],
     ]
   ) {
     assertStringIncludes(said(written), `unknown flag ${written.replace(/=.*/, "")}: ${reason}`);
     assert(!said(written).includes("did you mean"), said(written));
   }
+  const number = { kind: "number", group: "", help: "" } as const;
+  const saidOf = (written: string) =>
+    assertThrows(() => parseFlags({ mocoM: number, mocoDim: number }, [written]), UsageError).message;
+  assertStringIncludes(saidOf("--moco-m-cos"), "--moco-m-cos: --moco-m is the same in all epochs");
+  assertStringIncludes(saidOf("--moco-mlp-dim=4096"), "--moco-mlp-dim: heads are MoCo's");
   // What a task does not have is not offered.
   assert(!said("--out-dir").includes("output"));
   assertEquals(said("--saveckp_freq"), "unknown flag --saveckp_freq (--help all lists every flag)");
@@ -54,4 +69,5 @@ Deno.test("the flags that stand for those of other programs are there, and none 
     assert(!flags.has(foreign), foreign);
     for (const counterpart of counterparts) assert(flags.has(counterpart.split(" ")[0]), counterpart);
   }
+  for (const foreign of Object.keys(REASONS)) assert(!flags.has(foreign), foreign);
 });
