@@ -67,7 +67,7 @@ export function checkSettings(settings: CheckedSettings, counts: DataCounts): st
     .filter((note) => note !== undefined);
 }
 
-/** Which one a vision transformer has is decided where nobody names it, and with it the learning rate. */
+/** Which one an encoder has is decided where nobody names it, and with it the learning rate. */
 function noteOptimizer({ optimizer, learningRates, weightDecay }: CheckedSettings): string | undefined {
   if (optimizer !== "adamw") return undefined;
   return `AdamW with learning rate ${learningRates.join(", ")} and weight decay ${weightDecay}; ` +

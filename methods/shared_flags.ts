@@ -375,7 +375,7 @@ export function frozenAmpFlag(group: string) {
 
 /** What `--help` says of optimizer and stochastic depth where they are not given. */
 export const STEP_DEFAULT_NOTES = {
-  optimizer: "default: adamw for a vision transformer, else sgd",
+  optimizer: "default: adamw for vision transformers and ConvNeXts, else sgd",
   dropPath: "default: 0.1 for a vision transformer",
 };
 

@@ -149,6 +149,7 @@ function convNext(shape: ConvNextShape, feature: FeatureKind = "cls"): Encoder {
     features,
     feature,
     withFeature: (other) => convNext(shape, other),
+    optimizer: "adamw", // as in DINOv3's and ConvNeXt's own trainings
     // Four pixels to one, and three times two to one, as the authors' images are; others would lose their edges.
     sizes: { usual: 256, multiple: 32 },
     // The last norm under its other name.

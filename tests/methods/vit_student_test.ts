@@ -281,7 +281,30 @@ Deno.test("a vision transformer starts from weights for images of another size, 
   );
 });
 
-Deno.test("withOptimizer() gives a vision transformer AdamW and its settings, but for what is asked for", () => {
+Deno.test("a ConvNeXt is fine-tuned with AdamW; one that was begun with SGD goes on with it, or not at all", async () => {
+  using folder = new RunFolder(8, 8);
+  const tuning = (name: string) => ({
+    ...{ data: folder.data, testData: join(folder.data, "test.tsv"), output: folder.makeOutput(name) },
+    ...{ pretrained: null, arch: "dinov3_convnext_d1-1-1-1_w16-16-16-16", batchSize: 4, imageSize: 32 },
+    ...{ workers: 1, epochs: 2 },
+  });
+  const first = await finetune({ ...tuning("first"), epochs: 1 }).result;
+  using file = await openCheckpointFile(first.checkpoint!);
+  assertEquals(groupsOf(file.value).map(([, decay]) => decay), [0.05, 0, 0.05, 0]);
+
+  const sgd = { optimizer: "sgd", lr: 0.01 } as const;
+  const whole = await finetune({ ...tuning("whole"), ...sgd }).result;
+  const begun = await finetune({ ...tuning("begun"), ...sgd, epochs: 1 }).result;
+  await assertRejects(
+    () => finetune({ ...tuning("other"), lr: 0.01, resume: begun.checkpoint! }).result,
+    UserError,
+    "was trained with sgd, but --optimizer is adamw; use --optimizer sgd, or start a new run",
+  );
+  const resumed = await finetune({ ...tuning("resumed"), ...sgd, resume: begun.checkpoint! }).result;
+  assertEquals(await digestFile(resumed.checkpoint!), await digestFile(whole.checkpoint!));
+});
+
+Deno.test("withOptimizer() gives a vision transformer or a ConvNeXt AdamW and its settings, but for what is asked for", () => {
   const adamw = { lr: 5e-4, weightDecay: 0.05 };
   const choose = (arch: string, asked: Partial<typeof PAPER_DEFAULTS>) => {
     const options = { ...PAPER_DEFAULTS, ...asked };
@@ -291,6 +314,8 @@ Deno.test("withOptimizer() gives a vision transformer AdamW and its settings, bu
   assertEquals(choose("vit_tiny", {}), ["adamw", 5e-4, 0.05, 0.1]);
   assertEquals(choose("vit_tiny", { lr: 0.01, dropPath: 0 }), ["adamw", 0.01, 0.05, 0]);
   assertEquals(choose("vit_tiny", { optimizer: "sgd" }), ["sgd", 0.03, 1e-4, 0.1]);
+  assertEquals(choose("dinov3_convnext_tiny", {}), ["adamw", 5e-4, 0.05, 0]);
+  assertEquals(choose("dinov3_convnext_tiny", { optimizer: "sgd" }), ["sgd", 0.03, 1e-4, 0]);
   assertEquals(choose("resnet18", {}), ["sgd", 0.03, 1e-4, 0]);
   assertEquals(choose("resnet18", { optimizer: "adamw", weightDecay: 1 }), ["adamw", 5e-4, 1, 0]);
   assertThrows(
