@@ -85,8 +85,8 @@ export function pretrainFlags(names: EncoderNames) {
       min: 1,
       group: MOCO,
       help:
-        "groups of a batch that batch norm normalises separately, with other groups for the keys. Takes the place of " +
-        "shuffling over GPUs, which needs several. At least 8 images a group",
+        "groups of a batch, or of each rank's share of it, that batch norm normalises separately, with other groups for the " +
+        "keys. Takes the place of shuffling over GPUs. At least 8 images a group",
     },
     ...EVALUATION_FLAGS,
     ...OTHER_FLAGS,
