@@ -3,9 +3,12 @@
 /** Flags for these names, with a value where one is meant: the first one that a task has. */
 export const COUNTERPARTS: Readonly<Record<string, readonly string[]>> = {
   "accum-iter": ["accumulate"],
+  "avgpool-patchtokens": ["feature cls+mean"],
   "base-lr": ["lr"],
   "checkpoint-freq": ["save-every"],
   "checkpoint-key": ["which"],
+  "data-dir": ["data"],
+  "data-path": ["data"],
   "dump-path": ["output"],
   "feat-dim": ["dim", "moco-dim"],
   "fp16": ["amp"],
@@ -29,6 +32,8 @@ export const COUNTERPARTS: Readonly<Record<string, readonly string[]>> = {
   "nb-knn": ["knn-k"],
   "nmb-crops": ["small-views"],
   "no-cache": ["cache off"],
+  "num-classes": ["classes"],
+  "num-labels": ["classes"],
   "num-workers": ["workers"],
   "out-dim": ["dim", "moco-dim"],
   "precision": ["amp"],
@@ -44,6 +49,8 @@ export const COUNTERPARTS: Readonly<Record<string, readonly string[]>> = {
 };
 
 const BY_LAUNCHER = "a process uses one device; mpirun or srun starts several (docs/scaling.md)";
+const AS_DATA = "images are given without a flag, where --help says DATA";
+const BY_EMBED = "deno task embed writes features";
 const ALL_TRAINED = "no layer of an encoder in training is frozen";
 const OF_AUGMENTATION = "the augmentation decides it, which has no flags of its own";
 const HEADS = "heads are MoCo's: one linear layer, or two with a hidden one as wide as the feature";
@@ -66,8 +73,12 @@ export const REASONS: Readonly<Record<string, string>> = {
   "crop-min": OF_AUGMENTATION,
   "crops-for-assign": NO_PROTOTYPES,
   "cutmix": OF_AUGMENTATION,
+  "data": AS_DATA,
+  "data-dir": AS_DATA,
+  "data-path": AS_DATA,
   "device": "the default WebGPU adapter is used",
   "devices": BY_LAUNCHER,
+  "dump-features": BY_EMBED,
   "ema": NO_AVERAGE,
   "epoch-queue-starts": "the queue is used from the first step on",
   "final-lr": DOWN_TO_ZERO,
@@ -81,6 +92,7 @@ export const REASONS: Readonly<Record<string, string>> = {
   "label-smoothing": NO_SMOOTHING,
   "lars": OF_OPTIMIZERS,
   "layer-decay": "all layers of an encoder have one learning rate",
+  "load-features": "features are computed by each run",
   "local-crops-scale": OF_AUGMENTATION,
   "local-rank": BY_LAUNCHER,
   "max-scale-crops": OF_AUGMENTATION,
@@ -90,9 +102,10 @@ export const REASONS: Readonly<Record<string, string>> = {
   "moco-mlp-dim": HEADS,
   "model-ema": NO_AVERAGE,
   "momentum-teacher": "no teacher is an average of weights",
-  "num-nodes": BY_LAUNCHER,
+  "n-last-blocks": "the features are those of the last block",
   "nmb-prototypes": NO_PROTOTYPES,
   "norm-last-layer": HEADS,
+  "num-nodes": BY_LAUNCHER,
   "opt-betas": OF_OPTIMIZERS,
   "patch-size": "it follows from the encoder (deno task models lists them)",
   "pred-dim": NO_PREDICTOR,
@@ -103,6 +116,7 @@ export const REASONS: Readonly<Record<string, string>> = {
   "start-warmup": START_OF_WARMUP,
   "stop-grad-conv1": ALL_TRAINED,
   "use-bn-in-head": HEADS,
+  "use-cuda": "the default WebGPU adapter is used",
   "warmup-lr": START_OF_WARMUP,
   "warmup-teacher-temp": SAME_TEMPERATURE,
   "warmup-teacher-temp-epochs": SAME_TEMPERATURE,

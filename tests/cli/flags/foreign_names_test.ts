@@ -58,6 +58,18 @@ Deno.test("parseFlags() knows flags of other programs by what they are here", ()
     assertThrows(() => parseFlags({ mocoM: number, mocoDim: number }, [written]), UsageError).message;
   assertStringIncludes(saidOf("--moco-m-cos"), "--moco-m-cos: --moco-m is the same in all epochs");
   assertStringIncludes(saidOf("--moco-mlp-dim=4096"), "--moco-mlp-dim: heads are MoCo's");
+  // Of DINO and SwAV, where a task takes its images without a flag, and where it does not.
+  for (const flag of ["--data", "--data_path", "--data-dir"]) {
+    assertStringIncludes(
+      saidOf(`${flag}=images`),
+      `${flag}: images are given without a flag, where --help says DATA`,
+    );
+  }
+  const withData = { data: { kind: "text", metavar: "X", group: "", help: "" }, dropPath: number } as const;
+  assertStringIncludes(
+    assertThrows(() => parseFlags(withData, ["--data_path=x"]), UsageError).message,
+    "did you mean --data?",
+  );
   // What a task does not have is not offered.
   assert(!said("--out-dir").includes("output"));
   assertEquals(said("--saveckp_freq"), "unknown flag --saveckp_freq (--help all lists every flag)");
@@ -69,5 +81,6 @@ Deno.test("the flags that stand for those of other programs are there, and none 
     assert(!flags.has(foreign), foreign);
     for (const counterpart of counterparts) assert(flags.has(counterpart.split(" ")[0]), counterpart);
   }
-  for (const foreign of Object.keys(REASONS)) assert(!flags.has(foreign), foreign);
+  // distill and pretrain have --data; a reason is for tasks without the flag.
+  for (const foreign of Object.keys(REASONS)) assert(foreign === "data" || !flags.has(foreign), foreign);
 });
