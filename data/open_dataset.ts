@@ -158,6 +158,16 @@ export async function resolveDataset(data: string, split: Split, options?: FindO
   );
 }
 
+/**
+ * Finds a split like {@linkcode resolveDataset}; a file stands for itself in any.
+ *
+ * @throws {UserError} if there is none
+ */
+export async function resolveSplit(data: string, split: Split, options?: FindOptions): Promise<string> {
+  const { isFile } = await statOrExplain(data);
+  return isFile ? data : await resolveDataset(data, split, options);
+}
+
 async function findIn(folder: string, split: Split): Promise<string | undefined> {
   const names = namesIn(folder).map(({ name }) => name).sort();
   for (const place of PLACES[split]) {

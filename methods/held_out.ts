@@ -125,8 +125,8 @@ export async function findVote(
   signal?: AbortSignal,
 ): Promise<Pick<KnnSettings, "bankData" | "queryData" | "bankRows" | "queryRows">> {
   const bankData = await resolveDataset(data, "train", findingListener(emit));
-  const found = testData ?? await testDataOf(data);
-  if (found !== HELD_OUT) return { bankData, queryData: await findDataset(found, "test") ?? found };
+  const found = testData === HELD_OUT ? HELD_OUT : await findDataset(testData ?? data, "test") ?? testData;
+  if (found !== undefined && found !== HELD_OUT) return { bankData, queryData: found };
   const rows = await holdOut(bankData, seed, emit, signal);
   if (typeof rows === "string") {
     throw new UserError(

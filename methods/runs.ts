@@ -2,7 +2,7 @@
 import { Run } from "../actors/run.ts";
 import type { Accuracy } from "../actors/messages.ts";
 import { findingListener, withWarningsOnce } from "../actors/notices.ts";
-import { resolveDataset } from "../data/open_dataset.ts";
+import { resolveSplit, type Split } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
 import type { FeatureKind, Stem } from "../models/encoder.ts";
@@ -38,6 +38,7 @@ import {
   maxPixelsFlag,
   partFlag,
   SGD_FLAGS,
+  splitFlag,
   testDataFlag,
   voteFlags,
   workersFlag,
@@ -136,6 +137,7 @@ const KNN_TABLE: FlagTable = {
 const EMBED_TABLE: FlagTable = {
   ...EVALUATION_TABLE,
   part: partFlag(""),
+  split: splitFlag(""),
   workers: workersFlag("", 64),
   batchSize: SGD_FLAGS.batchSize,
 };
@@ -252,6 +254,8 @@ export type EmbedInput =
     weights?: string;
     heads?: number;
     feature?: FeatureKind;
+    /** Which images, where the folder `data` has both; `train` by default. */
+    split?: Split;
   }
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
@@ -308,7 +312,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  */
 export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRun {
   const asked = withoutUnset(given);
-  const { pretrained, which, arch, stem, weights, heads, feature, ...input } = asked;
+  const { pretrained, which, arch, stem, weights, heads, feature, split = "train", ...input } = asked;
   const needs = () => ({
     decodes: true,
     computes: true,
@@ -320,7 +324,7 @@ export function embed(given: EmbedInput, settings: RankedSettings = {}): EmbedRu
     for (const name of input.neighbours ? ["queries", "k", "seed"] as const : []) {
       checkOption(`neighbours.${name}`, NEIGHBOURS_TABLE[name], input.neighbours![name]);
     }
-    const data = await resolveDataset(input.data, "train", findingListener(tell));
+    const data = await resolveSplit(input.data, split, findingListener(tell));
     const part = input.part ?? EMBED_DEFAULTS.part;
     const choice = { arch, isAsked: true, stem, which, weights, heads, feature, part };
     using source = await openEncoderSource(pretrained, choice);

@@ -77,6 +77,17 @@ export function partFlag(group: string) {
   } as const;
 }
 
+/** Which images of a folder are embedded. */
+export function splitFlag(group: string) {
+  return {
+    kind: "choice",
+    values: ["train", "test"],
+    group,
+    help: "which split to use if a DATA folder has both",
+    brief: "train or test, if a DATA folder has both",
+  } as const;
+}
+
 /** How the neighbours of an image vote for its class. */
 export function voteFlags(group: string) {
   return {

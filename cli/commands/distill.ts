@@ -54,7 +54,7 @@ const WORDING: Wording<DistillOptions> = {
 function inputsOf(options: DistillOptions): RecordedInput[] {
   const { data, distill, images } = options;
   return [
-    ...images === undefined ? [{ role: "images", path: data, kind: "images" as const }] : [],
+    ...images === undefined ? [{ role: "images", path: data, kind: "data" as const }] : [],
     ...testImagesOf(options),
     { role: "teacher", path: distill, kind: "file" },
   ];

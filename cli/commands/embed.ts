@@ -30,17 +30,22 @@ type Run = EmbedCommand & { help: undefined };
 type Options = Awaited<ReturnType<typeof checkEmbedInputs>>;
 type Plan = Extract<EmbedEvent, { type: "plan" }>;
 
-/** Embeds, and hands rows to writers; what a writer throws ends the run. */
+/**
+ * Embeds, and hands rows to writers; what a writer throws ends the run. The run looks for the images itself: in those that
+ * are found already, a class that is named as a split would be taken for one.
+ */
 async function embedInto(
   writers: readonly EmbeddingWriter[],
   options: Options,
+  { data, split }: Run["request"],
   progress: CountProgress,
   settings: RankedSettings,
 ): Promise<EmbeddingResult & { plan: Plan }> {
-  const { encoder, data, dimension: _, ...shape } = options;
+  const { encoder, dimension: _, ...shape } = options;
   if (!("path" in encoder)) throw new TypeError("expected the encoder of a checkpoint");
   const { path: pretrained, arch, which, weights } = encoder;
-  await using run = embed({ pretrained, ...chosenEncoder(arch!), which, weights, data, ...shape }, settings);
+  const chosen = { pretrained, ...chosenEncoder(arch!), which, weights };
+  await using run = embed({ ...chosen, ...shape, data, split }, settings);
   let plan: Plan | undefined;
   let done = 0;
   for await (const event of run) {
@@ -65,18 +70,18 @@ async function embedInto(
 
 /** Writes the file of embeddings and, for a `.npy`, the names; without a file it only embeds. */
 async function run(
-  { file }: Run,
+  { file, request }: Run,
   options: Options,
   progress: CountProgress,
   settings: RankedSettings,
 ): ReturnType<typeof embedInto> {
-  if (file === null) return await embedInto([], options, progress, settings);
+  if (file === null) return await embedInto([], options, request, progress, settings);
   let result: Awaited<ReturnType<typeof embedInto>> | undefined;
   const paths = file.format === ".npy" ? [namesPath(file.path), file.path] : [file.path];
   await replaceFiles(paths, async (files) => {
     const writer = openEmbeddingWriter(files.at(-1)!, file.format, options.dimension);
     const others = file.format === ".npy" ? [openNamesWriter(files[0])] : [];
-    result = await embedInto([writer, ...others], options, progress, settings);
+    result = await embedInto([writer, ...others], options, request, progress, settings);
   });
   return result!;
 }
@@ -103,7 +108,7 @@ async function follow({ request }: Run, { settings: ranks }: World): Promise<voi
   const options = await checkEmbedInputs(request);
   using interrupt = interruptSignal(() => {});
   using progress = new CountProgress({ doing: "embedded", quiet: true });
-  await embedInto([], options, progress, { signal: interrupt.signal, ranks });
+  await embedInto([], options, request, progress, { signal: interrupt.signal, ranks });
 }
 
 /** Does what the command line says, as one of the ranks where there are several; returns the exit code, nothing for 0. */

@@ -19,7 +19,8 @@ export async function main(world?: World): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseKnnFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
-  const input = await checkKnnInputs(command.request);
+  const input = command.request; // the run looks for the images itself
+  await checkKnnInputs(input);
   await describeAdapter(); // so that a missing one is said at once, and the command's end knows whether it is hardware
   const isFirst = (world?.rank ?? 0) === 0;
   using interrupt = interruptSignal(isFirst ? undefined : () => {}, world?.stopped);

@@ -10,7 +10,13 @@ import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { finetune, linearProbe } from "../../methods/runs.ts";
 import { chosenEncoder, encoderNames } from "../../models/registry.ts";
 import { checkFinetuneInputs, checkLinclsInputs } from "../flags/inputs.ts";
-import { type LinclsCommand, parseLinclsFlags, requireAnyEncoder } from "../flags/lincls_flags.ts";
+import {
+  type FinetuneRequest,
+  type LinclsCommand,
+  type LinclsRequest,
+  parseLinclsFlags,
+  requireAnyEncoder,
+} from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { isThere } from "../output/output_folder.ts";
 import { isUnfinished, readLossesBefore } from "../output/run_so_far.ts";
@@ -23,6 +29,14 @@ type Command<Method> = Extract<LinclsCommand, { method: Method }>;
 
 /** The task's name in its records. */
 const TASK = "lincls";
+
+/**
+ * What the run finds out itself, as it was asked for: it says where it has the views from, and looks for the images once. In
+ * images that are found already, a class that is named as a split would be taken for one.
+ */
+function askedOf({ imageSize, evalResize, data, testData }: LinclsRequest | FinetuneRequest) {
+  return { imageSize, evalResize, data, testData: testData ?? undefined };
+}
 
 /** Whether the run that is gone on with has not come to its end. */
 async function isGoneOnWith({ output, resume }: LinearOptions | FinetuneOptions): Promise<boolean> {
@@ -68,7 +82,7 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
     // Without one of its own the encoder is that of the checkpoint.
     return { resume, ...request.pretrained === null && { pretrained: resume } };
   };
-  const { imageSize, evalResize } = request;
+  const asked = askedOf(request);
   await train({
     task: TASK,
     inputs: () => inputsOf(options),
@@ -78,7 +92,7 @@ async function evaluateLinearly(command: Command<"linear_probe">, world: World |
     command,
     ...resumesIfThere && { findStart },
     run: (settings, isUnfinished) =>
-      linearProbe({ ...options, ...chosenEncoder(options.arch), imageSize, evalResize }, {
+      linearProbe({ ...options, ...chosenEncoder(options.arch), ...asked }, {
         ...settings,
         isUnfinished,
       }),
@@ -92,7 +106,7 @@ async function fineTune(command: Command<"finetune">, world: World | undefined):
   leaveOutLost(command);
   const options = await checkFinetuneInputs(request, command);
   const findStart = () => findNewest(options.output, METHODS.finetune);
-  const { imageSize, evalResize } = request;
+  const asked = askedOf(request);
   await train({
     task: TASK,
     inputs: () => inputsOf(options),
@@ -105,7 +119,7 @@ async function fineTune(command: Command<"finetune">, world: World | undefined):
     command,
     ...resumesIfThere && { findStart },
     run: (settings, { isUnfinished }) =>
-      finetune({ ...options, ...chosenEncoder(options.arch), imageSize, evalResize }, {
+      finetune({ ...options, ...chosenEncoder(options.arch), ...asked }, {
         ...settings,
         isUnfinished,
         profile,

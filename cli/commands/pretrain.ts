@@ -51,7 +51,7 @@ export async function main(world?: World): Promise<void> {
     options,
     command,
     inputs: () => [
-      { role: "images", path: options.data, kind: "images" },
+      { role: "images", path: options.data, kind: "data" },
       ...testImagesOf(options),
       // A run that goes on does without it.
       ...options.pretrained === null || (options.resume !== null && !isThere(options.pretrained))

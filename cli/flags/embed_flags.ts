@@ -21,6 +21,7 @@ import {
   imageSizeFlag,
   maxPixelsFlag,
   partFlag,
+  splitFlag,
   STEM_DEFAULT_NOTE,
   WEIGHTS_DEFAULT_NOTE,
   workersFlag,
@@ -57,13 +58,7 @@ function makeTable(context: EncoderNames) {
         "output file: .npy (float32 [images, dimension]; the names of features.npy go to features.names.csv), .csv or .jsonl",
       brief: "output file: .npy, .csv or .jsonl",
     },
-    split: {
-      kind: "choice",
-      values: ["train", "test"],
-      group: FILES,
-      help: "which split to use if a DATA folder has both",
-      brief: "train or test, if a DATA folder has both",
-    },
+    split: splitFlag(FILES),
     force: { kind: "boolean", group: FILES, help: "replace existing files", brief: "replace existing files" },
 
     neighbours: {

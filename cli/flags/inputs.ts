@@ -14,8 +14,8 @@ import { METHODS } from "../../methods/registry.ts";
 import type { KnnInput } from "../../methods/runs.ts";
 import { PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
 import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
-import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
-import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
+import { findDataset, resolveDataset, resolveSplit } from "../../data/open_dataset.ts";
+import { requireFile } from "../../data/stat_or_explain.ts";
 import { UserError } from "../../errors.ts";
 import { readRates } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
@@ -189,16 +189,12 @@ export async function checkPretrainInputs(
  *
  * @throws {UserError} that names the flag and the path
  */
-export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
-  const { data, testData, pretrained } = request;
-  const images = {
-    data: await requireData(data, "DATA"),
-    testData: testData === undefined ? await testDataOf(data) : await requireTestData(data, testData),
-  };
+export async function checkKnnInputs({ data, testData, pretrained }: KnnInput): Promise<void> {
+  await requireData(data, "DATA");
+  if (testData !== undefined) await requireTestData(data, testData);
   if (pretrained !== undefined && pretrained !== null) {
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
-  return { ...request, ...images };
 }
 
 /**
@@ -210,10 +206,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
 export async function checkEmbedInputs(
   { pretrained, arch, stem, which, weights, heads, feature, data, split, ...rest }: EmbedRequest,
 ): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
-  const path = await naming("DATA", async () => {
-    const { isFile } = await statOrExplain(data);
-    return isFile ? data : await resolveDataset(data, split);
-  });
+  const path = await naming("DATA", () => resolveSplit(data, split));
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   using source = await openEncoderSource(pretrained, {
     ...{ arch: arch ?? undefined, isAsked: true, stem, which, weights, heads, feature, part: rest.part },

@@ -40,9 +40,10 @@ const SURVEYS = ["teacher", "before", "student"] as const;
 /** What is needed of a record to know which step it is of. */
 const STEP_OF_RECORD = pick(DIAGNOSTICS.student, ["step"]);
 
-/** What a run reads: a file, or data. */
+/** What a run reads. */
 export interface RecordedInput extends Omit<RunInput, "fingerprint"> {
-  kind: "file" | "images";
+  /** A file; images, by a path for `openDataset`; or what the images to learn from are still to be found in. */
+  kind: "file" | "images" | "data";
 }
 
 /** How to start a recorder. */
@@ -306,8 +307,7 @@ async function isReported(folder: string): Promise<boolean> {
 
 async function fingerprint(path: string, kind: RecordedInput["kind"]): Promise<string> {
   if (kind === "file") return await fingerprintFile(path);
-  const isFile = (await Deno.stat(path)).isFile;
-  using dataset = await openDataset(isFile ? path : await resolveDataset(path, "train"));
+  using dataset = await openDataset(kind === "data" ? await resolveDataset(path, "train") : path);
   return await fingerprintDataset(dataset);
 }
 

@@ -83,6 +83,7 @@ Deno.test("knn() and embed() take the names of their options", async () => {
   const embedding: Required<EmbedInput> = {
     ...both,
     part: "encoder",
+    split: "test",
     batchSize: 1,
     workers: 1,
     neighbours,

@@ -44,7 +44,8 @@ Deno.test("knn evaluates the encoder of --which, and fresh weights of --seed", a
     const flags = ["-a", "tiny_convnet", "-k", "3", "--image-size", "16", "--plugin", PLUGIN, folder.data];
     const command = parseKnnFlags([...args, ...flags], CONTEXT);
     assert(command.help === undefined);
-    const [{ top1 }] = await knn(await checkKnnInputs(command.request)).result;
+    await checkKnnInputs(command.request);
+    const [{ top1 }] = await knn(command.request).result;
     return top1;
   };
   const [ofStudent, ofTeacher] = [
