@@ -17,18 +17,31 @@ export interface ArchiveFile {
   read(): Promise<Uint8Array>;
 }
 
+/** Zeros at the end of an archive: two blocks (POSIX, pax interchange format). */
+const END_BYTES = 1024;
+
+/** What `readArchive` can be told. */
+export interface ArchiveOptions {
+  /** Gets a sentence where an archive that was read to its end has no mark there. */
+  onWarning?(message: string): void;
+}
+
 /**
  * Files of a tar archive, compressed or not, and links to such, in their order; what is not read is passed over.
  *
  * @throws {UserError} where the archive is damaged or truncated
  */
-export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
+export async function* readArchive(
+  path: string,
+  { onWarning }: ArchiveOptions = {},
+): AsyncGenerator<ArchiveFile> {
   const extract = tar.extract();
   extract.on("error", () => {}); // it also ends the loop below
   let cause: unknown; // the first error; what follows from it says less
   const feeding = feed(await openStream(path), extract).catch((error) => {
     cause ??= error;
     extract.destroy(error);
+    return 0;
   });
   const damaged = (error: unknown) => {
     cause ??= error;
@@ -61,7 +74,12 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
       }
       if (!wasRead) entry.resume();
     }
-    await feeding;
+    if (await feeding < END_BYTES) {
+      onWarning?.(
+        `${path}: the archive ends without the zeros that mark its end, so it may be truncated between two of its files. ` +
+          "Compare its size with the original's",
+      );
+    }
   } catch (error) {
     throw error instanceof UserError ? error : damaged(error);
   } finally {
@@ -81,13 +99,21 @@ async function openStream(path: string): Promise<AsyncIterable<Uint8Array>> {
   return pipeline(createReadStream(path), createGunzip(), () => {}); // whoever reads gets the error
 }
 
-/** Writes a stream into another kind of stream, as long as that takes it. */
-async function feed(from: AsyncIterable<Uint8Array>, into: tar.Extract): Promise<void> {
+/**
+ * Writes a stream into another kind of stream, as long as that takes it.
+ *
+ * @returns how many zeros were last
+ */
+async function feed(from: AsyncIterable<Uint8Array>, into: tar.Extract): Promise<number> {
+  let zeros = 0;
   for await (const chunk of from) {
-    if (into.destroyed) return;
+    if (into.destroyed) return 0;
+    const last = chunk.findLastIndex((byte) => byte !== 0);
+    zeros = last < 0 ? zeros + chunk.length : chunk.length - last - 1;
     if (!into.write(chunk)) await drained(into);
   }
   into.end(undefined);
+  return zeros;
 }
 
 /** Resolves when there is room for more, or nobody reads on. */

@@ -23,7 +23,7 @@ const MAX_KINDS = 5;
 
 /** What `openShard` can be told. */
 export interface ShardOptions {
-  /** Gets a sentence about files that were left out, when all rows have been read. */
+  /** Gets sentences about files that were left out, and an end that is missing, when all rows have been read. */
   onWarning?(message: string): void;
 }
 
@@ -108,7 +108,7 @@ export function openShard(path: string, { onWarning }: ShardOptions = {}): RowSo
     let row = 0;
     const finish = () => toRow(path, row++, sample!);
     try {
-      for await (const file of readArchive(path)) {
+      for await (const file of readArchive(path, { onWarning })) {
         if (META.test(file.name)) continue;
         const name = splitName(file.name);
         if (name === undefined) {

@@ -294,6 +294,22 @@ Deno.test("a shard that is damaged or cut off is an error, wherever it is cut, a
   ]);
 });
 
+Deno.test("a shard that is cut between two files is told of, since nothing else says that some are missing", async () => {
+  using folder = new TestFolder();
+  const archive = await makeTar({ "1.png": PNG, "1.cls": "1", "2.png": PNG, "2.cls": "2" });
+  const second = archive.findIndex((_, at) => at % 512 === 0 && archive[at] === "2".charCodeAt(0));
+  const write = (name: string, bytes: Uint8Array) => folder.write(name, bytes);
+  for (const path of [write("all.tar", archive), write("all.tar.gz", await gzip(archive))]) {
+    assertEquals((await rowsOfShard(path)).warnings, []);
+  }
+  const cut = archive.subarray(0, second);
+  for (const path of [write("cut.tar", cut), write("cut.tar.gz", await gzip(cut))]) {
+    const { rows, warnings } = await rowsOfShard(path);
+    assertEquals([rows.length, warnings.length], [1, 1]);
+    assertStringIncludes(warnings[0], `${path}: the archive ends without the zeros that mark its end`);
+  }
+});
+
 Deno.test("an empty shard is told of, and is an error where no other source has rows", async () => {
   using folder = new TestFolder();
   const empty = folder.write("empty.tar", await makeTar({ "__meta__": "", "README": "no extension" }));
