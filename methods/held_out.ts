@@ -30,13 +30,14 @@ export async function testDataOf(data: string): Promise<string> {
 }
 
 /**
- * Returns what a training evaluates on: what was named, else what {@linkcode testDataOf} finds; nothing where no
- * file has the images to learn from.
+ * Returns what a training evaluates on: the test set of what was named, else what {@linkcode testDataOf} finds; nothing
+ * where no file has the images to learn from.
  */
 export async function testDataOfTraining(
   { data, images, testData }: { data: string; images?: number; testData?: string | null },
 ): Promise<string | null> {
-  if (testData !== undefined) return testData;
+  if (testData === null || testData === HELD_OUT) return testData;
+  if (testData !== undefined) return await findDataset(testData, "test") ?? testData;
   return images === undefined ? await testDataOf(data) : null;
 }
 

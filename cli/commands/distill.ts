@@ -77,9 +77,10 @@ export async function main(world?: World): Promise<void> {
   });
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkDistillInputs(command.options, command);
-  const { imageSize, evalResize } = command.options;
+  const { imageSize, evalResize, testData } = command.options;
   const { heads } = findEncoder(options.teacherArch);
-  const asked = { imageSize, evalResize, heads }; // the run says where the others are from
+  // The run says where the views are from, and looks for the test images itself.
+  const asked = { imageSize, evalResize, heads, testData: testData ?? undefined };
   const { printFreq, recipe, profile, traceActors: trace } = command;
   await train({
     task: "distill",

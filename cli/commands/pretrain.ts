@@ -45,6 +45,7 @@ export async function main(world?: World): Promise<void> {
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkPretrainInputs(command.options, command);
   const { printFreq, profile, traceActors: trace } = command;
+  const testData = command.options.testData ?? undefined; // the run looks for the test images itself
   await train({
     task: "pretrain",
     world,
@@ -61,7 +62,7 @@ export async function main(world?: World): Promise<void> {
     ...command.resumesIfThere && { findStart: () => findNewest(options.output, METHODS.moco) },
     step: WORDING.step,
     before: () => readRunSoFar("pretrain", options),
-    run: (settings, soFar) => pretrain(options, { ...settings, profile, trace, soFar }),
+    run: (settings, soFar) => pretrain({ ...options, testData }, { ...settings, profile, trace, soFar }),
     show: (stage, soFar) => showEncoderTraining(stage, options, WORDING, printFreq, soFar),
   });
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
-import { chooseHeldOut, findVote, HELD_OUT, testDataOf } from "../../methods/held_out.ts";
+import { chooseHeldOut, findVote, HELD_OUT, testDataOf, testDataOfTraining } from "../../methods/held_out.ts";
 import { TestFolder } from "../data/folder.ts";
 import { TsvFile } from "../../data/tsv.ts";
 import { distill, knn } from "../../mod.ts";
@@ -45,6 +45,19 @@ Deno.test("testDataOf() finds the test set of a folder, and of a folder without 
   assertEquals(await testDataOf(both.data), join(both.data, "test.tsv"));
   assertEquals(await testDataOf(alone.data), HELD_OUT);
   assertEquals(await testDataOf(join(both.data, "train.tsv")), HELD_OUT);
+});
+
+Deno.test("testDataOfTraining() finds the test set of a folder that is named", async () => {
+  using folder = new RunFolder(2, 2);
+  const { data } = folder;
+  const test = join(data, "test.tsv");
+  for (const testData of [data, test, undefined]) {
+    assertEquals(await testDataOfTraining({ data, testData }), test);
+  }
+  assertEquals(await testDataOfTraining({ data, images: 9, testData: data }), test);
+  for (const testData of [null, HELD_OUT]) {
+    assertEquals(await testDataOfTraining({ data, testData }), testData);
+  }
 });
 
 Deno.test("findVote() notes that a folder named as a split is taken for a class", async () => {

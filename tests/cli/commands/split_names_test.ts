@@ -29,6 +29,18 @@ function writeSplits(folder: RunFolder): string {
   return data;
 }
 
+/** The images that a run should record. */
+async function imagesOf(role: string, data: string, split: string) {
+  using dataset = await openDataset(join(data, split));
+  return { role, fingerprint: await fingerprintDataset(dataset) };
+}
+
+/** The images that a run has recorded. */
+function recordedImages(output: string) {
+  const { inputs } = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
+  return inputs.slice(0, 2).map(({ role, fingerprint }: Record<string, string>) => ({ role, fingerprint }));
+}
+
 Deno.test("knn counts the images of classes that are named as splits", async () => {
   using folder = new RunFolder(1);
   const data = writeSplits(folder);
@@ -36,6 +48,37 @@ Deno.test("knn counts the images of classes that are named as splits", async () 
     const ended = await run("knn", ...TINY, "-k", "1", "--json", ...flags);
     assertEquals(ended.code, 0, ended.stderr);
     assertEquals(JSON.parse(ended.stdout).images, { bank: 12, queries: 6, held_out: false });
+  }
+});
+
+Deno.test("distill and pretrain evaluate on the images of classes that are named as splits", async () => {
+  using folder = new RunFolder(1);
+  const data = writeSplits(folder);
+  const shared = "--image-size 32 -b 4 -j 1 --epochs 1 --knn-k 1 --no-insight".split(" ");
+  const plugin = ["-a", "tiny_convnet", "--plugin", TINY_ENCODER];
+  const tasks = [["distill", "--distill", TINY_TEACHER, "--queue", "8"], ["pretrain", "--moco-k", "8"]];
+  for (const [task, ...own] of tasks) {
+    for (const [i, test] of [[], ["--test-data", data]].entries()) {
+      const output = join(folder.path, `${task}${i}`);
+      const ended = await run(
+        task,
+        ...own,
+        ...shared,
+        ...plugin,
+        ...test,
+        "--output",
+        output,
+        "--data",
+        data,
+      );
+      assertEquals(ended.code, 0, ended.stderr);
+      assertMatch(ended.stdout, /^images +12 in /m);
+      assertMatch(ended.stdout, /^cache .*for train; .* for val$/m);
+      assertEquals(recordedImages(output), [
+        await imagesOf("images", data, "train"),
+        await imagesOf("test images", data, "val"),
+      ]);
+    }
   }
 });
 
@@ -58,10 +101,6 @@ Deno.test("embed writes the images of classes that are named as splits, with the
 Deno.test("lincls learns classes that are named as splits, and records which images they are of", async () => {
   using folder = new RunFolder(1);
   const data = writeSplits(folder);
-  const fingerprintOf = async (split: string) => {
-    using dataset = await openDataset(join(data, split));
-    return await fingerprintDataset(dataset);
-  };
   for (const method of [[], ["--finetune"]]) {
     const output = join(folder.path, `out${method}`);
     const flags = ["--epochs", "1", "-b", "4", "-j", "1", "--output", output];
@@ -69,10 +108,9 @@ Deno.test("lincls learns classes that are named as splits, and records which ima
     assertEquals(ended.code, 0, ended.stderr);
     assertMatch(ended.stdout, /^images +12 training, 6 test, 32 x 32$/m);
     assertMatch(ended.stdout, /\b3 classes$/m);
-    const { inputs } = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
-    assertEquals(inputs.slice(0, 2), [
-      { role: "images", path: join(data, "train"), fingerprint: await fingerprintOf("train") },
-      { role: "test images", path: join(data, "val"), fingerprint: await fingerprintOf("val") },
+    assertEquals(recordedImages(output), [
+      await imagesOf("images", data, "train"),
+      await imagesOf("test images", data, "val"),
     ]);
   }
 });
