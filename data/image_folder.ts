@@ -3,8 +3,8 @@
  * 1 and so on in the order of their names, and the images of a class lie in its folder or below, in the order of their
  * paths. Links are followed, to each folder once in a class.
  *
- * Unlike there, a folder of images without classes will do (every label is -1 then), hidden files and folders are
- * passed over, and a class may be empty, so that labels agree between the folders of a training and a test set.
+ * Unlike there, a folder of images without classes will do (every label is -1 then), hidden files and folders, and those of
+ * macOS's archives, are passed over, and a class may be empty, so that labels agree between the folders of a training and a test set.
  */
 import { UserError } from "../errors.ts";
 import {
@@ -31,6 +31,11 @@ const DESCRIBED_TOGETHER = 2 ** 16;
 /** Whether a file's name is that of an image that can be read. */
 export function isImageName(name: string): boolean {
   return IMAGES.test(name);
+}
+
+/** Whether a file or folder is no data of anybody's: hidden, or what unpacking an archive of macOS leaves beside its folders. */
+export function isPassedOver(name: string): boolean {
+  return name.startsWith(".") || name === "__MACOSX";
 }
 
 /** What `ImageFolder.open` can be told. */
@@ -284,7 +289,7 @@ class Walk {
     const folders: string[] = [];
     for (const entry of this.#entries(path)) {
       const { name } = entry;
-      if (name.startsWith(".")) continue;
+      if (isPassedOver(name)) continue;
       const info = entry.isSymlink ? this.#follow(path + name) : entry;
       if (info === undefined) this.#skip(name, "broken links");
       else if (info.isDirectory) folders.push(name);

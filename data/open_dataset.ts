@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { UserError } from "../errors.ts";
 import { CifarFiles, hasTrainFiles } from "./cifar.ts";
 import type { Dataset } from "./dataset.ts";
-import { ImageFolder, isImageName } from "./image_folder.ts";
+import { ImageFolder, isImageName, isPassedOver } from "./image_folder.ts";
 import type { LineIndexOptions } from "./line_index.ts";
 import { describeSurroundings, requireFile, statOrExplain } from "./stat_or_explain.ts";
 import { TsvFile } from "./tsv.ts";
@@ -282,7 +282,7 @@ function isSplitFolder(name: string): boolean {
  * beside it that is no split. It is none where a folder of the other split lies there too.
  */
 function isClassAmongOthers(folder: string, path: string): boolean {
-  const folders = namesIn(folder).filter(({ name, isFile }) => !isFile && !name.startsWith("."));
+  const folders = namesIn(folder).filter(({ name, isFile }) => !isFile && !isPassedOver(name));
   const places = folders.map(({ name }) => nameOfPlace(name, true));
   if (Object.values(SPLIT_FOLDERS).every((names) => places.some((place) => names.has(place)))) return false;
   return holdsImages(path) &&
@@ -307,7 +307,7 @@ function isFileIn(folder: string, { name, isFile, isSymlink }: Deno.DirEntry): b
 /** Names of the folders in a folder, and of links to such, sorted. */
 function foldersIn(folder: string): string[] {
   return namesIn(folder)
-    .filter((entry) => !entry.name.startsWith(".") && !isFileIn(folder, entry))
+    .filter((entry) => !isPassedOver(entry.name) && !isFileIn(folder, entry))
     .map(({ name }) => name).sort();
 }
 
@@ -330,7 +330,7 @@ function namesIn(folder: string): Deno.DirEntry[] {
 
 /** Whether a folder has images, or folders that have some. */
 function looksLikeImages(folder: string): boolean {
-  const entries = namesIn(folder).filter(({ name }) => !name.startsWith("."));
+  const entries = namesIn(folder).filter(({ name }) => !isPassedOver(name));
   return holdsImages(folder) ||
     entries.some(({ name, isFile }) => !isFile && namesIn(`${folder}/${name}`).length > 0);
 }

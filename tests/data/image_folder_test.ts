@@ -149,6 +149,7 @@ Deno.test("an image folder says what it leaves out", async () => {
     "cat/old.heic",
     "cat/.hidden.png",
     ".ipynb_checkpoints/1.png",
+    "__MACOSX/cat/._1.png",
     "dog/",
     "notes.csv",
   ]);

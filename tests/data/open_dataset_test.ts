@@ -74,6 +74,10 @@ Deno.test("resolveDataset() refuses to take splits for classes", async () => {
       ["imagenet/train/cat/1.jpg", "imagenet/val/cat/2.jpg", "notes.txt"],
       "found only imagenet/, which has training images of its own. Did you mean FOLDER/imagenet?",
     ],
+    [
+      ["pets/train/cat/1.jpg", "__MACOSX/pets/train/cat/._1.jpg"],
+      "found only pets/, which has training images of its own. Did you mean FOLDER/pets?",
+    ],
     [["a/b/Train/1.jpg"], "found only b/, which has training images of its own. Did you mean FOLDER/a/b?"],
     [["a/train.tsv"], "found only a/, which has training images of its own. Did you mean FOLDER/a?"],
     [
