@@ -42,7 +42,8 @@ export function writeAll(file: Pick<Deno.FsFile, "writeSync">, bytes: Uint8Array
  * any moment there is either the whole old file or the whole new one.
  *
  * @param write gets the temporary file, empty and open for writing; what it throws goes on to the caller
- * @throws FileWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
+ * @throws FileWriteError where the disk is full, the folder is missing or read-only, or the name is that of a folder; the
+ *   temporary file is gone
  */
 export async function replaceFile(path: string, write: (file: Deno.FsFile) => Promise<void>): Promise<void> {
   await replaceFiles([path], ([file]) => write(file));
@@ -63,10 +64,8 @@ export async function replaceFiles(
   const written: { path: string; target: string; temporary: TemporaryFile }[] = [];
   for (const path of paths) {
     const target = targetOf(path);
-    await explained(path, () => {
-      written.push({ path, target, temporary: stack.use(openTemporary(target)) });
-      return Promise.resolve();
-    });
+    const temporary = stack.use(await openFor(path, target));
+    written.push({ path, target, temporary });
   }
   await explained(paths[0], () => write(written.map(({ temporary }) => temporary.file)));
   for (const { path, temporary } of written) await explained(path, () => temporary.file.sync());
@@ -80,10 +79,24 @@ export async function replaceFiles(
 /**
  * Finds out before any work is done whether {@linkcode replaceFile} can begin to write a file. Nothing is left behind.
  *
- * @throws FileWriteError where the folder is missing or read-only
+ * @throws FileWriteError where the folder is missing or read-only, or the name is that of a folder
  */
 export async function requireWritable(path: string): Promise<void> {
-  await explained(path, () => Promise.resolve(openTemporary(targetOf(path))[Symbol.dispose]()));
+  using _ = await openFor(path, targetOf(path));
+}
+
+/** Opens a temporary file that is to take a name. A folder keeps its own: that is said before there is any work to lose. */
+async function openFor(path: string, target: string): Promise<TemporaryFile> {
+  const info = await Deno.stat(target).catch(() => undefined); // nothing, as a rule
+  if (info?.isDirectory) {
+    throw new FileWriteError(path, "a folder has that name; remove it, or choose another name");
+  }
+  let temporary: TemporaryFile | undefined;
+  await explained(path, () => {
+    temporary = openTemporary(target);
+    return Promise.resolve();
+  });
+  return temporary!;
 }
 
 /**

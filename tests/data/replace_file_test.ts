@@ -115,6 +115,29 @@ Deno.test("replaceFile() leaves what was there, and nothing else, where writing 
   );
 });
 
+Deno.test("no work is done for a file whose name a folder has", async () => {
+  using folder = new TestFolder();
+  const [path, other] = ["a.txt", "b.txt"].map((name) => join(folder.path, name));
+  Deno.mkdirSync(path);
+  const link = join(folder.path, "link.txt");
+  Deno.symlinkSync(path, link);
+  let isBegun = false;
+  const begin = () => Promise.resolve(void (isBegun = true));
+  for (const name of [path, link]) {
+    for (
+      const write of [
+        () => requireWritable(name),
+        () => replaceFile(name, begin),
+        () => replaceFiles([other, name], begin),
+      ]
+    ) {
+      await assertRejects(write, FileWriteError, `${name}: could not be written: a folder has that name`);
+    }
+  }
+  assertEquals(isBegun, false);
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name).sort(), ["a.txt", "link.txt"]);
+});
+
 Deno.test("requireWritable() fails as replaceFile() would, and leaves nothing behind", async () => {
   using folder = new TestFolder();
   const path = folder.write("a.txt", "before");
