@@ -158,6 +158,8 @@ export class Program {
     const error = memory ?? invalid;
     if (error !== null) {
       program.destroy();
+      // Nothing is valid that is made of buffers for which the device had no memory: that it had none says more.
+      gpu.check();
       if (memory === null) throw new GpuError(`${options.label}: ${error.message}`);
       const need = `${(program.plan.bytes / 2 ** 20).toFixed(0)} MiB`;
       throw new DeviceMemoryError(

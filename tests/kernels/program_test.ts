@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { UserError } from "../../errors.ts";
-import { GpuError } from "../../kernels/gpu.ts";
+import { DeviceMemoryError, GpuError, openGpu } from "../../kernels/gpu.ts";
 import { Graph, type Op } from "../../kernels/graph.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { channelSum } from "../../kernels/ops/channel_sum/channel_sum.ts";
@@ -64,6 +64,27 @@ Deno.test("Program has each of its kernels compiled ahead, once, and computes no
       GPUComputePassEncoder.prototype.dispatchWorkgroups = dispatchWorkgroups;
     }
   }));
+
+Deno.test("Program that cannot be made since the device failed before says of what the device failed", async () => {
+  const gpu = await openGpu("test");
+  const graph = new Graph();
+  const x = graph.source("x", [2, 4]);
+  const y = graph.apply(add, [x, x], {});
+  // A buffer that is not valid, as one for which the device has no memory.
+  const buffer = gpu.device.createBuffer({
+    size: 32,
+    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE,
+  });
+  const compile = () =>
+    Program.compile(gpu, {
+      ...{ label: "adds", graph, inputs: [], outputs: [y] },
+      bound: new Map([[x, { buffer, offset: 0, bytes: 32 }]]),
+    });
+  const error = new GPUOutOfMemoryError("no more");
+  gpu.device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error }));
+  await assertRejects(compile, DeviceMemoryError, "test: the device is out of memory: no more");
+  gpu.destroy();
+});
 
 Deno.test("Program refuses an op that makes more tensors than there are numbers for", () =>
   withGpu(async (gpu) => {
