@@ -17,7 +17,7 @@ import { packImages } from "../../data/pack.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { referenceJson, referencePath } from "../reference.ts";
-import { skip } from "../skip.ts";
+import { withMount } from "../with_mount.ts";
 import { CONFIG, TestFolder } from "./folder.ts";
 
 /** Images of many sizes. */
@@ -296,12 +296,7 @@ Deno.test({
   async fn() {
     using folder = new TestFolder();
     const disk = `${folder.path}/disk`;
-    Deno.mkdirSync(disk);
-    const mount = (...args: string[]) => new Deno.Command("mount", { args }).output().catch(() => undefined);
-    if (!(await mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", disk))?.success) {
-      return skip(FULL_DISK, "a small disk cannot be mounted here, which takes root");
-    }
-    try {
+    await withMount(FULL_DISK, disk, "size=64k", async () => {
       using file = await openCacheFile(`${disk}/c`, 100, FINGERPRINT);
       const problems: string[] = [];
       using cache = ImageCache.open(file.handle, (reason) => problems.push(reason))!;
@@ -317,9 +312,7 @@ Deno.test({
       assert(kept.length > 5 && kept.length < 22, `${kept.length}`);
       for (const [row, { values }] of kept.entries()) assertEquals(values, Array(1024).fill(row));
       Deno.writeFileSync(`${disk}/checkpoint`, new Uint8Array(4096)); // there is room for it
-    } finally {
-      await new Deno.Command("umount", { args: [disk] }).output();
-    }
+    });
   },
 });
 
@@ -328,12 +321,7 @@ Deno.test({
   async fn() {
     using folder = new TestFolder();
     const disk = `${folder.path}/disk`;
-    Deno.mkdirSync(disk);
-    const mount = (...args: string[]) => new Deno.Command("mount", { args }).output().catch(() => undefined);
-    if (!(await mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", disk))?.success) {
-      return skip(FULL_DISK_UNASKED, "a small disk cannot be mounted here, which takes root");
-    }
-    try {
+    await withMount(FULL_DISK_UNASKED, disk, "size=64k", async () => {
       const program = folder.write("writer.ts", WRITER);
       const { code, stderr } = await new Deno.Command(Deno.execPath(), {
         args: [
@@ -356,9 +344,7 @@ Deno.test({
       );
       using file = await openCacheFile(`${disk}/c`, 1e5, FINGERPRINT);
       assert(file.found > 0 && file.found < 22, `${file.found}`);
-    } finally {
-      await new Deno.Command("umount", { args: [disk] }).output();
-    }
+    });
   },
 });
 

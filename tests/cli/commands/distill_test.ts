@@ -19,7 +19,7 @@ import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.t
 import { RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { referencePath } from "../../reference.ts";
 import { ONE_THREAD, WORKERS } from "../../one_thread.ts";
-import { skip } from "../../skip.ts";
+import { withMount } from "../../with_mount.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/distill.ts", import.meta.url));
@@ -388,31 +388,6 @@ Deno.test("distill says what to install where there is no adapter", {
     },
   );
 });
-
-/** Mounts a small file system for a test, which takes root; says why where it does not. */
-async function withMount(
-  name: string,
-  path: string,
-  options: string,
-  test: () => Promise<void>,
-): Promise<void> {
-  const mount = async (command: string, ...args: string[]) => {
-    try {
-      return (await new Deno.Command(command, { args, stderr: "null" }).output()).success;
-    } catch {
-      return false;
-    }
-  };
-  Deno.mkdirSync(path);
-  if (!await mount("mount", "-t", "tmpfs", "-o", options, "tmpfs", path)) {
-    return skip(name, `a file system with ${options} cannot be mounted here, which takes root`);
-  }
-  try {
-    await test();
-  } finally {
-    await mount("umount", "-l", path);
-  }
-}
 
 Deno.test("distill refuses a read-only output folder and one that is a file", async ({ name }) => {
   using folder = new RunFolder(8);

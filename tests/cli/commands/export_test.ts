@@ -9,7 +9,7 @@ import { withFolder } from "../../models/checkpoint/fixtures.ts";
 import { decodeOnnx } from "../../models/export/onnx_runtime.ts";
 import { referencePath } from "../../reference.ts";
 import { hostPrograms } from "../run_program.ts";
-import { skip } from "../../skip.ts";
+import { remountReadOnly, withMount } from "../../with_mount.ts";
 
 const runProgram = hostPrograms();
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/export.ts", import.meta.url));
@@ -103,22 +103,14 @@ Deno.test("export leaves no half file where the disk is full or read-only, or th
       /a\.onnx: could not be written: the folder .* does not exist/,
     );
     const disk = join(folder, "disk");
-    Deno.mkdirSync(disk);
-    const mount = (...args: string[]) =>
-      new Deno.Command("mount", { args: [...args, disk], stderr: "null" }).output().catch(() => undefined);
-    if (!(await mount("-t", "tmpfs", "-o", "size=1m", "tmpfs"))?.success) {
-      return skip(name, "a small disk cannot be mounted here, which takes root");
-    }
-    try {
+    await withMount(name, disk, "size=1m", async () => {
       for (const format of EXPORT_FORMATS) {
         const output = join(disk, `a.${format}`);
         await assertRefused([SAMPLE_TEACHER, "-o", output], /no space left.*no file was created/);
         assertEquals([...Deno.readDirSync(disk)], []);
       }
-      await mount("-o", "remount,ro");
+      await remountReadOnly(disk);
       await assertRefused([SAMPLE_TEACHER, "-o", join(disk, "a.onnx")], /is not writable/);
-    } finally {
-      await new Deno.Command("umount", { args: [disk] }).output();
-    }
+    });
   });
 });

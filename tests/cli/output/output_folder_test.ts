@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { OutputFolder, SUPERSEDED_SCORES } from "../../../cli/output/output_folder.ts";
 import { UserError } from "../../../errors.ts";
 import { IS_LONG } from "../../long.ts";
-import { skip } from "../../skip.ts";
+import { withMount } from "../../with_mount.ts";
 import { statsOf } from "../../ui/recorded_run.ts";
 
 function row(epoch: number, step: number) {
@@ -304,24 +304,17 @@ Deno.test(
 
 Deno.test("OutputFolder says when the disk is full before a run", {
   ignore: Deno.build.os !== "linux",
-}, ({ name }) => {
-  inFolder((path) => {
-    const call = (command: string, ...args: string[]) =>
-      new Deno.Command(command, { args, stderr: "null" }).outputSync().success;
-    if (!call("mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", path)) {
-      return skip(name, "a small file system cannot be mounted here, which takes root");
-    }
-    try {
-      const full = `cannot write ${path}: the disk is full`;
-      Deno.writeFileSync(join(path, "filler"), new Uint8Array(12288));
-      assertThrows(() => OutputFolder.open(path, "auto"), UserError, full);
-      Deno.removeSync(join(path, "filler"));
-      using folder = OutputFolder.open(path, "auto");
-      folder.log("fits"); // as the probe is gone
-    } finally {
-      call("umount", "-l", path);
-    }
-  })();
+}, async ({ name }) => {
+  const path = Deno.makeTempDirSync({ prefix: "seed-output-" });
+  await withMount(name, path, "size=12k", () => {
+    const full = `cannot write ${path}: the disk is full`;
+    Deno.writeFileSync(join(path, "filler"), new Uint8Array(12288));
+    assertThrows(() => OutputFolder.open(path, "auto"), UserError, full);
+    Deno.removeSync(join(path, "filler"));
+    using folder = OutputFolder.open(path, "auto");
+    folder.log("fits"); // as the probe is gone
+  });
+  Deno.removeSync(path);
 });
 
 Deno.test({

@@ -13,7 +13,7 @@ import { FileWriteError } from "../../../data/replace_file.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import { assertMatchesReference, withFolder } from "./fixtures.ts";
-import { skip } from "../../skip.ts";
+import { remountReadOnly, withMount } from "../../with_mount.ts";
 
 function tensor(file: CheckpointFile, key: string): TensorRef {
   return (file.value as Map<string, TensorRef>).get(key)!;
@@ -163,13 +163,8 @@ Deno.test("writeTorchFile() says that the name is taken by a folder, and cleans 
 
 Deno.test("writeTorchFile() survives a full and a read-only disk", async ({ name }) => {
   await withFolder(async (folder) => {
-    const mount = (...args: string[]) => new Deno.Command("mount", { args }).output().catch(() => undefined);
     const disk = `${folder}/disk`;
-    Deno.mkdirSync(disk);
-    if (!(await mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", disk))?.success) {
-      return skip(name, "a small disk cannot be mounted here, which takes root");
-    }
-    try {
+    await withMount(name, disk, "size=256k", async () => {
       const path = `${disk}/a.pth.tar`;
       await writeTorchFile(path, "previous");
       const large = new TensorValue("float32", [1_000_000], new Float32Array(1_000_000));
@@ -181,15 +176,13 @@ Deno.test("writeTorchFile() survives a full and a read-only disk", async ({ name
         FileWriteError,
       );
       assertStringIncludes(first.message, "no file was created");
-      await mount("-o", "remount,ro", disk);
+      await remountReadOnly(disk);
       const readOnly = await assertRejects(() => writeTorchFile(path, "new"), FileWriteError);
       assertStringIncludes(readOnly.message, "is not writable");
       using file = await openCheckpointFile(path);
       assertEquals(file.value, "previous");
       assertEquals([...Deno.readDirSync(disk)].map(({ name }) => name), ["a.pth.tar"]);
-    } finally {
-      await new Deno.Command("umount", { args: [disk] }).output();
-    }
+    });
   });
 });
 
