@@ -44,6 +44,7 @@ import {
   type KeptByOptimizer,
   requireFiniteOptimizer,
 } from "../encoder_training/optimizer_state.ts";
+import type { LearningRates } from "./options.ts";
 
 /** Key of what other programs do not have. */
 export const FINETUNE_KEY = "seed_finetune";
@@ -92,6 +93,8 @@ export interface SavedFinetune {
   readonly momentum: ReadonlyMap<string, TensorRef>;
   /** Where the optimizer is AdamW. */
   readonly adamw?: SavedAdamW;
+  /** Of its last step; `undefined` where another program wrote other groups of parameters. */
+  readonly rates?: LearningRates;
   readonly progress: FinetuneProgress;
   readonly resume: SavedResumeState;
 }
@@ -191,6 +194,7 @@ export function readFinetuneCheckpoint(file: CheckpointFile): SavedFinetune {
     classes: classifier.shape[0],
     best,
     tensors,
+    rates: readRates(optimizer),
     progress: readProgress(root.get(FINETUNE_KEY), wrong),
     resume: readResumeState(root.get("seed_resume"), wrong),
   };
@@ -237,6 +241,16 @@ function isClassifier(key: string): boolean {
 function parameterKeys(arch: string, keys: readonly string[]): string[] {
   const trained = keys.filter(parameterRule(arch));
   return [...trained.filter((key) => !isClassifier(key)), ...trained.filter(isClassifier)];
+}
+
+/** The encoder's parameters are the optimizer's first, and the classifier's the last. */
+function readRates(optimizer: TorchValue | undefined): LearningRates | undefined {
+  const groups = optimizer instanceof Map ? optimizer.get("param_groups") : undefined;
+  if (!Array.isArray(groups)) return undefined;
+  const [lr, lrLastLayer] = [groups.at(0), groups.at(-1)].map((group) =>
+    group instanceof Map ? group.get("lr") : undefined
+  );
+  return typeof lr === "number" && typeof lrLastLayer === "number" ? { lr, lrLastLayer } : undefined;
 }
 
 function readProgress(value: TorchValue | undefined, wrong: (how: string) => Error): FinetuneProgress {

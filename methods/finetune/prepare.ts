@@ -19,7 +19,7 @@ import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
 import { type FinetuneProgress, readFinetuneCheckpoint, requireFiniteFinetune } from "./checkpoint.ts";
 import type { FinetuneEvent } from "./events.ts";
-import type { FinetuneOptions } from "./options.ts";
+import type { FinetuneOptions, LearningRates } from "./options.ts";
 import { classifierState } from "./step.ts";
 import { finetuneTerms } from "./terms.ts";
 
@@ -35,6 +35,8 @@ export interface FinetuneStart {
   best: number;
   /** Where it is within its epochs. */
   progress: FinetuneProgress;
+  /** Of the last step of a checkpoint that is gone on from. */
+  rates?: LearningRates;
 }
 
 /** A fine-tuning that can begin. */
@@ -147,9 +149,10 @@ export async function findStart(
   }
   const hasOptimizer = !evaluate; // which then is not needed
   requireOptimizer({ ...saved, hasOptimizer }, options.optimizer, fail);
-  const { epoch, progress, resume: state } = saved;
+  const { epoch, progress, rates, resume: state } = saved;
   // The images that are only classified may be others than those of the run.
   const best = evaluate ? -1 : saved.best;
   const batch = evaluate ? state.batch : checkSameEpoch(state, options, batchesPerEpoch, fail);
-  return { epoch, batch, extraSteps: extraStepsOf(state, epoch, batchesPerEpoch, fail), best, progress };
+  const extraSteps = extraStepsOf(state, epoch, batchesPerEpoch, fail);
+  return { epoch, batch, extraSteps, best, progress, ...rates && { rates } };
 }

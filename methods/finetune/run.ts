@@ -295,9 +295,10 @@ class FinetuneRun {
     if (isBest) this.#bestInFile = top1;
     if (epoch <= this.#told.epoch && !evaluate) return;
     this.#told.epoch = epoch;
-    // Those of its last step.
+    // Of the last step; where a checkpoint is only evaluated, as that says.
     const last = { epoch: Math.max(0, epoch), batch: Math.max(0, batchesPerEpoch - 1) };
-    const rates = learningRatesOf(options, last, batchesPerEpoch);
+    const saved = evaluate ? this.#start.rates : undefined;
+    const rates = saved ?? learningRatesOf(options, last, Math.max(1, batchesPerEpoch));
     const told = { epoch, ...isPartial && { isPartial }, ...rates, trained, tested, best: this.#best };
     this.#emit({ type: "epoch", ...told });
   }

@@ -61,6 +61,23 @@ Deno.test("lincls --finetune --evaluate says that a checkpoint is from within an
   assertEquals([code, stderr], [0, ""]);
   assertMatch(stdout, /^test within epoch 0: top-1 /m);
   assertEquals(JSON.parse(Deno.readTextFileSync(join(output, "scores.jsonl"))).step, batch);
+
+  // Its rates are those that the checkpoint was trained with, and not those of this command line.
+  const rates = ["--lr", "3", "--lr-last-layer", "4"];
+  const said = await lincls(
+    "--finetune",
+    "-e",
+    "--resume",
+    checkpoint,
+    ...small.with(-2, join(folder.path, "again")),
+    ...rates,
+    "--json",
+  );
+  assertEquals([said.code, said.stderr], [0, ""]);
+  const lines = said.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+  const { lr, lr_last_layer } = lines.find(({ type }) => type === "evaluation");
+  const { lr: trained, lrLastLayer } = FINETUNE_SAMPLE_DEFAULTS;
+  assertEquals([lr, lr_last_layer], [trained, lrLastLayer]);
 });
 
 Deno.test("a fine-tuning that is resumed within an epoch gives TensorBoard the mean loss of all its steps", async () => {
