@@ -5,7 +5,7 @@ import { decodeImage } from "../../data/decode.ts";
 import { readDiskSpace } from "../../data/disk_space.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { systemMemory } from "../../data/system_memory.ts";
-import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
+import { type DatasetOptions, openDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import { openTemporary } from "../../data/temporary.ts";
 import { writeAll } from "../../data/replace_file.ts";
@@ -27,6 +27,7 @@ import { permissionsOf, restrictedCommand } from "../flags/permissions.ts";
 import { wrap } from "../flags/help.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { checkRanks } from "../output/ranks_finding.ts";
+import { CountProgress } from "../terminal/count_progress.ts";
 import { runOnRanks } from "../terminal/ranked_main.ts";
 import { screenWidth } from "../terminal/screen_width.ts";
 
@@ -146,9 +147,9 @@ function checkOutput(output: string): Finding {
 /** Images that are decoded on trial. */
 const TRIED = 20;
 
-async function checkData(data: string): Promise<Finding> {
+async function checkData(data: string, options: ExamineOptions): Promise<Finding> {
   const path = await resolveDataset(data, "train");
-  using dataset = await openDataset(path);
+  using dataset = await openDataset(path, options);
   const step = Math.max(1, Math.floor(dataset.rowCount / TRIED));
   const rows = await dataset.readRows(
     Array.from({ length: Math.min(TRIED, dataset.rowCount) }, (_, i) => i * step),
@@ -204,10 +205,18 @@ async function look(
   }
 }
 
-/** All findings, in the order in which a run needs the things. */
+/** What {@linkcode examine} can be told. */
+export type ExamineOptions = Pick<DatasetOptions, "onProgress">;
+
+/**
+ * All findings, in the order in which a run needs the things.
+ *
+ * @param options `onProgress` hears how many bytes of a TSV file were searched for its rows
+ */
 export async function examine(
   { data, distill, teacher, output }: DoctorRequest,
   world?: World,
+  options: ExamineOptions = {},
 ): Promise<Finding[]> {
   return [
     { what: "Deno", state: "ok", found: Deno.version.deno },
@@ -218,7 +227,11 @@ export async function examine(
     ),
     ...await look("memory", "", checkMemory),
     ...await look("disk", "choose a writable folder with --output", () => checkOutput(output)),
-    ...await look("images", "give a folder of images with --data", () => checkData(data ?? SAMPLE_DATA)),
+    ...await look(
+      "images",
+      "give a folder of images with --data",
+      () => checkData(data ?? SAMPLE_DATA, options),
+    ),
     ...await look(
       "teacher",
       "give a checkpoint with --distill",
@@ -266,7 +279,12 @@ export async function main(world?: World): Promise<number> {
     );
     return 0;
   }
-  const findings = await examine(command.request, world);
+  let findings: Finding[];
+  {
+    using progress = new CountProgress({ doing: "reading the data, MiB", quiet: command.json });
+    const onProgress = (done: number, total: number) => progress.updateBytes(done, total);
+    findings = await examine(command.request, world, { onProgress });
+  }
   console.log(command.json ? JSON.stringify(findings, null, 2) : describeFindings(findings));
   return findings.some(({ state }) => state === "problem") ? 1 : 0;
 }

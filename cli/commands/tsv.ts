@@ -25,8 +25,6 @@ import { parseTsvFlags, type TsvCommand } from "../flags/tsv_flags.ts";
 /** Broken images that are named; the others are counted. */
 const MAX_NAMED = 20;
 
-const MEBIBYTE = 2 ** 20;
-
 /** What a folder has to train on. */
 const TRAIN = "train.tsv";
 
@@ -229,10 +227,7 @@ async function open(
   listeners: Pick<SourceOptions, "onWarning" | "onNote">,
 ): Promise<OpenedSources> {
   using progress = new CountProgress({ doing: "reading the data, MiB", quiet });
-  const onProgress = (...bytes: [done: number, total: number]) => {
-    const [done, total] = bytes.map((count) => Math.ceil(count / MEBIBYTE));
-    progress.update(done, total);
-  };
+  const onProgress = (done: number, total: number) => progress.updateBytes(done, total);
   try {
     return await openSources(sources, { ...listeners, signal, onProgress });
   } catch (error) {

@@ -7,6 +7,8 @@ import { RateMeter } from "./rate_meter.ts";
 /** Seconds between two looks on a terminal, and between two lines elsewhere. */
 const SECONDS_BETWEEN = { terminal: 0.1, lines: 10 };
 
+const MEBIBYTE = 2 ** 20;
+
 /** How work is shown. */
 export interface CountProgressOptions {
   /** What is done with what, such as `reading rows`. */
@@ -74,6 +76,11 @@ export class CountProgress implements Disposable {
     this.#shownAt = now;
     if (this.#terminal === null) this.#print(text);
     else this.#terminal.write(CLEAR_LINE + printableLine(text).slice(0, this.#terminal.columns() - 1));
+  }
+
+  /** {@linkcode update} by bytes, which are shown in MiB. */
+  updateBytes(done: number, total: number): void {
+    this.update(Math.ceil(done / MEBIBYTE), Math.ceil(total / MEBIBYTE));
   }
 
   /** Shows a line that stays, quiet or not. */

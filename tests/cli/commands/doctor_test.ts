@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describeFindings, type Finding } from "../../../cli/commands/doctor.ts";
+import { describeFindings, examine, type Finding } from "../../../cli/commands/doctor.ts";
 import { describeRanks } from "../../../cli/output/ranks_finding.ts";
 import { TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { withShapes } from "../../models/shape_checkpoint.ts";
@@ -50,6 +50,21 @@ Deno.test("doctor says what to do about each problem, and ends with 1", async ()
       intoFile.stdout,
       /^problem +output +cannot write .*broken\.pth\/run: expected a folder, found a file/m,
     );
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("doctor says how far it is where it must find the rows of a TSV file", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "seed_doctor_" });
+  try {
+    const row = "a\t0\tAAAA\n";
+    Deno.writeTextFileSync(join(folder, "train.tsv"), row.repeat(1000));
+    const told: number[][] = [];
+    await examine({ data: folder, distill: TINY_TEACHER, output: folder }, undefined, {
+      onProgress: (...bytes) => told.push(bytes),
+    });
+    assertEquals(told, [[1000 * row.length, 1000 * row.length]]);
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
