@@ -55,6 +55,8 @@ export interface KnnSettings {
   bankRowCount?: number;
   /** The same of those to classify. */
   queryRowCount?: number;
+  /** Images that vote, of all ranks: the device is asked for room before any is embedded. Default: it is asked as they come. */
+  voters?: number;
   /** Rows that vote, ascending. Default: all. */
   bankRows?: Uint32Array<ArrayBuffer>;
   /** Rows to classify, ascending. Default: all. */
@@ -240,6 +242,7 @@ function spawnLine(
       imageSize,
       ks: knn?.ks ?? [],
       temperature: knn?.temperature ?? 1,
+      voters: knn?.voters,
       mixedPrecision,
       tuning,
       ranks,

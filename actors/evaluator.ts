@@ -7,7 +7,14 @@
 import { openGpu } from "../kernels/gpu.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { FrozenEncoder } from "../models/inference.ts";
-import { accuracyOf, type KnnAccuracy, type KnnCounts, placesOfOthers, WeightedKnn } from "../models/knn.ts";
+import {
+  accuracyOf,
+  type KnnAccuracy,
+  type KnnCounts,
+  placesOfOthers,
+  requireBankRoom,
+  WeightedKnn,
+} from "../models/knn.ts";
 import { LabelledFeatures, labelsOf, requireFiniteFeatures, rowsOf } from "./labelled_features.ts";
 import { loadFrozenEncoder } from "./load_encoder.ts";
 import type { Evaluator, ProbeSetNeighbours, Purpose, ViewBatch } from "./messages.ts";
@@ -26,6 +33,8 @@ export interface EvaluatorConfig {
   ks: readonly number[];
   /** Temperature of the votes. */
   temperature: number;
+  /** Images that vote, of all ranks: there must be room for their features before any is embedded. Default: it is looked for later. */
+  voters?: number;
   /** Keep activations and the encoder's weights in float16. */
   mixedPrecision?: boolean;
   /** Kernel tuning of the adapter. */
@@ -99,7 +108,7 @@ class Sets {
 }
 
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
-  const { batchSize, imageSize, ks, temperature, mixedPrecision, tuning, ranks, watcher } = config;
+  const { batchSize, imageSize, ks, temperature, voters, mixedPrecision, tuning, ranks, watcher } = config;
   const gpu = await openGpu(context.name, tuning, config.memoryAdvice);
   context.onStop(() => gpu.destroy());
   const origins = new Origins();
@@ -160,6 +169,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
           output: "feature",
         });
         sets = new Sets(encoder.dimension);
+        if (voters !== undefined) await requireBankRoom(gpu, encoder.dimension, voters);
       },
 
       async encode(batch) {

@@ -29,6 +29,8 @@ import { openDataset } from "../data/open_dataset.ts";
 import { requireHalf } from "./require_half.ts";
 import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
+import { findEncoder } from "../models/registry.ts";
+import { describeBankMemory } from "./bank_memory.ts";
 import { describeFewVotes } from "./few_votes.ts";
 import { warnOfSameImages } from "./held_out.ts";
 import { programFacts } from "./program_facts.ts";
@@ -151,6 +153,9 @@ export async function runKnnEvaluation(
   const voters = options.bankRows?.length ?? bank.labels.reduce((sum, label) => sum + Number(label >= 0), 0);
   const few = describeFewVotes(options.ks, voters);
   if (few !== undefined) emit({ type: "note", text: few });
+  const { features } = findEncoder(encoder.arch);
+  const memory = describeBankMemory({ images: voters, features });
+  if (memory !== undefined) emit(memory);
   emit({
     type: "plan",
     arch: encoder.arch,
@@ -170,7 +175,7 @@ export async function runKnnEvaluation(
     const tellRestart = describeRestart(emit);
     const peers = spawnPeers(system, ranks, options.actors);
     const { bankRows = bank.rowCount, queryRows = queries.rowCount } = options;
-    const counted = { ...options, bankRowCount: bank.rowCount, queryRowCount: queries.rowCount };
+    const counted = { ...options, voters, bankRowCount: bank.rowCount, queryRowCount: queries.rowCount };
     const batchSize = evaluationBatchSize(imageSize);
     const vote = peers === undefined ? counted : {
       ...counted,

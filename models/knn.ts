@@ -4,7 +4,7 @@
  * with the weight exp(similarity / temperature).
  */
 import { UserError } from "../errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
+import { DeviceMemoryError, type Gpu } from "../kernels/gpu.ts";
 import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { unpadRows } from "../kernels/layout.ts";
 import { classVotes } from "../kernels/ops/class_votes/class_votes.ts";
@@ -104,6 +104,39 @@ const MOST_QUERIES = 65535;
 
 const FLOAT_BYTES = 4;
 const LARGEST_FLOAT32 = 3.4028234663852886e38;
+
+/** Bytes of the features of so many rows of the bank. */
+function featureBytes(rows: number, dimension: number): number {
+  return rows * padTo4(dimension) * FLOAT_BYTES;
+}
+
+/** For the buffers of a bank. */
+function bankUsage(): GPUBufferUsageFlags {
+  return GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+}
+
+/**
+ * Makes sure that a device has room for a bank now, and gives it back at once.
+ *
+ * @throws {DeviceMemoryError} where it has not
+ */
+export async function requireBankRoom(gpu: Gpu, dimension: number, rows: number): Promise<void> {
+  const { device, memoryAdvice, target } = gpu;
+  const bytes = featureBytes(rows, dimension);
+  const most = Math.min(PART_BYTES, target.maxStorageBufferBindingSize);
+  device.pushErrorScope("out-of-memory");
+  const buffers = Array.from({ length: Math.ceil(bytes / most) }, (_, i) => {
+    const size = padTo4(Math.min(most, bytes - i * most));
+    return device.createBuffer({ label: "room for a knn bank", size, usage: bankUsage() });
+  });
+  const error = await device.popErrorScope();
+  for (const buffer of buffers) buffer.destroy();
+  if (error === null) return;
+  const found = `no ${
+    (bytes / 2 ** 30).toFixed(1)
+  } GiB for the features of ${rows} images, ${dimension} each`;
+  throw new DeviceMemoryError("kNN", found, memoryAdvice);
+}
 
 /** A part of the bank: normalised features [capacity, dimension] and labels u32 [capacity]. */
 interface BankPart {
@@ -371,9 +404,9 @@ export class WeightedKnn {
     const last = this.#bank.at(-1);
     if (last !== undefined && last.rows < this.partRows) return last;
     const { device } = this.#gpu;
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const usage = bankUsage();
     const name = `knn bank ${this.#bank.length}`;
-    const size = this.partRows * padTo4(this.dimension) * FLOAT_BYTES;
+    const size = featureBytes(this.partRows, this.dimension);
     const part: BankPart = {
       features: device.createBuffer({ label: `${name} features`, size, usage }),
       labels: device.createBuffer({ label: `${name} labels`, size: this.partRows * 4, usage }),

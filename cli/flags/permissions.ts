@@ -93,7 +93,12 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs |
   knn(args, folder) {
     const { request } = running(parseKnnFlags(args, { encoders: encoderNames(), folder }));
     const { data, testData, pretrained } = request;
-    return { decodes: true, computes: true, read: [...dataAt(data, testData), ...checkpointAt(pretrained)] };
+    return {
+      decodes: true,
+      computes: true,
+      read: [...dataAt(data, testData), ...checkpointAt(pretrained)],
+      sys: ["systemMemoryInfo"],
+    };
   },
   embed(args, folder) {
     const { request, file, sheet } = running(parseEmbedFlags(args, { encoders: encoderNames(), folder }));

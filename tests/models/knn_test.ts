@@ -1,4 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { Random } from "../../data/random.ts";
 import { UserError } from "../../errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
@@ -15,6 +16,26 @@ function cosines(bank: Float32Array, query: Float32Array, dimension: number): nu
     return own.reduce((sum, value, i) => sum + value * query[i], 0) / (norm(own) * length);
   });
 }
+
+/** Virtual memory that the program below may have, in KiB: a driver on the processor asks for it, and takes it when it is written to. */
+const LIMIT = 60_000_000;
+
+Deno.test("requireBankRoom() says what a device has no room for before anything is embedded", {
+  ignore: Deno.build.os !== "linux", // bash limits it
+}, async () => {
+  const program = fileURLToPath(new URL("knn_room.ts", import.meta.url));
+  const roomFor = async (rows: number) => {
+    const command = `ulimit -v ${LIMIT} && exec "$0" run -A --quiet --no-check "$1" ${rows}`;
+    const args = ["-c", command, Deno.execPath(), program];
+    const { stdout } = await new Deno.Command("bash", { args, stderr: "inherit" }).output();
+    return new TextDecoder().decode(stdout).trim();
+  };
+  assertEquals(await roomFor(1000), "there is room");
+  assertEquals(
+    await roomFor(12_000_000),
+    "DeviceMemoryError: kNN: the device is out of memory: no 91.6 GiB for the features of 12000000 images, 2048 each. Use less",
+  );
+});
 
 interface Setting {
   bank: Float32Array<ArrayBuffer>;
