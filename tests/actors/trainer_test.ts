@@ -8,7 +8,8 @@ import type slowWriter from "./fixtures/slow_writer.ts";
 Deno.test("when a trainer has stopped, on any thread, its checkpoint is whole or absent, and stays so", async () => {
   for (const oneThread of [true, false]) {
     await withFolder(async (output) => {
-      const system = new ActorSystem({ oneThread });
+      // However long the writing takes: on a busy machine more than the usual 3 s.
+      const system = new ActorSystem({ oneThread, graceMs: 60_000 });
       await system.run(async () => {
         const url = new URL("./fixtures/slow_writer.ts", import.meta.url);
         const writer = system.spawn<typeof slowWriter>("writer", url, { options: { output } });
