@@ -3,11 +3,10 @@ import type { DecodeOptions } from "../../data/decode.ts";
 import type { GradientCompression } from "../../actors/ranks/ranks.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import { UserError } from "../../errors.ts";
-import { batchScale, learningRateAt, type LearningRateSchedule } from "../../models/optim/schedule.ts";
-import { groupOf } from "../../models/training_step.ts";
+import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
 import { checkOption } from "../flag_table.ts";
 import type { TrainingOptions } from "../training_options.ts";
-import { imagesOfStep, type StepOptions } from "./step_options.ts";
+import { imagesOfStep, learningRateOfStep, type StepOptions } from "./step_options.ts";
 
 /** Options with what they mean on this adapter. */
 export type OnAdapter<Options> = Options & Pick<DecodeOptions, "leastSide">;
@@ -120,18 +119,12 @@ export function scheduleOf(options: EncoderTrainingOptions, batchesPerEpoch: num
   return { lr, scale, warmupEpochs, epochs, cos, milestones: schedule, isPerStep: options.lrPerStep };
 }
 
-/**
- * The learning rate of the step that a batch belongs to: that of its first batch, so that batches which accumulate have the rate of one
- * that is as large as all of them.
- *
- * @param batch from 0, of `batchesPerEpoch`
- */
+/** {@linkcode learningRateOfStep} by a run's options. */
 export function learningRateOf(
   options: EncoderTrainingOptions,
-  { epoch, batch }: { epoch: number; batch: number },
+  position: { epoch: number; batch: number },
   batchesPerEpoch: number,
 ): number {
-  const { index } = groupOf(batch, batchesPerEpoch, options.accumulate);
-  const first = { epoch, batch: batch - index };
-  return learningRateAt(first, batchesPerEpoch, scheduleOf(options, batchesPerEpoch));
+  const schedule = scheduleOf(options, batchesPerEpoch);
+  return learningRateOfStep(position, batchesPerEpoch, options.accumulate, schedule);
 }

@@ -9,7 +9,8 @@ import {
 import type { Encoder } from "../../models/encoder.ts";
 import type { SavedResumeState } from "../../models/checkpoint/resume_state.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
-import type { OptimizerOptions } from "../../models/training_step.ts";
+import { learningRateAt, type LearningRateSchedule } from "../../models/optim/schedule.ts";
+import { groupOf, type OptimizerOptions } from "../../models/training_step.ts";
 import { UserError } from "../../errors.ts";
 import type { TrainingOptions } from "../training_options.ts";
 
@@ -160,6 +161,22 @@ export function optimizedBy(
     lossScale,
     lossScaleRule: amp ? GRAD_SCALER : FIXED_SCALE,
   };
+}
+
+/**
+ * The learning rate of the step that a batch belongs to: that of its first batch, so that batches which accumulate have the rate of one
+ * that is as large as all of them.
+ *
+ * @param batch from 0, of `batchesPerEpoch`
+ */
+export function learningRateOfStep(
+  { epoch, batch }: { epoch: number; batch: number },
+  batchesPerEpoch: number,
+  accumulate: number,
+  schedule: LearningRateSchedule,
+): number {
+  const { index } = groupOf(batch, batchesPerEpoch, accumulate);
+  return learningRateAt({ epoch, batch: batch - index }, batchesPerEpoch, schedule);
 }
 
 /** Whether the loss is scaled: steps that are skipped are counted by its control. */

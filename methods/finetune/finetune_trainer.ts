@@ -50,7 +50,7 @@ import { factsOf } from "../terms.ts";
 import { buildFinetuneCheckpoint, readFinetuneCheckpoint } from "./checkpoint.ts";
 import type { FinetuneActorEvent } from "./events.ts";
 import type { FinetuneTrainer, WrittenCheckpoint } from "./messages.ts";
-import { type FinetuneOptions, learningRatesOf } from "./options.ts";
+import { batchBefore, type FinetuneOptions, learningRatesOf } from "./options.ts";
 import type { FinetuneStart } from "./prepare.ts";
 import { classifierState, FinetuneStep, FrozenClassifier } from "./step.ts";
 
@@ -402,11 +402,9 @@ class Finetuning {
       (what, kept) => this.#steps.requireFinite(what, kept),
     );
     const encoder = findEncoder(arch);
-    const { next: { epoch, batch }, lossScale } = this.#steps;
-    const last = batch === 0
-      ? { epoch: Math.max(0, epoch - 1), batch: batchesPerEpoch - 1 }
-      : { epoch, batch: batch - 1 };
-    const rates = learningRatesOf(options, last, batchesPerEpoch);
+    const { next, lossScale } = this.#steps;
+    const { epoch, batch } = next;
+    const rates = learningRatesOf(options, batchBefore(next, batchesPerEpoch), batchesPerEpoch);
     const [sums = { loss: 0, top1: 0, top5: 0 }] = this.#trained.sums;
     await this.#trainer.write(
       path,

@@ -6,9 +6,13 @@ import {
   type LinearDefaults,
   type LinearOptions,
 } from "../linear_probe/options.ts";
-import { imagesOfStep, STEP_DEFAULTS, type StepOptions } from "../encoder_training/step_options.ts";
-import { batchScale, learningRateAt } from "../../models/optim/schedule.ts";
-import { groupOf } from "../../models/training_step.ts";
+import {
+  imagesOfStep,
+  learningRateOfStep,
+  STEP_DEFAULTS,
+  type StepOptions,
+} from "../encoder_training/step_options.ts";
+import { batchScale } from "../../models/optim/schedule.ts";
 
 /** A fine-tuning, fully resolved: no field is left to a default. Paths are absolute. */
 export interface FinetuneOptions
@@ -96,23 +100,25 @@ export function scaleOf(options: FinetuneOptions, batchesPerEpoch: number): numb
   return options.scaleLr ? batchScale(imagesOfStep(options, batchesPerEpoch)) : 1;
 }
 
-/**
- * The learning rates of the step that a batch belongs to, those of its first batch: both follow one schedule.
- *
- * @param batch from 0, of `batchesPerEpoch`
- */
+/** The learning rates of the step that a batch belongs to, as `learningRateOfStep` has them: both follow one schedule. */
 export function learningRatesOf(
   options: FinetuneOptions,
-  { epoch, batch }: { epoch: number; batch: number },
+  position: { epoch: number; batch: number },
   batchesPerEpoch: number,
 ): LearningRates {
-  const { warmupEpochs, epochs, cos, schedule: milestones, gamma, lrPerStep: isPerStep, accumulate } =
-    options;
+  const { warmupEpochs, epochs, cos, schedule: milestones, gamma, lrPerStep: isPerStep } = options;
+  const shared = { warmupEpochs, epochs, cos, milestones, gamma, isPerStep };
   const scale = scaleOf(options, batchesPerEpoch);
-  const first = { epoch, batch: batch - groupOf(batch, batchesPerEpoch, accumulate).index };
   const rateOf = (lr: number) =>
-    learningRateAt(first, batchesPerEpoch, {
-      ...{ lr, scale, warmupEpochs, epochs, cos, milestones, gamma, isPerStep },
-    });
+    learningRateOfStep(position, batchesPerEpoch, options.accumulate, { lr, scale, ...shared });
   return { lr: rateOf(options.lr), lrLastLayer: rateOf(options.lrLastLayer) };
+}
+
+/** The batch before another one; the first of all has none, and is its own. */
+export function batchBefore(
+  { epoch, batch }: { epoch: number; batch: number },
+  batchesPerEpoch: number,
+): { epoch: number; batch: number } {
+  if (batch > 0) return { epoch, batch: batch - 1 };
+  return epoch > 0 ? { epoch: epoch - 1, batch: batchesPerEpoch - 1 } : { epoch, batch };
 }

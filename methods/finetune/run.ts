@@ -32,7 +32,7 @@ import { CANNOT_GO_BACK, earlySignal, requireEqualShares } from "../rank_shares.
 import { ReadingProgress } from "../reading_progress.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import type { FinetuneTrainer } from "./messages.ts";
-import { type FinetuneOptions, learningRatesOf, scaleOf } from "./options.ts";
+import { batchBefore, type FinetuneOptions, learningRatesOf, scaleOf } from "./options.ts";
 import { spawnFinetunePipeline } from "./pipeline.ts";
 import { findStart, type FinetuneStart, type PreparedFinetune, prepareFinetune } from "./prepare.ts";
 
@@ -296,9 +296,9 @@ class FinetuneRun {
     if (epoch <= this.#told.epoch && !evaluate) return;
     this.#told.epoch = epoch;
     // Of the last step; where a checkpoint is only evaluated, as that says.
-    const last = { epoch: Math.max(0, epoch), batch: Math.max(0, batchesPerEpoch - 1) };
+    const last = batchBefore({ epoch: epoch + 1, batch: 0 }, batchesPerEpoch);
     const saved = evaluate ? this.#start.rates : undefined;
-    const rates = saved ?? learningRatesOf(options, last, Math.max(1, batchesPerEpoch));
+    const rates = saved ?? learningRatesOf(options, last, batchesPerEpoch);
     const told = { epoch, ...isPartial && { isPartial }, ...rates, trained, tested, best: this.#best };
     this.#emit({ type: "epoch", ...told });
   }

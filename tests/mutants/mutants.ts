@@ -104,9 +104,9 @@ const ACTORS: readonly Mutant[] = [
     ["methods/lr_per_step_test.ts"],
   ),
   mutant(
-    "methods/finetune/options.ts",
-    "groupOf(batch, batchesPerEpoch, accumulate).index",
-    "batch",
+    "methods/encoder_training/step_options.ts",
+    "batch: batch - index }",
+    "batch: 0 }",
     ["methods/lr_per_step_test.ts"],
   ),
   mutant(
