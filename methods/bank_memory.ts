@@ -1,5 +1,6 @@
 /** What the images that vote in a kNN evaluation take, known before the first of them is embedded. */
 import type { NoteEvent, WarningEvent } from "../actors/events.ts";
+import { describeGib } from "../data/describe_bytes.ts";
 import { counted } from "../data/printable.ts";
 import { type SystemMemory, systemMemory } from "../data/system_memory.ts";
 import { UserError } from "../errors.ts";
@@ -29,14 +30,15 @@ export function describeBankMemory(
   memory: SystemMemory | undefined = systemMemory(),
 ): NoteEvent | WarningEvent | undefined {
   const bytes = images * features * FLOAT_BYTES;
-  const gib = (count: number) => `${(count / GIB).toFixed(1)} GiB`;
-  const needed = `${features} features of each of ${counted(images, "image")} that vote take ${gib(bytes)}`;
+  const needed = `${features} features of each of ${counted(images, "image")} that vote take ${
+    describeGib(bytes)
+  }`;
   const advice = "Use data of fewer images, or evaluate with lincls, which does not keep them";
   if (memory !== undefined && bytes > memory.total) {
-    throw new UserError(`${needed} of memory, but there are only ${gib(memory.total)}. ${advice}`);
+    throw new UserError(`${needed} of memory, but there are only ${describeGib(memory.total)}. ${advice}`);
   }
   if (memory !== undefined && bytes > memory.available) {
-    const text = `${needed} of memory, of which ${gib(memory.available)} are free. ${advice}`;
+    const text = `${needed} of memory, of which ${describeGib(memory.available)} are free. ${advice}`;
     return { type: "warning", text, isCommon: true };
   }
   if (bytes < GIB) return undefined;

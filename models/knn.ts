@@ -3,6 +3,7 @@
  * "Unsupervised Feature Learning via Non-Parametric Instance Discrimination"; SEED reports it for its students. The k rows of a labelled bank that are most similar to a query (cosine) vote for their class
  * with the weight exp(similarity / temperature).
  */
+import { describeGib } from "../data/describe_bytes.ts";
 import { UserError } from "../errors.ts";
 import { DeviceMemoryError, type Gpu } from "../kernels/gpu.ts";
 import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
@@ -132,9 +133,7 @@ export async function requireBankRoom(gpu: Gpu, dimension: number, rows: number)
   const error = await device.popErrorScope();
   for (const buffer of buffers) buffer.destroy();
   if (error === null) return;
-  const found = `no ${
-    (bytes / 2 ** 30).toFixed(1)
-  } GiB for the features of ${rows} images, ${dimension} each`;
+  const found = `no ${describeGib(bytes)} for the features of ${rows} images, ${dimension} each`;
   throw new DeviceMemoryError("kNN", found, memoryAdvice);
 }
 

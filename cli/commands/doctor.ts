@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import type { World } from "../../actors/ranks/world.ts";
 import { decodeImage } from "../../data/decode.ts";
+import { describeGib } from "../../data/describe_bytes.ts";
 import { readDiskSpace } from "../../data/disk_space.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { systemMemory } from "../../data/system_memory.ts";
@@ -49,10 +50,6 @@ const [LEAST_MEMORY, USUAL_MEMORY] = [GIB, 4 * GIB];
 /** A checkpoint of a MobileNetV3 under a ResNet-50 has 0.2 GiB, and there is one an epoch. */
 const [LEAST_DISK, USUAL_DISK] = [GIB / 4, 5 * GIB];
 
-function gib(bytes: number): string {
-  return `${(bytes / GIB).toFixed(1)} GiB`;
-}
-
 function describeAmount(
   what: string,
   bytes: number,
@@ -61,7 +58,7 @@ function describeAmount(
   where = "",
 ): Finding {
   const state = bytes < least ? "problem" : bytes < usual ? "warning" : "ok";
-  return { what, state, found: `${gib(bytes)} free${where}`, ...state !== "ok" && { advice } };
+  return { what, state, found: `${describeGib(bytes)} free${where}`, ...state !== "ok" && { advice } };
 }
 
 /** Adds two numbers on the device: the whole way through the driver's compiler and back. */
@@ -96,9 +93,9 @@ async function checkAdapter(): Promise<Finding[]> {
       {
         what: "limits",
         state: binding < 2 ** 30 ? "warning" : "ok",
-        found: `${gib(binding)} per binding, ${gib(maxBufferSize)} per buffer; float16 for --amp: ${
-          hasHalf ? "yes" : "no"
-        }`,
+        found: `${describeGib(binding)} per binding, ${
+          describeGib(maxBufferSize)
+        } per buffer; float16 for --amp: ${hasHalf ? "yes" : "no"}`,
         ...binding < 2 ** 30 && {
           advice:
             "larger buffers are split; the widest encoders cannot be students, and a batch of 256 at 224 x 224 may " +

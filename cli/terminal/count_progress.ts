@@ -1,13 +1,11 @@
 /** What a person sees of work that is counted: a line that is drawn anew on a terminal, a line now and then elsewhere. */
 import { printable, printableLine } from "../../data/printable.ts";
 import { formatDuration } from "./duration.ts";
-import { CLEAR_LINE, openTerminal, type Terminal } from "./progress.ts";
+import { CLEAR_LINE, inMebibytes, openTerminal, type Terminal } from "./progress.ts";
 import { RateMeter } from "./rate_meter.ts";
 
 /** Seconds between two looks on a terminal, and between two lines elsewhere. */
 const SECONDS_BETWEEN = { terminal: 0.1, lines: 10 };
-
-const MEBIBYTE = 2 ** 20;
 
 /** How work is shown. */
 export interface CountProgressOptions {
@@ -80,7 +78,7 @@ export class CountProgress implements Disposable {
 
   /** {@linkcode update} by bytes, which are shown in MiB. */
   updateBytes(done: number, total: number): void {
-    this.update(Math.ceil(done / MEBIBYTE), Math.ceil(total / MEBIBYTE));
+    this.update(inMebibytes(done), inMebibytes(total));
   }
 
   /** Shows a line that stays, quiet or not. */

@@ -81,7 +81,12 @@ export function describePhase({ phase, of }: Pick<ProgressEvent, "phase" | "of">
 
 /** How far it is with that, as it is shown: bytes in MiB. */
 export function countsOf({ phase, done, total }: ProgressEvent): [done: number, total: number] {
-  return phase === "reading" ? [Math.ceil(done / MEBIBYTE), Math.ceil(total / MEBIBYTE)] : [done, total];
+  return phase === "reading" ? [inMebibytes(done), inMebibytes(total)] : [done, total];
+}
+
+/** Bytes as they are shown, in whole MiB. */
+export function inMebibytes(bytes: number): number {
+  return Math.ceil(bytes / MEBIBYTE);
 }
 
 /** How a run is shown. */
