@@ -91,12 +91,7 @@ async function openFor(path: string, target: string): Promise<TemporaryFile> {
   if (info?.isDirectory) {
     throw new FileWriteError(path, "a folder has that name; remove it, or choose another name");
   }
-  let temporary: TemporaryFile | undefined;
-  await explained(path, () => {
-    temporary = openTemporary(target);
-    return Promise.resolve();
-  });
-  return temporary!;
+  return await explained(path, () => Promise.resolve(openTemporary(target)));
 }
 
 /**
@@ -104,9 +99,9 @@ async function openFor(path: string, target: string): Promise<TemporaryFile> {
  *
  * @throws FileWriteError where it does, with the path; other errors as they are
  */
-export async function explained(path: string, work: () => Promise<void>): Promise<void> {
+export async function explained<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
-    await work();
+    return await work();
   } catch (error) {
     if (error instanceof UserError || !isSystemError(error)) throw error;
     throw new FileWriteError(path, await explain(error, path), { cause: error });
