@@ -256,21 +256,15 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     ...pluginOption(plugin, folder),
   } as const;
   const common = { help: undefined, resumesIfThere, resumeFlags, ...choices, warnings } as const;
-  const conclude = <
-    Command extends {
-      options: { startEpoch: number; epochs: number; scaleLr: boolean; ofAdamW?: Partial<FinetuneOptions> };
-    },
-  >(
+  const conclude = <Command extends { options: { startEpoch: number; epochs: number; scaleLr: boolean } }>(
     command: Command,
+    lrPerStep?: boolean,
   ) => {
     requireEpochs(command.options);
-    const { scaleLr, ofAdamW } = command.options;
-    // Without --optimizer the encoder decides, which is known later.
+    // Without --optimizer the encoder decides, which is known later: checkFinetuneInputs() warns of what follows from it.
     const { cos = false, optimizer = "sgd" } = given;
-    const isDecidedLater = finetune && given.optimizer === undefined;
-    const ofOptimizer = optimizer === "adamw" ? ofAdamW : undefined;
-    const lrPerStep = finetune ? given.lrPerStep ?? ofOptimizer?.lrPerStep ?? false : undefined;
-    const known = isDecidedLater ? { ...given, warmupEpochs: undefined } : given;
+    const { scaleLr } = command.options;
+    const known = finetune && given.optimizer === undefined ? { ...given, warmupEpochs: undefined } : given;
     warnings.push(...warningsOfTraining(known, { cos, optimizer, scaleLr, lrPerStep }), ...late);
     return { ...common, ...command };
   };
@@ -287,18 +281,11 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     if (lr !== undefined && lr.length > 1) {
       throw new UsageError(`--lr ${lr.join(",")}: --finetune trains one encoder; give one learning rate`);
     }
-    return conclude({
-      method: "finetune" as const,
-      profile,
-      traceActors,
-      options: {
-        ...defaults,
-        ...shared,
-        lr: lr?.[0] ?? defaults.lr,
-        asked: ofOptimizer({ ...rest, lr: lr?.[0] }),
-        ofAdamW: isSample ? FINETUNE_SAMPLE_ADAMW : FINETUNE_ADAMW,
-      },
-    });
+    const asked = ofOptimizer({ ...rest, lr: lr?.[0] });
+    const ofAdamW: Partial<FinetuneOptions> = isSample ? FINETUNE_SAMPLE_ADAMW : FINETUNE_ADAMW;
+    const { lrPerStep = false } = { ...given.optimizer === "adamw" && ofAdamW, ...asked };
+    const options = { ...defaults, ...shared, lr: lr?.[0] ?? defaults.lr, asked, ofAdamW };
+    return conclude({ method: "finetune" as const, profile, traceActors, options }, lrPerStep);
   }
   const defaults = isSample ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS;
   const rates = lr ?? (evaluate ? null : defaults.lr);
